@@ -1,0 +1,1 @@
+//! Suites every implementation of a door passes, against the real thing.

@@ -1,0 +1,129 @@
+//! Targets: what knows a kind of target, and an open line to one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+use trued_model::{Address, BlobRef, Change, Document, Duration, Finding, Fingerprint, Observation, Refusal, Resource, StackId, Target};
+
+use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Descriptor, Seal, Secrets};
+
+/// One kind of target, static.
+pub trait Driver: Send + Sync {
+    fn describe(&self) -> Descriptor;
+
+    /// Reads resources from documents. Pure. `into` is the stack's place on the target in the target's own terms.
+    fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed;
+
+    /// Checks settings beyond their schema, without touching the target (paths, contradictions).
+    fn check(&self, settings: &Value) -> Vec<Finding>;
+
+    /// Opens a line to a target. Touches it as little as it can; a target that is not there is found by `observe`.
+    fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>>;
+}
+
+/// What a link may use.
+#[derive(Clone)]
+pub struct Connection {
+    pub target: Target,
+    /// Identifies the ledger, for the mark on the target.
+    pub ledger: String,
+    pub blobs: Arc<dyn Blobs>,
+    pub seal: Arc<dyn Seal>,
+    pub secrets: Arc<dyn Secrets>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a target can do and knows. Values only; the engine knows targets by this alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Addresses are paths: `a/b` lies in `a`. Parents come first when made, last when removed, and what is
+    /// below a held change waits for it.
+    pub nested: bool,
+    /// Receipts carry the state after the change, so nothing need be looked at again to confirm.
+    pub confirms: bool,
+    /// Resources a stack may not manage here, with the reason (files: `.trued`).
+    pub reserved: Vec<(String, String)>,
+}
+
+/// Documents, read as resources.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    pub resources: Vec<Resource>,
+    pub findings: Vec<Finding>,
+}
+
+/// What to look at.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    These(Vec<Asked>),
+    /// Everything below a place in the target's own terms, for what nobody manages; fingerprints may be left empty.
+    Everything { into: String },
+}
+
+/// One address to look at, and how to compare it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub address: Address,
+    /// Whether the fingerprint must be keyed, because what we made there is sealed.
+    pub sealed: bool,
+}
+
+/// A batch of changes to make, at most 256.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub stack: StackId,
+    /// The lease's epoch; a target that has seen a higher one refuses all with `Code::Fenced`.
+    pub epoch: u64,
+    /// Names run and batch: the same order twice is the same order.
+    pub key: String,
+    /// In the order they must appear to happen.
+    pub changes: Vec<Change>,
+    pub deadline: Duration,
+}
+
+/// One change of an order, ended.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Index into the order's changes.
+    pub change: usize,
+    /// The fingerprint now there (`None`: nothing), or the coded no. A refusal `Code::Changed` means the target
+    /// was not as `before` says, and nothing was written.
+    pub result: Result<Option<Fingerprint>, Refusal>,
+}
+
+/// A wake-up: something at these addresses may have changed. Carries no facts; empty means anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    pub addresses: BTreeSet<Address>,
+}
+
+/// Bytes found on the target, now in the blob store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub fingerprint: Fingerprint,
+    /// `None` where the fingerprint says it all (an empty folder).
+    pub content: Option<BlobRef>,
+}
+
+/// An open line to one target; owns its clients and caches.
+pub trait Link: Send + Sync {
+    fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>>;
+
+    /// Looks; changes nothing. Each asked address gets an answer. A target that is not there as a whole is
+    /// `Extent::Unknown`, never "all absent".
+    fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>>;
+
+    /// Copies what is at an address into the blob store (sealed if `sealed`); `Code::Absent` when it is gone.
+    fn keep<'a>(&'a self, address: &'a Address, sealed: bool) -> BoxFuture<'a, Answer<Kept>>;
+
+    /// Makes a batch of changes: one answer for each, as it ends, none twice. What has no answer when the stream ends
+    /// is unknown. Contents come from the blob store.
+    fn apply(&self, order: Order) -> BoxStream<'_, Done>;
+
+    /// The highest epoch this target has seen for a stack; 0 for none.
+    fn epoch<'a>(&'a self, stack: &'a StackId) -> BoxFuture<'a, Answer<u64>>;
+
+    /// Hints about addresses below these places; `None` when the target has no such thing. Ends when the line breaks.
+    fn watch(&self) -> Option<BoxStream<'static, Hint>>;
+}

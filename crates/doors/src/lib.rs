@@ -1,0 +1,38 @@
+//! The traits at the edge of Trued, and nothing else. Whatever touches the world stands behind one of these.
+//!
+//! All futures are boxed so that the runtime can hold any mix of implementations. Implementations that do blocking
+//! I/O move it off the async worker themselves. None of them decides anything: they look, fetch, write and answer.
+
+use std::sync::Arc;
+
+pub use futures::future::BoxFuture;
+pub use futures::stream::BoxStream;
+
+mod blobs;
+mod check;
+mod clock;
+pub mod conformance;
+mod descriptor;
+mod driver;
+mod renderer;
+mod runner;
+mod seal;
+mod source;
+mod store;
+
+pub use blobs::{Blobs, Contents};
+pub use check::{Check, Checking};
+pub use clock::Clock;
+pub use descriptor::Descriptor;
+pub use driver::{Ask, Asked, Connection, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed};
+pub use renderer::{RenderInput, Rendered, Renderer};
+pub use runner::{Exit, Program, Runner};
+pub use seal::{Seal, Secrets};
+pub use source::{Bundle, BundleEntry, BundleReader, Source, SourceKind, SourceOpening};
+pub use store::{Fence, Holder, Lease, Query, Store, TreeHead};
+
+/// Shorthand for what most doors answer.
+pub type Answer<T> = Result<T, trued_model::Refusal>;
+
+/// A shared door.
+pub type Door<T> = Arc<T>;

@@ -1,0 +1,45 @@
+//! From a bundle to documents.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use trued_model::{Document, Finding, Secret};
+
+use crate::{Bundle, BoxFuture, Contents, Descriptor, Seal};
+
+/// One kind of renderer. The same input gives the same output; it has no network, clock or host files.
+pub trait Renderer: Send + Sync {
+    fn describe(&self) -> Descriptor;
+
+    /// A word that changes whenever this renderer may give other output for the same input; part of the render key.
+    fn version(&self) -> &'static str;
+
+    /// Renders. On failure all findings at once (file, line, what to do) and no documents.
+    fn render(&self, input: RenderInput) -> BoxFuture<'_, Result<Rendered, Vec<Finding>>>;
+}
+
+/// All of a render's inputs.
+pub struct RenderInput {
+    pub bundle: Bundle,
+    pub settings: Value,
+    pub vars: BTreeMap<String, Value>,
+    /// Secret values by the name templates use. What they touch is sealed whole.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Globs of document paths that are sealed whole.
+    pub sensitive: Vec<String>,
+    pub seal: Arc<dyn Seal>,
+    /// What an earlier render of the same path gave, so that unchanged entries are not read again:
+    /// by (entry id, shape) as the source names it, only for entries that were copied as they are.
+    pub known: Arc<BTreeMap<String, trued_model::BlobRef>>,
+}
+
+/// A complete render. There is no partial one.
+pub struct Rendered {
+    /// Sorted by path, unique.
+    pub documents: Vec<Document>,
+    /// Where the documents' bytes are to be had until they are kept as blobs.
+    pub contents: Arc<dyn Contents>,
+    /// Entry id → blob of the entries that were copied as they are; the next render's `known`.
+    pub copied: BTreeMap<String, trued_model::BlobRef>,
+}

@@ -1,0 +1,89 @@
+//! Where desired state comes from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use trued_model::{BlobRef, Commit, Relation, Revision, Shape, SourceSpec, Want};
+
+use crate::{Answer, BoxFuture, Clock, Descriptor, Secrets};
+
+/// One kind of source, static.
+pub trait SourceKind: Send + Sync {
+    fn describe(&self) -> Descriptor;
+    /// Opens a configured source. Touches no network.
+    fn open(&self, opening: SourceOpening) -> Answer<Arc<dyn Source>>;
+}
+
+/// What a source may use.
+pub struct SourceOpening {
+    pub spec: SourceSpec,
+    /// A folder of its own under `cache/`; may vanish between runs.
+    pub cache: PathBuf,
+    pub secrets: Arc<dyn Secrets>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One configured source. Revisions are immutable: the bytes of one never change, and what is read is verified.
+pub trait Source: Send + Sync {
+    /// Finds a revision; asks the remote where [`Want`] says so. Each remote ask counts as one fetch.
+    fn resolve(&self, want: Want) -> BoxFuture<'_, Answer<Revision>>;
+
+    /// Reads the tree below a folder (`""` is the root) at a revision: `Code::Absent` when there is no such folder.
+    /// `.git/`, `.trued/` and the configuration files named in the settings are left out. A tree with `..`, `.git` in
+    /// any case, NUL or other names that cannot be written safely is `Code::Invalid`, naming the path.
+    fn bundle<'a>(&'a self, revision: &'a Revision, folder: &'a str) -> BoxFuture<'a, Answer<Bundle>>;
+
+    /// Reads one file at a revision.
+    fn read<'a>(&'a self, revision: &'a Revision, path: &'a str) -> BoxFuture<'a, Answer<Vec<u8>>>;
+
+    /// Lists all file paths at a revision, sorted (for globs over app files).
+    fn list<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Vec<String>>>;
+
+    /// How `new` stands to `old`. What cannot be decided is [`Relation::Rewinds`].
+    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Relation>;
+
+    /// Who made a revision and why; `Code::Unsupported` where the source has no such notion.
+    fn commit<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>>;
+
+    /// How often the remote was asked so far.
+    fn fetches(&self) -> u64;
+}
+
+/// One folder of one revision.
+#[derive(Clone)]
+pub struct Bundle {
+    pub revision: Revision,
+    /// The folder, from the source's root.
+    pub folder: String,
+    /// Names the folder's whole content (a Git tree id, a digest of the listing): equal digests, equal bytes and modes.
+    pub digest: String,
+    /// By path below the folder, encoded, sorted.
+    pub entries: Arc<BTreeMap<String, BundleEntry>>,
+    /// Reads an entry's bytes.
+    pub reader: Arc<dyn BundleReader>,
+}
+
+/// One entry of a bundle: a file, a link, or an empty folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleEntry {
+    pub shape: Shape,
+    pub bytes: u64,
+    /// The source's own name for the content (a Git blob id; a SHA-256). Equal names, equal bytes.
+    pub id: String,
+    /// The content's blob reference where the source knows it without reading (a folder source does).
+    pub content: Option<BlobRef>,
+}
+
+/// Reads entries of one bundle. Blocks.
+pub trait BundleReader: Send + Sync {
+    /// Reads an entry's bytes by path; verified against the entry's id.
+    fn read(&self, path: &str) -> Answer<Vec<u8>>;
+}
+
+impl Bundle {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

@@ -1,0 +1,1 @@
+//! trued-engine

@@ -1,0 +1,182 @@
+//! One fact in the ledger, and what is known of it before it has a place.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{BlobRef, Digest, StackId, Timestamp, canonical};
+
+/// The most bytes an entry's canonical form may have (C2SP tlog-tiles entry bundles: a 16-bit length).
+pub const MAX_ENTRY: usize = 65_535;
+
+macro_rules! kinds {
+    ($($name:ident = $word:literal),+ $(,)?) => {
+        /// What an entry says.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Kind {
+            $(#[serde(rename = $word)] $name,)+
+        }
+
+        impl Kind {
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),+];
+
+            pub fn word(self) -> &'static str {
+                match self { $(Kind::$name => $word),+ }
+            }
+
+            pub fn from_word(word: &str) -> Option<Kind> {
+                match word { $($word => Some(Kind::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    Intent = "intent",
+    Receipt = "receipt",
+    Refusal = "refusal",
+    Verdict = "verdict",
+    Held = "held",
+    Answered = "answered",
+    Observed = "observed",
+    DriftOpened = "drift.opened",
+    DriftUpdated = "drift.updated",
+    DriftClosed = "drift.closed",
+    IncidentOpened = "incident.opened",
+    IncidentClosed = "incident.closed",
+    Promotion = "promotion",
+    Rollback = "rollback",
+    Approval = "approval",
+    Denial = "denial",
+    Freeze = "freeze",
+    Suspend = "suspend",
+    Resume = "resume",
+    ConfigChanged = "config.changed",
+    BlindStart = "blind.start",
+    BlindEnd = "blind.end",
+    Heartbeat = "heartbeat",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Who acted, and how we know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `engine`, `person`, `outside`.
+    pub kind: String,
+    pub id: String,
+    /// `self`, `peer-credentials`, `process`, `mtime`, …: what the id rests on.
+    pub evidence: String,
+}
+
+impl Actor {
+    pub fn engine() -> Actor {
+        Actor { kind: "engine".to_owned(), id: "trued".to_owned(), evidence: "self".to_owned() }
+    }
+}
+
+/// A pointer to an earlier entry. `rel`: `outcome-of`, `receipt-of`, `authorised-by`, `closes`, `answers`, `caused-by`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub rel: String,
+    pub index: u64,
+}
+
+impl Link {
+    pub fn new(rel: &str, index: u64) -> Link {
+        Link { rel: rel.to_owned(), index }
+    }
+}
+
+/// Bytes an entry names. `role`: `plan`, `changes`, `desired`, `inventory`, `observed`, `kept:ADDRESS`, `log`, `targets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobNote {
+    pub role: String,
+    #[serde(flatten)]
+    pub blob: BlobRef,
+}
+
+impl BlobNote {
+    pub fn new(role: impl Into<String>, blob: BlobRef) -> BlobNote {
+        BlobNote { role: role.into(), blob }
+    }
+}
+
+/// An entry before it is appended: everything but the version and the time of recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    pub kind: Kind,
+    pub stack: Option<StackId>,
+    /// The run it belongs to, a UUIDv7.
+    pub run: Option<String>,
+    /// When it was true in the world.
+    pub valid_from: Timestamp,
+    pub actor: Actor,
+    /// `source`, `drift`, `rollback`, `recovery`, `approval`, `answer`, `configuration`, `observation`, `person`.
+    pub cause: String,
+    pub revision: Option<String>,
+    pub links: Vec<Link>,
+    pub body: Value,
+    pub blobs: Vec<BlobNote>,
+}
+
+/// One fact, as stored. Its index is its place and stands nowhere in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub v: u32,
+    pub kind: Kind,
+    pub stack: Option<StackId>,
+    pub run: Option<String>,
+    pub valid_from: Timestamp,
+    pub recorded_at: Timestamp,
+    pub actor: Actor,
+    pub cause: String,
+    pub revision: Option<String>,
+    pub links: Vec<Link>,
+    pub body: Value,
+    pub blobs: Vec<BlobNote>,
+}
+
+impl Entry {
+    /// Fixes a draft at the instant of recording.
+    pub fn new(draft: Draft, recorded_at: Timestamp) -> Entry {
+        let Draft { kind, stack, run, valid_from, actor, cause, revision, links, body, blobs } = draft;
+        Entry { v: 1, kind, stack, run, valid_from, recorded_at, actor, cause, revision, links, body, blobs }
+    }
+
+    /// The canonical bytes: the leaf of the tree.
+    pub fn leaf(&self) -> Vec<u8> {
+        canonical(self)
+    }
+
+    /// The first blob with a role.
+    pub fn blob(&self, role: &str) -> Option<&BlobRef> {
+        self.blobs.iter().find(|note| note.role == role).map(|note| &note.blob)
+    }
+
+    /// The index of the first link with a relation.
+    pub fn link(&self, rel: &str) -> Option<u64> {
+        self.links.iter().find(|link| link.rel == rel).map(|link| link.index)
+    }
+
+    /// Reads the body as the typed form of its kind.
+    pub fn body<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.body)
+    }
+
+    pub fn names_blob(&self, digest: &Digest) -> bool {
+        self.blobs.iter().any(|note| note.blob.digest == *digest)
+    }
+}
+
+/// An entry with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexed {
+    pub index: u64,
+    pub entry: Entry,
+}

@@ -1,0 +1,98 @@
+//! Everything that is configured, resolved: what configuration files say after all names are looked up.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Duration, Finding, Name, Origin, Policy, StackId};
+
+/// All sources, targets and stacks of one resolved configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Estate {
+    pub sources: BTreeMap<Name, SourceSpec>,
+    pub environments: BTreeMap<Name, Environment>,
+    pub targets: BTreeMap<Name, Target>,
+    pub secrets: BTreeMap<Name, SecretSource>,
+    pub apps: BTreeMap<Name, App>,
+    pub stacks: BTreeMap<StackId, Stack>,
+    pub findings: Vec<Finding>,
+    /// Apps whose file could not be read this time: their stacks are not gone, they are unknown.
+    pub unreadable: Vec<Name>,
+    /// Whether any app file could not even be told to which app it belongs: then no stack is gone.
+    pub incomplete: bool,
+}
+
+/// A source: which kind of door opens it, and that kind's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceSpec {
+    pub name: Name,
+    /// `git`, `folder`.
+    pub kind: String,
+    pub settings: Value,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// Whether a change from outside must be explained by a person.
+    pub explain: bool,
+}
+
+/// A target: which driver, and that driver's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    pub name: Name,
+    pub kind: String,
+    pub settings: Value,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    File(String),
+    Env(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct App {
+    pub name: Name,
+    pub owner: Option<String>,
+    pub origin: Origin,
+}
+
+/// One renderer with its settings; a stack's steps run one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RenderStep {
+    /// `plain`, `template`.
+    pub kind: String,
+    /// The renderer's own settings. `path` is resolved: from the source's root, encoded, no leading slash.
+    pub settings: Value,
+    /// Plain values by name; a secret stands as its name in `secrets`.
+    pub vars: BTreeMap<String, Value>,
+    pub secrets: BTreeMap<String, Name>,
+}
+
+/// One check after apply: which kind, and that kind's settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckSpec {
+    /// `http`, `command`.
+    pub kind: String,
+    pub settings: Value,
+}
+
+/// One stack, resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stack {
+    pub id: StackId,
+    pub source: Name,
+    pub render: RenderStep,
+    /// Where on the target it lands, in the target's own terms (files: a folder below the root; empty is the root).
+    pub into: String,
+    pub policy: Policy,
+    pub checks: Vec<CheckSpec>,
+    /// Old identities whose inventory this stack takes over.
+    pub previously: Vec<StackId>,
+    /// How often the target is looked at without a hint.
+    pub interval: Duration,
+    pub origin: Origin,
+}

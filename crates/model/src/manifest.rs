@@ -1,0 +1,113 @@
+//! A set of addresses with what each looks like, stored so that a small change costs few bytes.
+//!
+//! Up to [`WHOLE`] items are one blob; more are spread over chunks by the first byte of their address's digest,
+//! under a root that names the chunks. One changed item of a large set writes one chunk and the root.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, BlobRef, Digest, Fingerprint, canonical};
+
+const WHOLE: usize = 512;
+
+/// One address's content in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub fingerprint: Fingerprint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<BlobRef>,
+}
+
+/// Addresses and their items; what was desired, seen or made at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    pub items: BTreeMap<Address, Item>,
+}
+
+/// A manifest's stored form: the root blob and the chunks it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedManifest {
+    pub root: BlobRef,
+    /// All blobs to store, the root last.
+    pub blobs: Vec<(BlobRef, Vec<u8>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Stored {
+    Items(BTreeMap<Address, Item>),
+    Chunks(BTreeMap<String, BlobRef>),
+}
+
+/// A stored manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadManifest {
+    #[error("manifest {0} is not valid: {1}")]
+    Malformed(Digest, serde_json::Error),
+    #[error("manifest {0} nests chunks in chunks")]
+    Nested(Digest),
+}
+
+impl Manifest {
+    /// Writes the stored form. Equal manifests give equal bytes; the root's digest names the whole set.
+    pub fn pack(&self) -> PackedManifest {
+        let blob = |stored: &Stored| {
+            let bytes = canonical(stored);
+            (BlobRef::of(&bytes), bytes)
+        };
+        if self.items.len() <= WHOLE {
+            let (root, bytes) = blob(&Stored::Items(self.items.clone()));
+            return PackedManifest { root, blobs: vec![(root, bytes)] };
+        }
+        let mut chunks: BTreeMap<String, BTreeMap<Address, Item>> = BTreeMap::new();
+        for (address, item) in &self.items {
+            let chunk = format!("{:02x}", Digest::of(address.as_str().as_bytes()).0[0]);
+            chunks.entry(chunk).or_default().insert(address.clone(), item.clone());
+        }
+        let mut blobs = Vec::with_capacity(chunks.len() + 1);
+        let mut names = BTreeMap::new();
+        for (name, items) in chunks {
+            let (at, bytes) = blob(&Stored::Items(items));
+            names.insert(name, at);
+            blobs.push((at, bytes));
+        }
+        let (root, bytes) = blob(&Stored::Chunks(names));
+        blobs.push((root, bytes));
+        PackedManifest { root, blobs }
+    }
+
+    /// The digest of the stored form's root.
+    pub fn digest(&self) -> Digest {
+        self.pack().root.digest
+    }
+
+    /// Reads a stored manifest, asking `read` for the root and then for each chunk.
+    pub fn unpack<E: From<BadManifest>>(root: &BlobRef, mut read: impl FnMut(&BlobRef) -> Result<Vec<u8>, E>) -> Result<Manifest, E> {
+        let parse = |at: &BlobRef, bytes: &[u8]| {
+            serde_json::from_slice::<Stored>(bytes).map_err(|error| BadManifest::Malformed(at.digest, error))
+        };
+        let bytes = read(root)?;
+        let chunks = match parse(root, &bytes)? {
+            Stored::Items(items) => return Ok(Manifest { items }),
+            Stored::Chunks(chunks) => chunks,
+        };
+        let mut whole = Manifest::default();
+        for at in chunks.values() {
+            let bytes = read(at)?;
+            match parse(at, &bytes)? {
+                Stored::Items(items) => whole.items.extend(items),
+                Stored::Chunks(_) => return Err(BadManifest::Nested(at.digest).into()),
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The blobs a stored manifest's root names directly, without reading contents: for garbage collection.
+    pub fn chunk_refs(root: &BlobRef, bytes: &[u8]) -> Result<Vec<BlobRef>, BadManifest> {
+        match serde_json::from_slice::<Stored>(bytes).map_err(|error| BadManifest::Malformed(root.digest, error))? {
+            Stored::Items(_) => Ok(Vec::new()),
+            Stored::Chunks(chunks) => Ok(chunks.into_values().collect()),
+        }
+    }
+}

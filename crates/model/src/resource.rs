@@ -1,0 +1,98 @@
+//! What is wanted: rendered documents, and the resources a driver reads from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Address, Digest, Fingerprint, Manifest};
+
+/// Bytes in the blob store. `digest` is of the stored bytes; a sealed blob stores cipher text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BlobRef {
+    pub digest: Digest,
+    pub bytes: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
+}
+
+impl BlobRef {
+    /// Names public bytes.
+    pub fn of(bytes: &[u8]) -> BlobRef {
+        BlobRef { digest: Digest::of(bytes), bytes: bytes.len() as u64, sealed: false }
+    }
+}
+
+/// What kind of thing a document is in its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    File {
+        executable: bool,
+    },
+    /// The content is the link's text.
+    Link,
+    /// An empty folder; a folder with something in it needs no document.
+    Folder,
+}
+
+/// One rendered thing, as the renderer gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Path in the rendered tree, written by [`crate::encode_path`], `/` between names.
+    pub path: String,
+    pub shape: Shape,
+    /// SHA-256 of the plain bytes; for a sealed document a keyed digest of it, so that it tells nothing.
+    pub identity: Digest,
+    pub content: BlobRef,
+    /// The text, where the driver asked for it in its descriptor.
+    #[serde(skip)]
+    pub text: Option<Arc<str>>,
+}
+
+/// Where a resource was written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub file: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// One managed thing in canonical form, as a driver reads it from documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub address: Address,
+    pub fingerprint: Fingerprint,
+    /// The bytes that make it so; `None` where the fingerprint says it all (an empty folder).
+    pub content: Option<BlobRef>,
+    pub origin: Origin,
+}
+
+/// The whole desired state of one stack, from one complete render. There is no partial one: a render that
+/// fails gives none, and nothing is decided from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub resources: BTreeMap<Address, Resource>,
+}
+
+impl Desired {
+    /// The desired state as it is stored and named: addresses, fingerprints, contents.
+    pub fn manifest(&self) -> Manifest {
+        Manifest {
+            items: self
+                .resources
+                .values()
+                .map(|r| (r.address.clone(), crate::Item { fingerprint: r.fingerprint.clone(), content: r.content }))
+                .collect(),
+        }
+    }
+
+    /// Takes a stored manifest as the desired state: how a rollback wants what once landed.
+    pub fn from_manifest(manifest: &Manifest) -> Desired {
+        let resource = |(address, item): (&Address, &crate::Item)| {
+            let origin = Origin { file: address.to_string(), line: None };
+            (address.clone(), Resource { address: address.clone(), fingerprint: item.fingerprint.clone(), content: item.content, origin })
+        };
+        Desired { resources: manifest.items.iter().map(resource).collect() }
+    }
+}
