@@ -58,7 +58,9 @@ pub struct Parsed {
 pub enum Ask {
     These(Vec<Asked>),
     /// Everything below a place in the target's own terms, for what nobody manages; fingerprints may be left empty.
-    Everything { into: String },
+    Everything {
+        into: String,
+    },
 }
 
 /// One address to look at, and how to compare it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use trued_model::{Document, Finding, Secret};
 
-use crate::{Bundle, BoxFuture, Contents, Descriptor, Seal};
+use crate::{BoxFuture, Bundle, Contents, Descriptor, Seal};
 
 /// One kind of renderer. The same input gives the same output; it has no network, clock or host files.
 pub trait Renderer: Send + Sync {

@@ -84,9 +84,8 @@ impl Manifest {
 
     /// Reads a stored manifest, asking `read` for the root and then for each chunk.
     pub fn unpack<E: From<BadManifest>>(root: &BlobRef, mut read: impl FnMut(&BlobRef) -> Result<Vec<u8>, E>) -> Result<Manifest, E> {
-        let parse = |at: &BlobRef, bytes: &[u8]| {
-            serde_json::from_slice::<Stored>(bytes).map_err(|error| BadManifest::Malformed(at.digest, error))
-        };
+        let parse =
+            |at: &BlobRef, bytes: &[u8]| serde_json::from_slice::<Stored>(bytes).map_err(|error| BadManifest::Malformed(at.digest, error));
         let bytes = read(root)?;
         let chunks = match parse(root, &bytes)? {
             Stored::Items(items) => return Ok(Manifest { items }),
