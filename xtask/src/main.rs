@@ -1,1 +1,46 @@
-fn main() {}
+//! `cargo xtask`: what people and CI run while they work on Trued. Nothing of it ships.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+mod bench;
+mod binaries;
+mod machine;
+mod rings;
+mod rooms;
+mod tally;
+mod tidy;
+
+const USAGE: &str = "\
+usage: cargo xtask test [RING…] [-- FILTER…]   set up the machine, then run the rings: 1 tidy, 2 check and sim,
+                                               3 against the real thing, 4 scripts and crash; all without an argument
+       cargo xtask tidy                        ring 1 alone
+       cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; release build";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one task; `false` when what it looked at is not in order.
+fn run(words: &[String]) -> anyhow::Result<bool> {
+    match words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        Some(("test", rest)) => rings::test(rest),
+        Some(("tidy", [])) => rings::test(&["1".to_owned()]),
+        Some(("bench", rest)) => bench::bench(rest).map(|()| true),
+        Some(("help" | "--help" | "-h", _)) => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        _ => bail!("no such task\n{USAGE}"),
+    }
+}
