@@ -11,6 +11,7 @@ pub use futures::stream::BoxStream;
 mod blobs;
 mod check;
 mod clock;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod descriptor;
 mod driver;

@@ -1,1 +1,0 @@
-//! Suites every implementation of a door passes, against the real thing.
