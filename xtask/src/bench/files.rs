@@ -1,0 +1,162 @@
+//! Benches of whole runs over trees of small files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use super::measure::{Took, median, run};
+use super::{Ground, Row};
+
+const ROUNDS: usize = 5;
+
+/// A cold process looks at 1,000 files that are all as they should be.
+pub fn no_op(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    let place = Place::new(ground, "no-op", 1_000)?;
+    run(place.trued(&["apply"]))?;
+    let ours = median(ROUNDS, || run(place.trued(&["apply"])))?;
+    let hashing = median(ROUNDS, || run(place.sh("find www -type f -not -path '*/.trued/*' -print0 | xargs -0 sha256sum")))?;
+    let peak = ours.peak as f64 / 1024.0;
+    Ok(vec![
+        Row {
+            what: "no-op check of 1,000 files, cold process".to_owned(),
+            measured: seconds(ours),
+            yardstick: against("sha256sum of the same", hashing, ours),
+            bar: "0.15 s",
+            holds: ours.wall <= Duration::from_millis(150),
+        },
+        Row {
+            what: "  its peak memory".to_owned(),
+            measured: format!("{peak:.1} MB"),
+            yardstick: String::new(),
+            bar: "24 MB",
+            holds: peak <= 24.0,
+        },
+    ])
+}
+
+/// 10,000 files onto an empty target, ledger included, against a copy that is made durable.
+pub fn cold(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    let place = Place::new(ground, "cold", 10_000)?;
+    let (mut ours, mut copies) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        run(place.sh("rm -rf copy www .trued && mkdir www && sync"))?;
+        copies.push(run(place.sh("cp -r site copy && sync"))?);
+        ours.push(run(place.trued(&["apply"]))?);
+    }
+    let (ours, copy) = (middle(&ours), middle(&copies));
+    let ratio = ours.wall.as_secs_f64() / copy.wall.as_secs_f64();
+    Ok(vec![Row {
+        what: "cold apply of 10,000 files, with ledger".to_owned(),
+        measured: seconds(ours),
+        yardstick: against("cp -r and sync", copy, ours),
+        bar: "3 ×",
+        holds: ratio <= 3.0,
+    }])
+}
+
+/// One file of 10,000 changed in the source.
+pub fn one_change(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    let place = Place::new(ground, "one", 10_000)?;
+    run(place.trued(&["apply"]))?;
+    let idle = median(ROUNDS, || run(place.trued(&["apply"])))?;
+    let mut round = 0;
+    let one = median(ROUNDS, || {
+        round += 1;
+        std::fs::write(place.folder.join("site/d1/f1.txt"), format!("changed {round}\n"))?;
+        run(place.trued(&["apply"]))
+    })?;
+    Ok(vec![Row {
+        what: "one changed file of 10,000, cold process".to_owned(),
+        measured: seconds(one),
+        yardstick: against("nothing changed", idle, one),
+        bar: "",
+        holds: true,
+    }])
+}
+
+/// A hand edit beside a running `serve`, until the declared bytes are back.
+pub fn seen(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    const BOUND: Duration = Duration::from_secs(60);
+    let place = Place::new(ground, "seen", 100)?;
+    run(place.trued(&["apply"]))?;
+    let mut serve = place.trued(&["serve", "--poll", "1h"]).stdout(Stdio::null()).spawn().context("failed to start serve")?;
+    std::thread::sleep(Duration::from_secs(2));
+    let edit = || -> anyhow::Result<Took> {
+        let file = place.folder.join("www/d1/f1.txt");
+        let declared = std::fs::read(place.folder.join("site/d1/f1.txt"))?;
+        std::fs::write(&file, "by hand\n")?;
+        let edited = Instant::now();
+        while std::fs::read(&file).ok().as_ref() != Some(&declared) {
+            ensure!(edited.elapsed() < BOUND, "a hand edit was not put back within a minute");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let wall = edited.elapsed();
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(Took { wall, peak: 0 })
+    };
+    let took = median(ROUNDS, edit);
+    serve.kill()?;
+    serve.wait()?;
+    let took = took?;
+    Ok(vec![Row {
+        what: "hand edit seen and put back, through the watch".to_owned(),
+        measured: seconds(took),
+        yardstick: String::new(),
+        bar: "1 s to be seen",
+        holds: took.wall <= Duration::from_secs(1),
+    }])
+}
+
+/// A folder with a configuration in the small form, a source of small files, and an empty target.
+struct Place {
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+impl Place {
+    fn new(ground: &Ground, name: &str, files: usize) -> anyhow::Result<Place> {
+        let folder = ground.fresh(name)?;
+        for at in 0..files {
+            let file = folder.join(format!("site/d{}/f{at}.txt", at % 100));
+            if at < 100 {
+                std::fs::create_dir_all(file.parent().unwrap_or(Path::new("")))?;
+            }
+            std::fs::write(&file, format!("{at}: {}\n", "some text. ".repeat(at % 90)))?;
+        }
+        std::fs::create_dir(folder.join("www"))?;
+        std::fs::write(folder.join("trued.yaml"), "stacks:\n  homepage:\n    path: site\n    target: { files: { root: www } }\n")?;
+        Ok(Place { folder, program: ground.program.clone() })
+    }
+
+    fn trued(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words).current_dir(&self.folder).stderr(Stdio::null());
+        for name in ["TRUED_CONFIG", "TRUED_STATE", "TRUED_COUNTERS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn sh(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(&self.folder);
+        command
+    }
+}
+
+fn middle(took: &[Took]) -> Took {
+    let mut sorted = took.to_vec();
+    sorted.sort_by_key(|took| took.wall);
+    sorted[sorted.len() / 2]
+}
+
+fn seconds(took: Took) -> String {
+    format!("{:.3} s", took.wall.as_secs_f64())
+}
+
+fn against(what: &str, yardstick: Took, ours: Took) -> String {
+    let ratio = ours.wall.as_secs_f64() / yardstick.wall.as_secs_f64();
+    format!("{what} {:.3} s: {ratio:.1} ×", yardstick.wall.as_secs_f64())
+}
