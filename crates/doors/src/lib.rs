@@ -9,8 +9,10 @@ pub use futures::future::BoxFuture;
 pub use futures::stream::BoxStream;
 
 mod blobs;
+mod cache;
 mod check;
 mod clock;
+mod configuration;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod descriptor;
@@ -22,8 +24,10 @@ mod source;
 mod store;
 
 pub use blobs::{Blobs, Contents};
+pub use cache::Cache;
 pub use check::{Check, Checking};
 pub use clock::Clock;
+pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
 pub use driver::{Ask, Asked, Connection, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed};
 pub use renderer::{RenderInput, Rendered, Renderer};

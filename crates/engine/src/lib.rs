@@ -1,3 +1,18 @@
 //! Decisions: value in, value out. No I/O, no clock, no ids, no chance; nothing of ours below it but `model`.
 
+mod assess;
+mod gate;
 pub mod history;
+mod limits;
+mod memory;
+mod order;
+mod plan;
+pub mod planted;
+mod step;
+
+pub use assess::{Assessment, assess, drift_set};
+pub use gate::{Standing, gate};
+pub use limits::over_limit;
+pub use memory::{OpenDrift, OpenIncident, OpenIntent, Release, Rolled, StackMemory, fold};
+pub use plan::{Claims, PlanInput, Settled, Wish, candidates, plan};
+pub use step::{Effect, Event, Phase, Planned, step};

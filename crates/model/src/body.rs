@@ -101,6 +101,9 @@ pub struct Verdict {
     /// The rendered digest this run worked towards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Digest>,
+    /// Digest of everything that was rendered from, without the renderer's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Checked>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -118,7 +121,8 @@ pub struct Checked {
     pub why: String,
 }
 
-/// `held`: what is not made, and why. Written once per set of parts.
+/// `held`: what is not made now, and why. States the whole set: a later one replaces it, and one without parts says
+/// that nothing is held any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     pub plan: Digest,

@@ -8,14 +8,16 @@ use serde_json::Value;
 use crate::{Duration, Finding, Name, Origin, Policy, StackId};
 
 /// All sources, targets and stacks of one resolved configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estate {
     pub sources: BTreeMap<Name, SourceSpec>,
     pub environments: BTreeMap<Name, Environment>,
     pub targets: BTreeMap<Name, Target>,
     pub secrets: BTreeMap<Name, SecretSource>,
     pub apps: BTreeMap<Name, App>,
+    #[serde(with = "listed")]
     pub stacks: BTreeMap<StackId, Stack>,
+    #[serde(default)]
     pub findings: Vec<Finding>,
     /// Apps whose file could not be read this time: their stacks are not gone, they are unknown.
     pub unreadable: Vec<Name>,
@@ -24,7 +26,7 @@ pub struct Estate {
 }
 
 /// A source: which kind of door opens it, and that kind's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSpec {
     pub name: Name,
     /// `git`, `folder`.
@@ -32,14 +34,14 @@ pub struct SourceSpec {
     pub settings: Value,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Whether a change from outside must be explained by a person.
     pub explain: bool,
 }
 
 /// A target: which driver, and that driver's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub name: Name,
     pub kind: String,
@@ -53,7 +55,7 @@ pub enum SecretSource {
     Env(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
     pub name: Name,
     pub owner: Option<String>,
@@ -61,7 +63,7 @@ pub struct App {
 }
 
 /// One renderer with its settings; a stack's steps run one after the other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderStep {
     /// `plain`, `template`.
     pub kind: String,
@@ -73,7 +75,7 @@ pub struct RenderStep {
 }
 
 /// One check after apply: which kind, and that kind's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckSpec {
     /// `http`, `command`.
     pub kind: String,
@@ -81,7 +83,7 @@ pub struct CheckSpec {
 }
 
 /// One stack, resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     pub id: StackId,
     pub source: Name,
@@ -95,4 +97,17 @@ pub struct Stack {
     /// How often the target is looked at without a hint.
     pub interval: Duration,
     pub origin: Origin,
+}
+
+/// Stacks are stored as a list: an identity of three names is no key of a JSON object.
+mod listed {
+    use super::{BTreeMap, Deserialize, Serialize, Stack, StackId};
+
+    pub fn serialize<S: serde::Serializer>(stacks: &BTreeMap<StackId, Stack>, to: S) -> Result<S::Ok, S::Error> {
+        stacks.values().collect::<Vec<_>>().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<StackId, Stack>, D::Error> {
+        Ok(Vec::<Stack>::deserialize(from)?.into_iter().map(|stack| (stack.id.clone(), stack)).collect())
+    }
 }

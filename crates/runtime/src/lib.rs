@@ -1,1 +1,25 @@
-//! trued-runtime
+//! Performs what the engine decides: wakes, leases, looks, writes, records. Alone knows the order of stages; names no
+//! concrete source, renderer, driver or store.
+
+mod cell;
+mod claims;
+mod counters;
+mod doors;
+mod estate;
+mod incidents;
+mod lease;
+mod record;
+mod render;
+mod report;
+mod runtime;
+mod say;
+mod serve;
+mod sources;
+mod walk;
+
+pub use counters::Counters;
+pub use doors::Doors;
+pub use report::{Pending, Report, StackReport};
+pub use runtime::{Aim, Runtime};
+pub use say::{Adopted, Answer as AnswerWord, Word};
+pub use serve::{Pace, Stop};

@@ -1,0 +1,324 @@
+//! What the record says of one stack so far: a fold over its entries, the same for a cold start and after each append.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use trued_model::body::{Answered, Approved, Drift, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
+use trued_model::{Address, Approval, BlobRef, Digest, Entry, Indexed, Kind, Timestamp};
+
+/// How many verified releases and drift episodes are remembered here; the record keeps all.
+const REMEMBERED: usize = 64;
+
+/// One stack, as the record tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackMemory {
+    /// All entries below this index are folded in.
+    pub through: u64,
+    /// What is ours on the target: last applied, by address.
+    pub inventory: Option<BlobRef>,
+    /// The newest entry that says what was there, and what it said.
+    pub observed: Option<(u64, BlobRef)>,
+    /// The newest run that put the whole desired state in place.
+    pub landed: Option<Release>,
+    /// Verified releases, oldest first.
+    pub releases: Vec<Release>,
+    /// Intents without an end, by index.
+    pub intents: BTreeMap<u64, OpenIntent>,
+    pub drift: Option<OpenDrift>,
+    /// Open incidents by kind.
+    pub incidents: BTreeMap<String, OpenIncident>,
+    /// The newest statement of what is held, if anything is.
+    pub held: Option<(u64, Held)>,
+    pub suspended: Option<u64>,
+    pub rollback: Option<Rolled>,
+    pub approvals: Vec<StoredApproval>,
+    /// Addresses left alone until an instant, by a person's answer.
+    pub ignored: BTreeMap<Address, Leave>,
+    /// A person's word on an orphaned stack: `delete` or `forget`, and where it was said.
+    pub orphan_word: Option<(String, u64)>,
+    /// Since when the target cannot be seen.
+    pub blind: Option<u64>,
+    /// When drift was seen on an address, for telling a single edit from a fight.
+    pub episodes: BTreeMap<Address, Vec<Timestamp>>,
+    /// Whether changes landed after which the commands of `on_change` have not run.
+    pub owed: bool,
+    pub last_verdict: Option<(u64, Verdict)>,
+    /// Incidents by kind that were opened before, with when: for recurrence.
+    pub recurrences: BTreeMap<String, Vec<Timestamp>>,
+}
+
+/// A rendered digest that once was wholly in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Of the verdict.
+    pub index: u64,
+    pub desired: Digest,
+    /// The desired state's manifest.
+    pub manifest: BlobRef,
+    pub inputs: Option<Digest>,
+    pub revision: Option<String>,
+    pub at: Timestamp,
+    pub verified: bool,
+}
+
+/// A written will to act whose end is not on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenIntent {
+    pub run: Option<String>,
+    pub revision: Option<String>,
+    pub intent: Intent,
+    pub plan: Option<BlobRef>,
+    /// Changes that have receipts.
+    pub received: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenDrift {
+    /// Of `drift.opened`.
+    pub index: u64,
+    pub since: Timestamp,
+    /// The newest statement of it.
+    pub drift: Drift,
+    /// A person's word on it: `revert`, `adopt`, `ignore`.
+    pub answer: Option<(String, u64)>,
+    /// Blobs of the bytes found, by address.
+    pub kept: BTreeMap<Address, BlobRef>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenIncident {
+    pub index: u64,
+    pub incident: Incident,
+    pub answered: bool,
+}
+
+/// A rollback that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rolled {
+    pub index: u64,
+    pub rollback: Rollback,
+    /// The manifest gone back to.
+    pub manifest: BlobRef,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredApproval {
+    pub index: u64,
+    pub digest: Digest,
+    pub by: String,
+    pub until: Timestamp,
+}
+
+/// Leave an address alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    pub until: Option<Timestamp>,
+    pub index: u64,
+}
+
+impl StackMemory {
+    /// Approvals that are still good.
+    pub fn approvals(&self, now: Timestamp) -> Vec<Approval> {
+        let good = self.approvals.iter().filter(|approval| approval.until > now);
+        good.map(|a| Approval { index: a.index, digest: a.digest, by: a.by.clone(), until: a.until }).collect()
+    }
+
+    /// Addresses that a person said to leave alone, now.
+    pub fn left_alone(&self, now: Timestamp) -> BTreeSet<Address> {
+        let standing = self.ignored.iter().filter(|(_, leave)| leave.until.is_none_or(|until| until > now));
+        standing.map(|(address, _)| address.clone()).collect()
+    }
+
+    /// The newest verified release whose rendered digest is not this one.
+    pub fn release_before(&self, current: Option<&Digest>) -> Option<&Release> {
+        self.releases.iter().rev().find(|release| Some(&release.desired) != current)
+    }
+}
+
+/// Folds one entry of the stack into what is known of it. Entries come in order; one that is folded already is skipped.
+pub fn fold(memory: &mut StackMemory, indexed: &Indexed) {
+    let Indexed { index, entry } = indexed;
+    if *index < memory.through {
+        return;
+    }
+    memory.through = index + 1;
+    if let Some(inventory) = entry.blob("inventory") {
+        memory.inventory = Some(*inventory);
+    }
+    if let Some(observed) = entry.blob("observed") {
+        memory.observed = Some((*index, *observed));
+    }
+    // A body of the wrong form was written by another version; `verify` reports it, the fold goes on.
+    let _ = fold_kind(memory, *index, entry);
+}
+
+fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> {
+    match entry.kind {
+        Kind::Intent => {
+            let intent: Intent = entry.body().ok()?;
+            let plan = entry.blob("plan").copied();
+            let open = OpenIntent { run: entry.run.clone(), revision: entry.revision.clone(), intent, plan, received: 0 };
+            memory.intents.insert(index, open);
+        }
+        Kind::Receipt => {
+            let receipt: Receipt = entry.body().ok()?;
+            let of = entry.link("receipt-of")?;
+            if memory.intents.get(&of)?.intent.command.is_some() {
+                memory.intents.remove(&of);
+                memory.owed = false;
+            } else {
+                memory.intents.get_mut(&of)?.received = receipt.so_far;
+            }
+        }
+        Kind::Refusal => {
+            let of = entry.link("receipt-of")?;
+            if memory.intents.get(&of)?.intent.command.is_some() {
+                memory.intents.remove(&of);
+            }
+        }
+        Kind::Verdict => fold_verdict(memory, index, entry)?,
+        Kind::Held => {
+            let held: Held = entry.body().ok()?;
+            memory.held = if held.parts.is_empty() { None } else { Some((index, held)) };
+        }
+        Kind::Answered => fold_answer(memory, index, entry)?,
+        Kind::DriftOpened => {
+            let drift: Drift = entry.body().ok()?;
+            for item in &drift.items {
+                let seen = memory.episodes.entry(item.address.clone()).or_default();
+                seen.push(entry.valid_from);
+                if seen.len() > REMEMBERED {
+                    seen.remove(0);
+                }
+            }
+            memory.drift = Some(OpenDrift { index, since: entry.valid_from, drift, answer: None, kept: kept(entry) });
+        }
+        Kind::DriftUpdated => {
+            let drift: Drift = entry.body().ok()?;
+            let open = memory.drift.as_mut()?;
+            // An answer was given to what was known then; more drift asks anew.
+            if open.drift.set != drift.set {
+                open.answer = None;
+            }
+            open.drift = drift;
+            open.kept.extend(kept(entry));
+        }
+        Kind::DriftClosed => {
+            memory.drift = None;
+            memory.ignored.retain(|_, leave| leave.until.is_some());
+        }
+        Kind::IncidentOpened => {
+            let incident: Incident = entry.body().ok()?;
+            let times = memory.recurrences.entry(incident.kind.clone()).or_default();
+            times.push(entry.valid_from);
+            if times.len() > REMEMBERED {
+                times.remove(0);
+            }
+            memory.incidents.insert(incident.kind.clone(), OpenIncident { index, incident, answered: false });
+        }
+        Kind::IncidentClosed => {
+            let closes = entry.link("closes")?;
+            memory.incidents.retain(|_, open| open.index != closes);
+        }
+        Kind::Rollback => {
+            let rollback: Rollback = entry.body().ok()?;
+            memory.rollback = Some(Rolled { index, rollback, manifest: *entry.blob("desired")? });
+        }
+        Kind::Approval => {
+            let approved: Approved = entry.body().ok()?;
+            let by = entry.actor.id.clone();
+            memory.approvals.push(StoredApproval { index, digest: approved.digest, by, until: approved.until });
+            if memory.approvals.len() > REMEMBERED {
+                memory.approvals.remove(0);
+            }
+        }
+        Kind::Suspend => memory.suspended = Some(index),
+        Kind::Resume => {
+            memory.suspended = None;
+            memory.rollback = None;
+        }
+        Kind::BlindStart => memory.blind = Some(index),
+        Kind::BlindEnd => memory.blind = None,
+        _ => {}
+    }
+    Some(())
+}
+
+fn kept(entry: &Entry) -> BTreeMap<Address, BlobRef> {
+    let notes = entry.blobs.iter();
+    notes.filter_map(|note| Some((Address::new(note.role.strip_prefix("kept:")?), note.blob))).collect()
+}
+
+fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> {
+    let verdict: Verdict = entry.body().ok()?;
+    if let Some(of) = entry.link("outcome-of") {
+        memory.intents.remove(&of);
+    }
+    memory.owed = match verdict.outcome {
+        Outcome::Landed | Outcome::Blocked => false,
+        _ if verdict.done > 0 && verdict.checks.is_empty() => true,
+        _ => memory.owed,
+    };
+    let in_place = matches!(verdict.outcome, Outcome::Landed) || (verdict.outcome == Outcome::Failed && !verdict.checks.is_empty());
+    if in_place && let (Some(desired), Some(manifest)) = (verdict.desired, entry.blob("desired")) {
+        let release = Release {
+            index,
+            desired,
+            manifest: *manifest,
+            inputs: verdict.inputs,
+            revision: entry.revision.clone(),
+            at: entry.valid_from,
+            verified: verdict.verified,
+        };
+        if release.verified {
+            memory.releases.retain(|known| known.desired != desired);
+            memory.releases.push(release.clone());
+            if memory.releases.len() > REMEMBERED {
+                memory.releases.remove(0);
+            }
+        }
+        memory.landed = Some(release);
+        // A rollback ends when the source's own new wish is in place.
+        if memory.rollback.as_ref().is_some_and(|rolled| rolled.rollback.desired != desired && rolled.rollback.rejects != desired) {
+            memory.rollback = None;
+        }
+    }
+    memory.last_verdict = Some((index, verdict));
+    Some(())
+}
+
+fn fold_answer(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> {
+    let answered: Answered = entry.body().ok()?;
+    let item = entry.link("answers")?;
+    if let Some(drift) = memory.drift.as_mut().filter(|drift| drift.index == item) {
+        drift.answer = Some((answered.word.clone(), index));
+        if answered.word == "ignore" || answered.word == "adopt" {
+            let leave = Leave { until: answered.until, index };
+            memory.ignored.extend(drift.drift.items.iter().map(|drifted| (drifted.address.clone(), leave.clone())));
+        }
+        return Some(());
+    }
+    if let Some(open) = memory.incidents.values_mut().find(|open| open.index == item) {
+        open.answered = true;
+        return Some(());
+    }
+    if memory.intents.get(&item).is_some_and(|open| open.intent.command.is_some()) {
+        memory.intents.remove(&item);
+        memory.owed |= answered.word == "not-done";
+        return Some(());
+    }
+    if memory.held.as_ref().is_some_and(|(held, _)| *held == item) {
+        match answered.word.as_str() {
+            "delete" | "forget" => memory.orphan_word = Some((answered.word, index)),
+            "take-over" | "revert" => {
+                // The same yes as an approval of each part that was held.
+                let digests: Vec<Digest> = memory.held.as_ref()?.1.parts.iter().map(|part| part.digest).collect();
+                let until = answered.until.unwrap_or(Timestamp(i64::MAX));
+                let by = entry.actor.id.clone();
+                memory.approvals.extend(digests.into_iter().map(|digest| StoredApproval { index, digest, by: by.clone(), until }));
+            }
+            _ => {}
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,355 @@
+//! The smallest set of changes that makes the target as desired, and why each one. Total: every address that is
+//! desired, ours or in doubt is decided here, and nothing else is touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use globset::{Glob, GlobMatcher};
+use trued_model::{
+    Action, Address, Change, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest, Observation, OnDelete,
+    OnExisting, Plan, Policy, Reason, Resource, Seen, StackId,
+};
+
+use crate::order::{below, order};
+use crate::planted::{self, Bug};
+
+/// Who wants what is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// The source, as configured.
+    Source,
+    /// A rollback that stands.
+    Rollback,
+    /// Nobody: the stack is no longer configured.
+    Orphan,
+}
+
+/// Who else desires and owns addresses on this target. Asked for the addresses of [`candidates`] only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Other stacks' inventories: who owns it, and what they last made it.
+    pub owners: BTreeMap<Address, (StackId, Fingerprint)>,
+    /// Other stacks' complete renders at the same or a newer revision: who desires it.
+    pub wanted: BTreeMap<Address, StackId>,
+    /// Stacks that may use this target and have no such render, with the reason.
+    pub incomplete: BTreeMap<StackId, String>,
+}
+
+/// What people settled beforehand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Addresses to leave alone.
+    pub left_alone: BTreeSet<Address>,
+    /// Whether a person said to put open drift back, and where.
+    pub revert: Option<u64>,
+    /// What a person said of an orphaned stack (`delete`, `forget`), and where.
+    pub orphan: Option<(String, u64)>,
+}
+
+/// All that a plan depends on.
+#[derive(Clone, Debug)]
+pub struct PlanInput<'a> {
+    pub stack: &'a StackId,
+    pub policy: &'a Policy,
+    pub wish: Wish,
+    /// From one complete render.
+    pub desired: &'a Desired,
+    /// Last applied: what is ours.
+    pub inventory: &'a Manifest,
+    pub observed: &'a Observation,
+    pub claims: &'a Claims,
+    pub settled: &'a Settled,
+    /// The stack's place on the target: globs of the policy are written without it.
+    pub into: &'a str,
+    /// Whether addresses nest on this target.
+    pub nested: bool,
+}
+
+/// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours, and those
+/// of ours that are no longer desired.
+pub fn candidates(desired: &Desired, inventory: &Manifest) -> Vec<Address> {
+    let new = desired.resources.keys().filter(|address| !inventory.items.contains_key(address));
+    let old = inventory.items.keys().filter(|address| !desired.resources.contains_key(address));
+    let mut all: Vec<Address> = new.chain(old).cloned().collect();
+    all.sort();
+    all
+}
+
+/// Computes the plan. The same input gives the same plan; nothing here fails.
+pub fn plan(input: &PlanInput) -> Plan {
+    let keep = Retention::new(input.policy, input.into);
+    let mut changes = Vec::new();
+    for resource in input.desired.resources.values() {
+        changes.extend(wanted(input, resource));
+    }
+    for (address, item) in &input.inventory.items {
+        if !input.desired.resources.contains_key(address) {
+            changes.extend(unwanted(input, &keep, address, item));
+        }
+    }
+    hold_on_drift(input, &mut changes);
+    order(&mut changes, input.nested);
+    let policy = Digest::of_canonical(input.policy);
+    Plan { v: 1, stack: input.stack.clone(), target: input.stack.target.clone(), policy, changes }
+}
+
+/// Decides one desired address.
+fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
+    let address = &resource.address;
+    let made = input.inventory.items.get(address);
+    let state = match look(input, address) {
+        Ok(state) => state,
+        // What was made so and cannot be seen now is not proposed again; it is only not known.
+        Err(_) if made.is_some_and(|made| made.fingerprint == resource.fingerprint) => return None,
+        Err(why) => return Some(unseen(resource, made, why)),
+    };
+    let there = state.as_ref().map(|state| &state.fingerprint);
+    let base = Change {
+        address: address.clone(),
+        action: Action::Update,
+        before: there.cloned(),
+        after: Some(resource.fingerprint.clone()),
+        uid: state.as_ref().and_then(|state| state.uid.clone()),
+        other: None,
+        content: resource.content,
+        keep: false,
+        reasons: Vec::new(),
+        hold: None,
+    };
+    let as_desired = there == Some(&resource.fingerprint);
+    let Some(made) = made else {
+        return Some(first_contact(input, base, as_desired));
+    };
+    if as_desired {
+        let adopt = made.fingerprint != resource.fingerprint;
+        return adopt.then(|| Change { action: Action::Adopt, reasons: vec![Reason::AlreadyThere], ..base });
+    }
+    let drifted = there != Some(&made.fingerprint);
+    let commit_changes = made.fingerprint != resource.fingerprint;
+    if drifted && !commit_changes {
+        let alone = input.settled.left_alone.contains(address);
+        let alert = input.policy.drift == DriftPolicy::Alert && input.settled.revert.is_none();
+        if alone || alert {
+            return None;
+        }
+    }
+    let mut reasons = Vec::new();
+    if commit_changes {
+        reasons.push(if input.wish == Wish::Rollback { Reason::RolledBack } else { Reason::DesiredChanged });
+    }
+    if drifted {
+        reasons.push(if there.is_some() { Reason::ChangedOutside } else { Reason::RemovedOutside });
+        reasons.extend(input.settled.revert.map(|index| Reason::Answered { index }));
+    }
+    let action = match there {
+        None => Action::Create,
+        Some(there) if kind(there) != kind(&resource.fingerprint) => Action::Replace,
+        Some(_) => Action::Update,
+    };
+    Some(Change { action, keep: drifted && there.is_some(), reasons, ..base })
+}
+
+/// Decides a desired address that is not ours yet.
+fn first_contact(input: &PlanInput, base: Change, as_desired: bool) -> Change {
+    let address = &base.address;
+    if let Some((owner, theirs)) = input.claims.owners.get(address) {
+        let moved = Change {
+            action: Action::Move,
+            other: Some(owner.clone()),
+            keep: base.before.is_some() && !as_desired && base.before.as_ref() != Some(theirs),
+            reasons: vec![Reason::Claimed { stack: owner.clone() }],
+            ..base
+        };
+        if input.claims.wanted.get(&moved.address) == Some(owner) {
+            let why = format!("belongs to {}, which still desires it", owner.key());
+            return Change { hold: Some((HoldKind::Claimed, why)), ..moved };
+        }
+        if let Some(why) = input.claims.incomplete.get(owner) {
+            let why = format!("belongs to {}, which may still desire it: {why}", owner.key());
+            return Change { hold: Some((HoldKind::Waiting, why)), ..moved };
+        }
+        return moved;
+    }
+    if let Some(other) = input.claims.wanted.get(address).filter(|other| *other < input.stack) {
+        let why = format!("{} desires it too, and comes first", other.key());
+        let action = if base.before.is_none() { Action::Create } else { Action::Update };
+        return Change { action, reasons: vec![Reason::New], hold: Some((HoldKind::Claimed, why)), ..base };
+    }
+    if as_desired {
+        return Change { action: Action::Adopt, reasons: vec![Reason::AlreadyThere], ..base };
+    }
+    if base.before.is_none() {
+        return Change { action: Action::Create, reasons: vec![Reason::New], ..base };
+    }
+    let action = if base.before.as_ref().map(kind) == base.after.as_ref().map(kind) { Action::Update } else { Action::Replace };
+    let free = input.policy.on_existing == OnExisting::TakeOver || planted::has(Bug::ForeignOverwritten);
+    let hold = (!free).then(|| (HoldKind::Foreign, "exists, differs and was not made from here".to_owned()));
+    Change { action, keep: true, reasons: vec![Reason::Foreign], hold, ..base }
+}
+
+/// Decides an address of ours that is no longer desired.
+fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &Item) -> Option<Change> {
+    let base = Change {
+        address: address.clone(),
+        action: Action::Forget,
+        before: None,
+        after: None,
+        uid: None,
+        other: None,
+        content: None,
+        keep: false,
+        reasons: vec![Reason::NotDesired],
+        hold: None,
+    };
+    if let Some((owner, _)) = input.claims.owners.get(address)
+        && !planted::has(Bug::DeleteWhatMoved)
+    {
+        return Some(Change { other: Some(owner.clone()), reasons: vec![Reason::Claimed { stack: owner.clone() }], ..base });
+    }
+    if let Some(other) = input.claims.wanted.get(address)
+        && !planted::has(Bug::DeleteWhatMoved)
+    {
+        let hold = Some((HoldKind::Waiting, format!("{} takes it over", other.key())));
+        return Some(Change { other: Some(other.clone()), reasons: vec![Reason::Claimed { stack: other.clone() }], hold, ..base });
+    }
+    if input.nested && covers_desired(input.desired, address) {
+        return Some(base);
+    }
+    match keep.of(address) {
+        OnDelete::Retain => return Some(Change { reasons: vec![Reason::Retained], ..base }),
+        OnDelete::Report => return None,
+        OnDelete::Delete => {}
+    }
+    if input.settled.left_alone.contains(address) {
+        return None;
+    }
+    let state = match look(input, address) {
+        Ok(Some(state)) => state,
+        Ok(None) => return Some(Change { reasons: vec![Reason::AlreadyGone], ..base }),
+        Err(why) => {
+            let hold = Some((HoldKind::Unseen, why));
+            return Some(Change { action: Action::Delete, before: Some(item.fingerprint.clone()), hold, ..base });
+        }
+    };
+    let drifted = state.fingerprint != item.fingerprint;
+    let mut reasons = base.reasons.clone();
+    if drifted {
+        reasons.push(Reason::ChangedOutside);
+    }
+    let delete =
+        Change { action: Action::Delete, before: Some(state.fingerprint.clone()), uid: state.uid.clone(), keep: drifted, reasons, ..base };
+    if input.wish == Wish::Orphan {
+        return Some(orphan(input, delete));
+    }
+    let waits = match complete(input) {
+        Some(why) => Some((HoldKind::Unseen, why)),
+        None if planted::has(Bug::DeleteWithoutWaiting) => None,
+        None => input
+            .claims
+            .incomplete
+            .iter()
+            .next()
+            .map(|(stack, why)| (HoldKind::Waiting, format!("{} shares this target and may desire it: {why}", stack.key()))),
+    };
+    Some(Change { hold: waits, ..delete })
+}
+
+fn orphan(input: &PlanInput, delete: Change) -> Change {
+    let mut delete = Change { reasons: vec![Reason::Orphaned], ..delete };
+    match &input.settled.orphan {
+        Some((word, index)) if word == "forget" => {
+            let reasons = vec![Reason::Orphaned, Reason::Answered { index: *index }];
+            Change { action: Action::Forget, before: None, keep: false, uid: None, reasons, ..delete }
+        }
+        Some((_, index)) => {
+            delete.reasons.push(Reason::Answered { index: *index });
+            delete
+        }
+        None => Change { hold: Some((HoldKind::Orphan, "its stack is no longer configured".to_owned())), ..delete },
+    }
+}
+
+/// Under the policy `hold`, drift that nobody has answered stops the whole stack.
+fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
+    if input.policy.drift != DriftPolicy::Hold || input.settled.revert.is_some() || input.wish == Wish::Orphan {
+        return;
+    }
+    let outside = |change: &Change| {
+        let from_outside = change.reasons.iter().any(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside));
+        from_outside && !input.settled.left_alone.contains(&change.address)
+    };
+    let Some(first) = changes.iter().find(|change| outside(change)).map(|change| change.address.clone()) else {
+        return;
+    };
+    for change in changes.iter_mut().filter(|change| change.hold.is_none()) {
+        let why = if outside(change) { "changed from outside".to_owned() } else { format!("{first} was changed from outside") };
+        change.hold = Some((HoldKind::Drift, why));
+    }
+}
+
+/// What is at an address; `Err` says why that is not known.
+fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued_model::State>, String> {
+    if let Extent::Unknown(why) = &input.observed.extent {
+        return if planted::has(Bug::UnseenIsAbsent) { Ok(None) } else { Err(why.clone()) };
+    }
+    match input.observed.seen.get(address) {
+        Some(Seen::Present(state)) => Ok(Some(state)),
+        Some(Seen::Absent) => Ok(None),
+        _ if planted::has(Bug::UnseenIsAbsent) => Ok(None),
+        Some(Seen::Unknown(why)) => Err(why.clone()),
+        Some(Seen::Denied(why)) => Err(format!("may not be looked at: {why}")),
+        None => Err("was not looked at".to_owned()),
+    }
+}
+
+/// Why the observation is not complete, if it is not: then nothing is deleted.
+fn complete(input: &PlanInput) -> Option<String> {
+    match &input.observed.extent {
+        Extent::Complete => None,
+        Extent::Partial(why) | Extent::Unknown(why) if !planted::has(Bug::UnseenIsAbsent) => Some(why.clone()),
+        _ => None,
+    }
+}
+
+fn unseen(resource: &Resource, made: Option<&Item>, why: String) -> Change {
+    Change {
+        address: resource.address.clone(),
+        action: if made.is_some() { Action::Update } else { Action::Create },
+        before: made.map(|item| item.fingerprint.clone()),
+        after: Some(resource.fingerprint.clone()),
+        uid: None,
+        other: None,
+        content: resource.content,
+        keep: false,
+        reasons: vec![if made.is_some() { Reason::DesiredChanged } else { Reason::New }],
+        hold: Some((HoldKind::Unseen, why)),
+    }
+}
+
+/// The kind of thing a fingerprint is of: its second word (`1:file:…`).
+fn kind(fingerprint: &Fingerprint) -> &str {
+    fingerprint.as_str().split(':').nth(1).unwrap_or_default()
+}
+
+fn covers_desired(desired: &Desired, address: &Address) -> bool {
+    let from = Address::new(format!("{address}/"));
+    desired.resources.range(from..).next().is_some_and(|(next, _)| below(next.as_str(), address.as_str()))
+}
+
+/// The globs of `on_delete`, first match wins.
+struct Retention<'a> {
+    rules: Vec<(GlobMatcher, OnDelete)>,
+    into: &'a str,
+}
+
+impl<'a> Retention<'a> {
+    fn new(policy: &Policy, into: &'a str) -> Retention<'a> {
+        let rules = policy.on_delete.iter();
+        Retention { rules: rules.filter_map(|(glob, what)| Some((Glob::new(glob).ok()?.compile_matcher(), *what))).collect(), into }
+    }
+
+    fn of(&self, address: &Address) -> OnDelete {
+        let whole = address.as_str();
+        let inner = whole.strip_prefix(self.into).map_or(whole, |rest| rest.trim_start_matches('/'));
+        self.rules.iter().find(|(glob, _)| glob.is_match(inner)).map_or(OnDelete::Delete, |(_, what)| *what)
+    }
+}

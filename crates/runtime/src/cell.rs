@@ -1,0 +1,120 @@
+//! What a process keeps of one stack between walks. All of it can be rebuilt from record, source and target.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use trued_doors::{Answer, Contents};
+use trued_engine::StackMemory;
+use trued_engine::planted::{self, Bug};
+use trued_model::{BlobRef, Desired, Digest, Manifest, Observation, Stack, StackId, Timestamp};
+
+use crate::runtime::Runtime;
+
+/// One stack's place in memory.
+pub(crate) struct Cell {
+    pub id: StackId,
+    /// One walk at a time.
+    pub walking: tokio::sync::Mutex<()>,
+    /// One render at a time, so that those who ask meanwhile find it done.
+    pub rendering: tokio::sync::Mutex<()>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub memory: Option<StackMemory>,
+    pub inventory: Option<(Option<BlobRef>, Arc<Manifest>)>,
+    pub wanted: Option<Arc<Wanted>>,
+    /// Entry id → blob of what was copied as it is; saves reading it again.
+    pub copied: Arc<BTreeMap<String, BlobRef>>,
+    /// The lease's epoch, while held.
+    pub epoch: Option<u64>,
+    /// The newest complete look, and whether all was as made then.
+    pub look: Option<Timestamp>,
+    /// What the last walk worked from: an equal one need not run again before the next look is due.
+    pub settled: Option<Settled>,
+    /// Set by a hint; cleared by the look that follows it.
+    pub hinted: bool,
+    /// What the walk in hand works towards.
+    pub towards: Option<Digest>,
+    /// Set by a newer revision or a request to stop; read between batches.
+    pub newer: bool,
+    /// Only for a planted bug; nothing in a real build.
+    view: Option<Observation>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub key: Digest,
+    pub stack: Stack,
+    pub revision: Option<String>,
+    /// On the clock that never jumps.
+    pub at: u64,
+    /// How much of the record was known.
+    pub through: u64,
+}
+
+/// One complete render, ready to be wanted.
+pub(crate) struct Wanted {
+    /// Of all inputs and the renderer's version.
+    pub key: Digest,
+    /// Of all inputs alone.
+    pub inputs: Digest,
+    pub desired: Arc<Desired>,
+    /// The desired manifest's digest: what releases and rollbacks name.
+    pub digest: Digest,
+    pub contents: Arc<dyn Contents>,
+    pub revision: Option<String>,
+}
+
+impl Kept {
+    /// An earlier view, where the bug of using one is planted.
+    pub fn stale_view(&self) -> Option<Observation> {
+        if planted::has(Bug::StaleView) { self.view.clone() } else { None }
+    }
+
+    pub fn remember_view(&mut self, view: &Observation) {
+        if planted::has(Bug::StaleView) {
+            self.view.get_or_insert_with(|| view.clone());
+        }
+    }
+}
+
+impl Cell {
+    pub fn new(id: StackId) -> Cell {
+        Cell { id, walking: tokio::sync::Mutex::default(), rendering: tokio::sync::Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// Short access to what is kept; never across an await.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the record says now: entries that others appended meanwhile are folded in.
+    pub async fn memory(&self, runtime: &Runtime) -> Answer<StackMemory> {
+        let known = self.kept().memory.clone();
+        let known = match known {
+            Some(known) => known,
+            None => runtime.remembered(&self.id).await?,
+        };
+        let memory = runtime.catch_up(&self.id, known).await?;
+        self.kept().memory = Some(memory.clone());
+        Ok(memory)
+    }
+
+    /// What is ours on the target.
+    pub async fn inventory(&self, runtime: &Runtime) -> Answer<Arc<Manifest>> {
+        let root = self.memory(runtime).await?.inventory;
+        if let Some((known, manifest)) = &self.kept().inventory
+            && *known == root
+        {
+            return Ok(manifest.clone());
+        }
+        let manifest = match root {
+            Some(root) => Arc::new(runtime.manifest(&root)?),
+            None => Arc::default(),
+        };
+        self.kept().inventory = Some((root, manifest.clone()));
+        Ok(manifest)
+    }
+}

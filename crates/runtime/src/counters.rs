@@ -1,0 +1,38 @@
+//! What was done, in numbers: the cost of a run is asserted in these, not in seconds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+/// Counts since the process began.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Renders that ran; a render answered from the cache is none.
+    pub renders: AtomicU64,
+    /// Times a remote source was asked.
+    pub fetches: AtomicU64,
+    /// Looks at a target: calls, not addresses.
+    pub target_reads: AtomicU64,
+    /// Resources changed on targets.
+    pub target_writes: AtomicU64,
+    /// Entries appended to the ledger.
+    pub ledger_rows: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The counts as one JSON object.
+    pub fn report(&self) -> Value {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        json!({
+            "renders": read(&self.renders),
+            "fetches": read(&self.fetches),
+            "target_reads": read(&self.target_reads),
+            "target_writes": read(&self.target_writes),
+            "ledger_rows": read(&self.ledger_rows),
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading the estate: sources first, then configuration at their revisions; the last good one stays when it is broken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use trued_doors::{Answer, Configured, Query, Source};
+use trued_model::body::{ConfigChanged, LISTED};
+use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, StackId};
+
+use crate::cell::Cell;
+use crate::record::{Drafting, draft};
+use crate::runtime::{Aim, Runtime, blocking};
+
+const NOTE: &str = "configuration";
+
+impl Runtime {
+    /// Asks sources, reads the configuration at what they are followed to, and finds orphans. Findings say all that is
+    /// wrong; what is right goes on.
+    pub(crate) async fn refresh(&self, aim: &Aim) -> Answer<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut broken = false;
+        let specs = match self.doors.configuration.sources() {
+            Ok(specs) => specs,
+            Err(wrong) => {
+                broken = true;
+                findings.extend(wrong);
+                self.last_good().await.map(|estate| estate.sources.clone()).unwrap_or_default()
+            }
+        };
+        let followed = self.follow_all(&specs, aim, &mut findings).await;
+        let revisions: BTreeMap<Name, Revision> = followed.iter().map(|(name, (_, revision))| (name.clone(), revision.clone())).collect();
+        let configured = match broken {
+            true => Configured { estate: None, findings: Vec::new(), digest: Digest::of(b"") },
+            false => self.doors.configuration.load(&followed).await,
+        };
+        findings.extend(configured.findings);
+        let before = self.last_good().await;
+        let estate = match configured.estate {
+            Some(estate) => {
+                let estate = carried_over(estate, before.as_deref());
+                if aim.writes && !matches!(aim.want, trued_model::Want::Named(_)) {
+                    self.configuration_changed(before.as_deref(), &estate, configured.digest).await?;
+                }
+                Arc::new(estate)
+            }
+            None => before.clone().unwrap_or_default(),
+        };
+        {
+            let mut state = self.state();
+            state.revisions = revisions;
+            state.estate = estate.clone();
+        }
+        let orphans = self.find_orphans(&estate).await?;
+        self.state().orphans = orphans;
+        Ok(findings)
+    }
+
+    async fn follow_all(
+        &self,
+        specs: &BTreeMap<Name, SourceSpec>,
+        aim: &Aim,
+        findings: &mut Vec<Finding>,
+    ) -> BTreeMap<Name, (Arc<dyn Source>, Revision)> {
+        let asks = specs.values().map(|spec| async move {
+            let mut findings = Vec::new();
+            let revision = self.follow(spec, aim, &mut findings).await;
+            (spec, revision, findings)
+        });
+        let mut all = BTreeMap::new();
+        for (spec, revision, found) in futures::future::join_all(asks).await {
+            findings.extend(found);
+            if let (Some(revision), Ok(source)) = (revision, self.open_source(spec)) {
+                all.insert(spec.name.clone(), (source, revision));
+            }
+        }
+        all
+    }
+
+    /// The estate that was read last, by this process or an earlier one.
+    async fn last_good(&self) -> Option<Arc<Estate>> {
+        let known = self.estate();
+        if !known.stacks.is_empty() || !known.sources.is_empty() {
+            return Some(known);
+        }
+        let query = Query { kinds: vec![Kind::ConfigChanged], limit: Some(1), ..Query::default() };
+        let newest = self.doors.store.find(query).await.ok()?.pop()?;
+        let blob = *newest.entry.blob("configuration")?;
+        let bytes = blocking(|| self.doors.blobs.get(&blob.digest)).ok()?;
+        serde_json::from_slice(&bytes).ok().map(Arc::new)
+    }
+
+    /// A change to configuration is a fact of its own: it may loosen what guards everything else.
+    async fn configuration_changed(&self, before: Option<&Estate>, estate: &Estate, digest: Digest) -> Answer<()> {
+        let noted = self.doors.store.note(NOTE).await?.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| text.parse().ok());
+        let whole = without_findings(estate);
+        if noted == Some(digest) && before.is_some() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&whole).unwrap_or_default();
+        let same = before.is_some_and(|before| without_findings(before) == whole);
+        if !same {
+            let blob = blocking(|| {
+                let blob = self.doors.blobs.put(&bytes)?;
+                self.doors.blobs.flush()?;
+                Ok(blob)
+            })?;
+            let mut lines = before.map_or_else(Vec::new, |before| self.doors.configuration.differences(before, estate));
+            lines.truncate(LISTED);
+            let body = ConfigChanged { before: noted, after: digest, lines };
+            let changed = draft(Kind::ConfigChanged, None, self.doors.clock.now(), "configuration", &body);
+            self.append(vec![changed.blob("configuration", Some(blob))], None).await?;
+        }
+        self.doors.store.set_note(NOTE, digest.to_string().as_bytes()).await
+    }
+
+    /// Stacks of the record that nobody configures any more and that still have something on a target. While any part
+    /// of the configuration cannot be read, nothing is an orphan: it is only not known.
+    pub(crate) async fn find_orphans(&self, estate: &Estate) -> Answer<Vec<StackId>> {
+        if estate.incomplete {
+            return Ok(Vec::new());
+        }
+        let mut orphans = Vec::new();
+        for id in self.doors.store.stacks().await? {
+            if estate.stacks.contains_key(&id) || estate.unreadable.contains(&id.app) || !estate.targets.contains_key(&id.target) {
+                continue;
+            }
+            let cell = self.cell(&id);
+            if !cell.inventory(self).await?.items.is_empty() {
+                orphans.push(id);
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// The stacks a pass walks: configured ones first, then orphans.
+    pub(crate) fn aimed(&self, aim: &Aim) -> Vec<StackId> {
+        let state = self.state();
+        let all = state.estate.stacks.keys().chain(&state.orphans);
+        all.filter(|id| aim.stacks.is_empty() || aim.stacks.contains(id)).cloned().collect()
+    }
+
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        let ids: BTreeSet<StackId> = {
+            let state = self.state();
+            state.estate.stacks.keys().chain(&state.orphans).cloned().collect()
+        };
+        ids.iter().map(|id| self.cell(id)).collect()
+    }
+}
+
+/// The stacks of apps whose file cannot be read now stay as they were configured last.
+fn carried_over(mut estate: Estate, before: Option<&Estate>) -> Estate {
+    let Some(before) = before else { return estate };
+    for (id, stack) in &before.stacks {
+        let unknown = estate.unreadable.contains(&id.app) || estate.incomplete;
+        if unknown && !estate.stacks.contains_key(id) && estate.targets.contains_key(&id.target) {
+            estate.stacks.insert(id.clone(), stack.clone());
+        }
+    }
+    estate
+}
+
+fn without_findings(estate: &Estate) -> Estate {
+    Estate { findings: Vec::new(), ..estate.clone() }
+}

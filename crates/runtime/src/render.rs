@@ -1,0 +1,276 @@
+//! What a stack desires at a revision: rendered once per content of all inputs, then remembered.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trued_doors::{Answer, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
+use trued_model::{BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Stack};
+
+use crate::Counters;
+use crate::cell::{Cell, Wanted};
+use crate::runtime::{Runtime, blocking};
+
+/// The most bytes of text that are handed to a driver which reads documents in memory.
+const TEXT_CAP: u64 = 16 << 20;
+
+/// Why there is no desired state.
+pub(crate) enum NoWish {
+    /// The input is wrong: people must change something.
+    Findings(Vec<Finding>),
+    /// Something could not be reached or read now.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for NoWish {
+    fn from(refusal: Refusal) -> NoWish {
+        NoWish::Refused(refusal)
+    }
+}
+
+/// Everything a render depends on but the renderer itself.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    bundle: &'a str,
+    kind: &'a str,
+    settings: &'a Value,
+    vars: &'a BTreeMap<String, Value>,
+    secrets: BTreeMap<&'a str, Digest>,
+    sensitive: &'a [String],
+    into: &'a str,
+}
+
+/// A successful render as the cache keeps it. Failures are never kept.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    documents: Vec<Document>,
+    copied: BTreeMap<String, BlobRef>,
+}
+
+impl Runtime {
+    /// Renders a stack at its source's revision, or finds the render done.
+    pub(crate) async fn wanted(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
+        let (source, revision) = {
+            let state = self.state();
+            (state.sources.get(&stack.source).cloned(), state.revisions.get(&stack.source).cloned())
+        };
+        let unread = || Refusal::new(Code::Unreachable, format!("source {} has no revision that can be read", stack.source));
+        let (source, revision) = source.zip(revision).ok_or_else(unread)?;
+        let renderer = self
+            .doors
+            .renderers
+            .get(&stack.render.kind)
+            .ok_or_else(|| Refusal::new(Code::Unsupported, format!("no renderer {} in this build", stack.render.kind)))?;
+        let _one_at_a_time = cell.rendering.lock().await;
+        let bundle = self.bundle(cell, stack, source.as_ref(), &revision).await?;
+        let secrets = self.secrets(stack)?;
+        let inputs = Digest::of_canonical(&Inputs {
+            bundle: &bundle.digest,
+            kind: &stack.render.kind,
+            settings: &stack.render.settings,
+            vars: &stack.render.vars,
+            secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
+            sensitive: &stack.policy.sensitive,
+            into: &stack.into,
+        });
+        let driver = self.driver(&stack.id.target)?;
+        let key = Digest::of_canonical(&(inputs, renderer.version(), driver.describe().kind));
+        if let Some(known) = cell.kept().wanted.clone()
+            && known.key == key
+        {
+            return Ok(known);
+        }
+        let rendered = match self.rendered_before(&key, &bundle) {
+            Some(rendered) => rendered,
+            None => {
+                let _busy = self.busy.acquire().await;
+                Counters::add(&self.counters.renders, 1);
+                let input = RenderInput {
+                    bundle: bundle.clone(),
+                    settings: stack.render.settings.clone(),
+                    vars: stack.render.vars.clone(),
+                    secrets,
+                    sensitive: stack.policy.sensitive.clone(),
+                    seal: self.doors.seal.clone(),
+                    known: cell.kept().copied.clone(),
+                };
+                let rendered = renderer.render(input).await.map_err(NoWish::Findings)?;
+                self.remember_render(&key, &rendered);
+                rendered
+            }
+        };
+        let facts = match self.link(&stack.id.target).await {
+            Ok(link) => link.facts().await.unwrap_or_default(),
+            Err(_) => Arc::<Facts>::default(),
+        };
+        let mut documents = rendered.documents;
+        if driver.describe().reads_text {
+            read_texts(&mut documents, rendered.contents.as_ref())?;
+        }
+        let parsed = driver.parse(&facts, &stack.into, &documents);
+        if !parsed.findings.is_empty() {
+            return Err(NoWish::Findings(parsed.findings));
+        }
+        let desired = Desired { resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect() };
+        let digest = blocking(|| desired.manifest().digest());
+        let wanted = Arc::new(Wanted {
+            key,
+            inputs,
+            desired: Arc::new(desired),
+            digest,
+            contents: rendered.contents,
+            revision: Some(revision.id.clone()),
+        });
+        let mut kept = cell.kept();
+        kept.copied = Arc::new(rendered.copied);
+        kept.wanted = Some(wanted.clone());
+        Ok(wanted)
+    }
+
+    /// The folder a stack renders from. A folder that is gone is an empty render if the stack ever rendered, and a
+    /// finding if it never did.
+    async fn bundle(&self, cell: &Cell, stack: &Stack, source: &dyn trued_doors::Source, revision: &Revision) -> Result<Bundle, NoWish> {
+        let path = stack.render.settings.get("path").and_then(Value::as_str).unwrap_or_default();
+        match source.bundle(revision, path).await {
+            Ok(bundle) => Ok(bundle),
+            Err(refusal) if refusal.code == Code::Absent => {
+                let memory = cell.memory(self).await?;
+                if memory.landed.is_none() && memory.inventory.is_none() {
+                    let message = format!("path {path} does not exist at revision {}", revision.short());
+                    let place = stack.origin.line.map(|line| (stack.origin.file.clone(), line));
+                    let finding = Finding::new(message, "correct the path, or commit the folder");
+                    return Err(NoWish::Findings(vec![match place {
+                        Some((file, line)) => finding.at(file, line, 1),
+                        None => finding,
+                    }]));
+                }
+                Ok(Bundle {
+                    revision: revision.clone(),
+                    folder: path.to_owned(),
+                    digest: "absent".to_owned(),
+                    entries: Arc::default(),
+                    reader: Arc::new(NothingToRead),
+                })
+            }
+            Err(refusal) if refusal.passing() || refusal.code == Code::Denied || refusal.code == Code::Changed => Err(refusal.into()),
+            Err(refusal) => {
+                let finding = Finding::new(refusal.message, refusal.help);
+                Err(NoWish::Findings(vec![Finding { place: refusal.place, ..finding }]))
+            }
+        }
+    }
+
+    fn secrets(&self, stack: &Stack) -> Answer<BTreeMap<String, Secret>> {
+        let read = stack.render.secrets.iter();
+        read.map(|(var, name)| Ok((var.clone(), blocking(|| self.doors.secrets.get(name))?))).collect()
+    }
+
+    fn secret_identity(&self, secret: &Secret) -> Digest {
+        self.doors.seal.identity(&Digest::of(secret.reveal()))
+    }
+
+    /// A render from the cache, if all its bytes can be had again without rendering.
+    fn rendered_before(&self, key: &Digest, bundle: &Bundle) -> Option<Rendered> {
+        let bytes = self.doors.cache.get(&cache_key(key))?;
+        let stored: Stored = serde_json::from_slice(&bytes).ok()?;
+        let by_id: BTreeMap<&str, &String> = bundle.entries.iter().map(|(path, entry)| (entry.id.as_str(), path)).collect();
+        let copied = stored.copied.iter();
+        let paths: BTreeMap<Digest, String> =
+            copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(id.as_str())?).clone()))).collect();
+        let contents = Again { bundle: bundle.clone(), paths, blobs: self.doors.blobs.clone(), cache: self.doors.cache.clone() };
+        let whole = stored.documents.iter().all(|document| contents.has(&document.content));
+        whole.then(|| Rendered { documents: stored.documents, contents: Arc::new(contents), copied: stored.copied })
+    }
+
+    /// Keeps a render, with the bytes that stand in no bundle. Sealed bytes are kept sealed.
+    fn remember_render(&self, key: &Digest, rendered: &Rendered) {
+        let copied: std::collections::BTreeSet<Digest> = rendered.copied.values().map(|blob| blob.digest).collect();
+        for document in rendered.documents.iter().filter(|document| !copied.contains(&document.content.digest)) {
+            let Ok(mut from) = rendered.contents.open(&document.content) else { return };
+            let mut bytes = Vec::new();
+            if from.read_to_end(&mut bytes).is_err() {
+                return;
+            }
+            self.doors.cache.put(&made_key(&document.content.digest), &bytes);
+        }
+        let stored = Stored { documents: rendered.documents.clone(), copied: rendered.copied.clone() };
+        if let Ok(bytes) = serde_json::to_vec(&stored) {
+            self.doors.cache.put(&cache_key(key), &bytes);
+        }
+    }
+}
+
+fn cache_key(key: &Digest) -> String {
+    format!("renders/{}", key.hex())
+}
+
+fn made_key(digest: &Digest) -> String {
+    format!("made/{}", digest.hex())
+}
+
+fn read_texts(documents: &mut [Document], contents: &dyn Contents) -> Result<(), NoWish> {
+    for document in documents.iter_mut().filter(|document| document.content.bytes <= TEXT_CAP && !document.content.sealed) {
+        let mut text = String::new();
+        let read =
+            blocking(|| contents.open(&document.content)?.read_to_string(&mut text).map_err(|error| unreadable(&document.path, &error)));
+        read?;
+        document.text = Some(text.into());
+    }
+    Ok(())
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> Refusal {
+    Refusal::new(Code::Invalid, format!("{path} cannot be read as text: {error}"))
+}
+
+/// Contents of a render that was found in the cache: from the bundle, the blob store, or the cache itself.
+struct Again {
+    bundle: Bundle,
+    paths: BTreeMap<Digest, String>,
+    blobs: Arc<dyn Blobs>,
+    cache: Arc<dyn Cache>,
+}
+
+impl Again {
+    fn has(&self, blob: &BlobRef) -> bool {
+        self.paths.contains_key(&blob.digest) || self.blobs.has(&blob.digest) || self.cache.get(&made_key(&blob.digest)).is_some()
+    }
+}
+
+impl Contents for Again {
+    fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+        if self.blobs.has(&blob.digest) {
+            return self.blobs.open(blob);
+        }
+        let bytes = match self.paths.get(&blob.digest) {
+            Some(path) => self.bundle.reader.read(path)?,
+            None => {
+                let made = self.cache.get(&made_key(&blob.digest));
+                made.ok_or_else(|| Refusal::new(Code::Absent, format!("rendered bytes {} are no longer in the cache", blob.digest)))?
+            }
+        };
+        if Digest::of(&bytes) != blob.digest {
+            return Err(Refusal::new(Code::Changed, format!("bytes of {} are not what was rendered", blob.digest)));
+        }
+        Ok(Box::new(std::io::Cursor::new(bytes)))
+    }
+}
+
+/// The contents of what needs none, and of stored manifests.
+pub(crate) struct FromBlobs(pub Arc<dyn Blobs>);
+
+impl Contents for FromBlobs {
+    fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+        self.0.open(blob)
+    }
+}
+
+struct NothingToRead;
+
+impl trued_doors::BundleReader for NothingToRead {
+    fn read(&self, path: &str) -> Answer<Vec<u8>> {
+        Err(Refusal::new(Code::Absent, format!("{path} is not there")))
+    }
+}

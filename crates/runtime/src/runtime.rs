@@ -1,0 +1,206 @@
+//! The runtime itself: doors, estate, cells, and the few calls everything else here is made of.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OnceCell, Semaphore};
+use trued_doors::{Answer, Connection, Driver, Fence, Link, Query, Source};
+use trued_engine::{StackMemory, fold};
+use trued_model::{
+    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, Stack, StackId, StackNames, Want,
+};
+
+use crate::cell::Cell;
+use crate::{Counters, Doors};
+
+/// How many renders and plans may use the processor at once; waiting for a target takes no place.
+const BUSY: usize = 4;
+/// Entries of one stack after which a snapshot of what they say is worth a write.
+const SNAPSHOT_EVERY: u64 = 500;
+
+/// One runtime, for a single `apply` or a whole `serve`.
+pub struct Runtime {
+    pub(crate) doors: Doors,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) busy: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub estate: Arc<Estate>,
+    /// Stacks in the record that are no longer configured, with something of ours still on their target.
+    pub orphans: Vec<StackId>,
+    pub sources: BTreeMap<Name, Arc<dyn Source>>,
+    /// What each source is followed to now.
+    pub revisions: BTreeMap<Name, Revision>,
+    cells: BTreeMap<StackId, Arc<Cell>>,
+    links: BTreeMap<Name, Arc<OnceCell<Arc<dyn Link>>>>,
+    pub stopping: bool,
+}
+
+/// What one pass is about.
+#[derive(Clone, Debug)]
+pub struct Aim {
+    /// Which revision of each source: the newest, the working tree, or one that a person named.
+    pub want: Want,
+    /// Only these stacks; empty is all.
+    pub stacks: Vec<StackId>,
+    /// Whether anything may be written: targets, ledger, notes.
+    pub writes: bool,
+    /// Whether a look is due although nothing changed.
+    pub look: bool,
+}
+
+impl Runtime {
+    pub fn new(doors: Doors) -> Runtime {
+        Runtime { doors, counters: Arc::default(), busy: Semaphore::new(BUSY), state: Mutex::default() }
+    }
+
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Short access to shared state; never across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn estate(&self) -> Arc<Estate> {
+        self.state().estate.clone()
+    }
+
+    /// How stacks are written: configured ones and orphans.
+    pub fn names(&self) -> StackNames {
+        let state = self.state();
+        StackNames::new(state.estate.stacks.keys().chain(&state.orphans))
+    }
+
+    pub(crate) fn cell(&self, id: &StackId) -> Arc<Cell> {
+        self.state().cells.entry(id.clone()).or_insert_with(|| Arc::new(Cell::new(id.clone()))).clone()
+    }
+
+    /// The stack as configured; an orphan stands in with nothing to render.
+    pub(crate) fn stack(&self, id: &StackId) -> Option<Stack> {
+        self.state().estate.stacks.get(id).cloned()
+    }
+
+    pub(crate) fn driver(&self, target: &Name) -> Answer<Arc<dyn Driver>> {
+        let estate = self.estate();
+        let target = estate.targets.get(target).ok_or_else(|| Refusal::new(Code::Absent, format!("no target {target} is configured")))?;
+        let driver = self.doors.drivers.get(&target.kind);
+        driver.cloned().ok_or_else(|| Refusal::new(Code::Unsupported, format!("no driver for {} in this build", target.kind)))
+    }
+
+    /// The open line to a target; opened once, and anew after [`Runtime::hang_up`].
+    pub(crate) async fn link(&self, target: &Name) -> Answer<Arc<dyn Link>> {
+        let driver = self.driver(target)?;
+        let estate = self.estate();
+        let line = self.state().links.entry(target.clone()).or_default().clone();
+        let open = line.get_or_try_init(|| async {
+            let origin = self.doors.store.origin().await?;
+            let target = estate.targets[target].clone();
+            driver
+                .connect(Connection {
+                    target,
+                    ledger: origin.unwrap_or_default(),
+                    blobs: self.doors.blobs.clone(),
+                    seal: self.doors.seal.clone(),
+                    secrets: self.doors.secrets.clone(),
+                    clock: self.doors.clock.clone(),
+                })
+                .await
+        });
+        open.await.cloned()
+    }
+
+    /// Forgets the line to a target, so that the next use opens a new one.
+    pub(crate) fn hang_up(&self, target: &Name) {
+        self.state().links.remove(target);
+    }
+
+    /// Appends entries and counts them.
+    pub(crate) async fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = drafts.len() as u64;
+        let placed = self.doors.store.append(drafts, fence).await?;
+        Counters::add(&self.counters.ledger_rows, count);
+        Ok(placed)
+    }
+
+    /// Appends entries of one stack and folds them in.
+    pub(crate) async fn record(&self, cell: &Cell, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
+        let placed = self.append(drafts, fence).await?;
+        // Others may have appended in between: fold in all of them, in order.
+        cell.memory(self).await?;
+        Ok(placed)
+    }
+
+    /// The last snapshot of what the record says of a stack, or nothing known yet.
+    pub(crate) async fn remembered(&self, id: &StackId) -> Answer<StackMemory> {
+        let note = self.doors.store.note(&snapshot_key(id)).await?;
+        Ok(note.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+    }
+
+    /// Folds in what the record has gained.
+    pub(crate) async fn catch_up(&self, id: &StackId, mut memory: StackMemory) -> Answer<StackMemory> {
+        let after = memory.through.checked_sub(1);
+        let query = Query { stack: Some(id.clone()), after, ascending: true, ..Query::default() };
+        let news = self.doors.store.find(query).await?;
+        news.iter().for_each(|indexed| fold(&mut memory, indexed));
+        if news.len() as u64 >= SNAPSHOT_EVERY
+            && let Ok(bytes) = serde_json::to_vec(&memory)
+        {
+            self.doors.store.set_note(&snapshot_key(id), &bytes).await?;
+        }
+        Ok(memory)
+    }
+
+    /// Reads a stored manifest.
+    pub fn manifest(&self, root: &BlobRef) -> Answer<Manifest> {
+        blocking(|| Manifest::unpack(root, |blob| self.doors.blobs.get(&blob.digest).map_err(Unread::Refused))).map_err(|unread| {
+            match unread {
+                Unread::Refused(refusal) => refusal,
+                Unread::Bad(bad) => Refusal::new(Code::Invalid, bad.to_string()),
+            }
+        })
+    }
+
+    /// Stores a manifest; only the chunks that changed cost anything.
+    pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Answer<BlobRef> {
+        blocking(|| {
+            let packed = manifest.pack();
+            for (blob, bytes) in &packed.blobs {
+                if !self.doors.blobs.has(&blob.digest) {
+                    self.doors.blobs.put(bytes)?;
+                }
+            }
+            Ok(packed.root)
+        })
+    }
+}
+
+enum Unread {
+    Refused(Refusal),
+    Bad(BadManifest),
+}
+
+impl From<BadManifest> for Unread {
+    fn from(bad: BadManifest) -> Unread {
+        Unread::Bad(bad)
+    }
+}
+
+fn snapshot_key(id: &StackId) -> String {
+    format!("memory/{}", id.key())
+}
+
+/// Runs blocking work without holding up other tasks, where the executor has other threads for them.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

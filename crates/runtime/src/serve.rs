@@ -1,0 +1,368 @@
+//! Passes and the long life: one pass over all stacks for `plan` and `apply`; for `serve`, tasks that follow sources,
+//! watch targets, wake stacks, keep leases and say once a minute that we are awake.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use trued_doors::Answer;
+use trued_model::body::{Heartbeat, Looks};
+use trued_model::{Duration, Finding, HoldKind, Kind, Name, StackId, Want, canonical};
+
+use crate::incidents::{self, Trouble};
+use crate::lease::RENEW_EVERY;
+use crate::record::{Drafting, draft};
+use crate::report::{Report, StackReport};
+use crate::runtime::{Aim, Runtime, blocking};
+
+/// How many stacks of a pass walk at once. Waiting for a target is no work, so the number is generous.
+const ABREAST: usize = 64;
+/// How often a pass goes round again for stacks that waited for each other.
+const ROUNDS: usize = 4;
+/// The longest pause after failures of one stack.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long stopping waits for batches in hand.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How often things happen without being asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often sources are asked.
+    pub poll: Duration,
+    pub heartbeat: Duration,
+}
+
+/// Tells a serving runtime to stop: true once.
+pub type Stop = watch::Receiver<bool>;
+
+impl Runtime {
+    /// One pass: refreshes the estate and walks each aimed stack. Writes only if the aim does.
+    pub async fn pass(&self, aim: &Aim) -> Answer<Report> {
+        let mut report = Report { findings: self.refresh(aim).await?, ..Report::default() };
+        report.stale = self.sources_stale();
+        let mut left = self.aimed(aim);
+        let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
+        for _ in 0..ROUNDS {
+            let walks = left.iter().map(|id| self.walk(id, aim));
+            let walked: Vec<StackReport> = futures::stream::iter(walks).buffer_unordered(ABREAST).collect().await;
+            let moved = walked.iter().any(|stack| stack.outcome.is_some());
+            for stack in walked {
+                merge(&mut reports, stack);
+            }
+            if !aim.writes || !moved {
+                break;
+            }
+            let orphans = self.find_orphans_again().await?;
+            let again = |id: &&StackId| self.cell(id).kept().hinted || reports.get(*id).is_none_or(waits_for_others);
+            let all: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
+            left = all.iter().filter(again).filter(|id| orphans.contains(*id) || self.stack(id).is_some()).cloned().collect();
+            left.iter().for_each(|id| self.cell(id).kept().hinted = false);
+            if left.is_empty() {
+                break;
+            }
+        }
+        report.stacks = reports.into_values().collect();
+        Ok(report)
+    }
+
+    fn sources_stale(&self) -> bool {
+        let state = self.state();
+        state.estate.sources.keys().any(|name| !state.revisions.contains_key(name) || !state.sources.contains_key(name))
+    }
+
+    async fn find_orphans_again(&self) -> Answer<BTreeSet<StackId>> {
+        let estate = self.estate();
+        let orphans = self.find_orphans(&estate).await?;
+        self.state().orphans = orphans.clone();
+        Ok(orphans.into_iter().collect())
+    }
+
+    /// Serves until told to stop, then drains: batches in hand end, leases are given back.
+    pub async fn serve(self: &Arc<Self>, pace: Pace, wake: Arc<Notify>, mut stop: Stop) -> Answer<()> {
+        let bell = Arc::new(Bell::default());
+        let mut tasks = Tasks::default();
+        let keeper = tokio::spawn(self.clone().keep_alive(pace, stop.clone()));
+        let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false };
+        let mut seen = None;
+        let mut said = Vec::new();
+        while !*stop.borrow() {
+            let before = (self.state().revisions.clone(), self.estate());
+            let turn = async {
+                match self.refresh(&aim).await {
+                    Ok(findings) => self.say_once(&mut said, findings),
+                    Err(refusal) => tracing::warn!("failed to refresh: {refusal}"),
+                }
+            };
+            tokio::select! { biased; _ = stop.changed() => break, () = turn => {} }
+            tasks.follow(self, &bell);
+            let moved = before != (self.state().revisions.clone(), self.estate());
+            let head = self.doors.store.head().await.ok().map(|head| head.size);
+            if moved {
+                self.mark_newer().await;
+            }
+            if moved || head != seen {
+                seen = head;
+                bell.ring_all();
+            }
+            let pause = pace.poll.as_millis() + self.doors.clock.chance(pace.poll.as_millis() / 10 + 1);
+            tokio::select! {
+                biased;
+                _ = stop.changed() => break,
+                () = wake.notified() => bell.ring_all(),
+                () = tokio::time::sleep(Duration(pause).to_std()) => {}
+            }
+        }
+        self.state().stopping = true;
+        bell.ring_all();
+        tasks.drain().await;
+        keeper.abort();
+        self.heartbeat(pace).await;
+        self.release().await
+    }
+
+    /// Walks that work towards something older end after the batch in hand.
+    async fn mark_newer(&self) {
+        for cell in self.cells() {
+            let Some(working) = cell.kept().towards else { continue };
+            let Some(stack) = self.stack(&cell.id) else { continue };
+            if let Ok(wanted) = self.wanted(&cell, &stack).await
+                && wanted.key != working
+            {
+                cell.kept().newer = true;
+            }
+        }
+    }
+
+    fn say_once(&self, said: &mut Vec<Finding>, findings: Vec<Finding>) {
+        if *said != findings {
+            findings.iter().for_each(|finding| tracing::warn!("{finding}"));
+            *said = findings;
+        }
+    }
+
+    /// Leases are prolonged, and once a minute one entry says that we are awake and what we saw last.
+    async fn keep_alive(self: Arc<Self>, pace: Pace, mut stop: Stop) {
+        let mut beat = self.doors.clock.monotonic();
+        loop {
+            tokio::select! { biased; _ = stop.changed() => return, () = tokio::time::sleep(RENEW_EVERY.min(pace.heartbeat).to_std()) => {} }
+            if let Err(refusal) = self.renew().await {
+                tracing::warn!("failed to renew leases: {refusal}");
+            }
+            if self.doors.clock.monotonic() >= beat + pace.heartbeat.as_millis() {
+                beat = self.doors.clock.monotonic();
+                self.heartbeat(pace).await;
+            }
+        }
+    }
+
+    async fn heartbeat(&self, pace: Pace) {
+        let looks = self.cells().into_iter().filter_map(|cell| Some((cell.id.key(), cell.kept().look?)));
+        let looks = Looks { at: looks.collect() };
+        let body = Heartbeat { stacks: looks.at.len() as u64, interval: pace.heartbeat };
+        let blob = blocking(|| {
+            let blob = self.doors.blobs.put(&canonical(&looks))?;
+            self.doors.blobs.flush()?;
+            Ok::<_, trued_model::Refusal>(blob)
+        });
+        let beat = draft(Kind::Heartbeat, None, self.doors.clock.now(), "observation", &body);
+        let written = match blob {
+            Ok(blob) => self.append(vec![beat.blob("looks", Some(blob))], None).await.map(|_| ()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = written {
+            tracing::warn!("failed to write a heartbeat: {refusal}");
+        }
+    }
+
+    /// One stack's life: waits for a wake or the next due look, weighs it, walks.
+    async fn live(self: Arc<Self>, id: StackId, bell: Arc<Notify>) {
+        let mut failures = 0u32;
+        while !self.state().stopping {
+            let cell = self.cell(&id);
+            let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
+            let due = cell.kept().settled.as_ref().map_or(0, |settled| settled.at + interval.as_millis());
+            let look = due <= self.doors.clock.monotonic();
+            if self.weigh(&id, look).await {
+                let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look };
+                let hinted = std::mem::take(&mut cell.kept().hinted);
+                let report = match AssertUnwindSafe(self.walk(&id, &aim)).catch_unwind().await {
+                    Ok(report) => report,
+                    Err(_) => self.panicked(&id).await,
+                };
+                self.tell(&report);
+                let failed = report.failed() || report.outcome == Some(trued_model::body::Outcome::Interrupted);
+                failures = if failed { failures.saturating_add(1) } else { 0 };
+                if failed && hinted {
+                    cell.kept().hinted = true;
+                }
+            }
+            let again = cell.kept().hinted && failures == 0;
+            if again {
+                continue;
+            }
+            let due = cell.kept().settled.as_ref().map(|settled| settled.at + interval.as_millis());
+            let pause = match due {
+                Some(due) if failures == 0 => Duration(due.saturating_sub(self.doors.clock.monotonic())),
+                _ => Duration((500u64 << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + self.doors.clock.chance(250)).min(interval),
+            };
+            tokio::select! { biased; () = bell.notified() => {}, () = tokio::time::sleep(pause.to_std()) => {} }
+        }
+    }
+
+    /// Whether a wake is worth a walk. An equal desired state, no hint, nothing new on record and no look due: it is not.
+    async fn weigh(&self, id: &StackId, look: bool) -> bool {
+        let cell = self.cell(id);
+        let (settled, hinted) = {
+            let kept = cell.kept();
+            (kept.settled.clone(), kept.hinted)
+        };
+        let Some(settled) = settled.filter(|_| !hinted && !look) else { return true };
+        match cell.memory(self).await {
+            Ok(memory) if memory.through == settled.through => {}
+            _ => return true,
+        }
+        let Some(stack) = self.stack(id) else { return true };
+        if settled.revision == self.state().revisions.get(&stack.source).map(|revision| revision.id.clone()) && settled.stack == stack {
+            return false;
+        }
+        match self.wanted(&cell, &stack).await {
+            Ok(wanted) if wanted.key == settled.key && settled.stack == stack => {
+                if let Some(settled) = cell.kept().settled.as_mut() {
+                    settled.revision = wanted.revision.clone();
+                }
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// A panic in one stack stays there: it is an incident, and the stack tries again after a pause.
+    async fn panicked(&self, id: &StackId) -> StackReport {
+        let mut report = StackReport::new(id.clone(), self.names().write(id));
+        let message = "a walk broke off inside trued; other stacks go on";
+        report.refusal = Some(trued_model::Refusal::new(trued_model::Code::Broken, message));
+        let cell = self.cell(id);
+        if let Ok(memory) = cell.memory(self).await {
+            let trouble = Trouble { kind: "panic", message: message.to_owned(), next: "report it with the log of serve", words: &[] };
+            let opened = incidents::open(&memory, id, self.doors.clock.now(), trouble);
+            let _ = self.record(&cell, opened.into_iter().collect(), None).await;
+        }
+        report
+    }
+
+    fn tell(&self, report: &StackReport) {
+        for line in &report.lines {
+            tracing::info!(stack = %report.name, "{line}");
+        }
+        if let Some(outcome) = report.outcome {
+            tracing::info!(stack = %report.name, written = report.written, revision = report.revision, "{}", outcome.word());
+        }
+        report.findings.iter().for_each(|finding| tracing::warn!(stack = %report.name, "{finding}"));
+    }
+}
+
+/// Whether a stack waits for what another stack may have done meanwhile.
+fn waits_for_others(report: &StackReport) -> bool {
+    let waiting = |kind: HoldKind| matches!(kind, HoldKind::Waiting | HoldKind::Claimed | HoldKind::Orphan);
+    report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| waiting(part.kind)))
+}
+
+/// A later round's report of a stack replaces the earlier one; what was done adds up.
+fn merge(reports: &mut BTreeMap<StackId, StackReport>, mut newer: StackReport) {
+    if let Some(older) = reports.remove(&newer.stack) {
+        newer.written += older.written;
+        newer.outcome = newer.outcome.or(older.outcome);
+        let mut lines = older.lines;
+        lines.append(&mut newer.lines);
+        newer.lines = lines;
+    }
+    reports.insert(newer.stack.clone(), newer);
+}
+
+/// One bell per stack.
+#[derive(Default)]
+struct Bell {
+    stacks: std::sync::Mutex<BTreeMap<StackId, Arc<Notify>>>,
+}
+
+impl Bell {
+    fn of(&self, id: &StackId) -> Arc<Notify> {
+        let mut stacks = self.stacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stacks.entry(id.clone()).or_default().clone()
+    }
+
+    fn ring_all(&self) {
+        let stacks = self.stacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        stacks.values().for_each(|bell| bell.notify_one());
+    }
+}
+
+/// The tasks of a serving runtime: one per stack, one watcher per target.
+#[derive(Default)]
+struct Tasks {
+    stacks: BTreeMap<StackId, JoinHandle<()>>,
+    watchers: BTreeMap<Name, JoinHandle<()>>,
+}
+
+impl Tasks {
+    /// Starts what is new and ends what is gone.
+    fn follow(&mut self, runtime: &Arc<Runtime>, bell: &Arc<Bell>) {
+        let cells = runtime.cells();
+        let ids: BTreeSet<&StackId> = cells.iter().map(|cell| &cell.id).collect();
+        // A stack that is gone ends after its walk in hand; it is dropped from here only once it has ended.
+        self.stacks.retain(|id, task| ids.contains(id) || !task.is_finished());
+        for cell in &cells {
+            let running = self.stacks.get(&cell.id).is_some_and(|task| !task.is_finished());
+            if !running {
+                let task = tokio::spawn(runtime.clone().live(cell.id.clone(), bell.of(&cell.id)));
+                self.stacks.insert(cell.id.clone(), task);
+            }
+        }
+        let targets: BTreeSet<Name> = cells.iter().map(|cell| cell.id.target.clone()).collect();
+        for target in targets {
+            let running = self.watchers.get(&target).is_some_and(|task| !task.is_finished());
+            if !running {
+                self.watchers.insert(target.clone(), tokio::spawn(watch_target(runtime.clone(), target, bell.clone())));
+            }
+        }
+    }
+
+    /// Waits for walks in hand to end at a batch.
+    async fn drain(self) {
+        self.watchers.values().for_each(JoinHandle::abort);
+        let stacks: Vec<JoinHandle<()>> = self.stacks.into_values().collect();
+        let aborts: Vec<_> = stacks.iter().map(JoinHandle::abort_handle).collect();
+        if tokio::time::timeout(DRAIN.to_std(), futures::future::join_all(stacks)).await.is_err() {
+            tracing::warn!("some stacks did not stop in time; the next start looks and closes their runs");
+            aborts.iter().for_each(tokio::task::AbortHandle::abort);
+        }
+    }
+}
+
+/// Turns a target's hints into wakes of the stacks they are about.
+async fn watch_target(runtime: Arc<Runtime>, target: Name, bell: Arc<Bell>) {
+    let Ok(link) = runtime.link(&target).await else {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        return;
+    };
+    let Some(mut hints) = link.watch() else {
+        // No hints here: looks at intervals are all there is. The task stays, so that it is not started again.
+        return futures::future::pending().await;
+    };
+    while let Some(hint) = hints.next().await {
+        for cell in runtime.cells() {
+            let into = runtime.stack(&cell.id).map(|stack| stack.into).unwrap_or_default();
+            let near = |address: &trued_model::Address| {
+                into.is_empty() || address.as_str() == into || address.as_str().starts_with(&format!("{into}/"))
+            };
+            if cell.id.target == target && (hint.addresses.is_empty() || hint.addresses.iter().any(near)) {
+                cell.kept().hinted = true;
+                bell.of(&cell.id).notify_one();
+            }
+        }
+    }
+    runtime.hang_up(&target);
+}

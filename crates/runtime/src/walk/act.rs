@@ -1,0 +1,280 @@
+//! Acting: bytes on record, the written intent, batches with their receipts, and looking again where nothing confirms.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use trued_doors::{Asked, Done, Kept, Order};
+use trued_engine::Event;
+use trued_engine::planted::{self, Bug};
+use trued_model::body::{Intent, LISTED, Landed, Receipt, Refused, RefusedItem};
+use trued_model::{Action, BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
+
+use super::look::own;
+use super::{BATCH, Walk};
+use crate::Counters;
+use crate::record::{Drafting, draft};
+use crate::runtime::blocking;
+
+/// How long a target may take over one batch.
+const BATCH_DEADLINE: Duration = Duration::from_secs(120);
+
+impl Walk<'_> {
+    /// Stores every byte that is about to go and is not ours.
+    pub(super) async fn keep(&mut self) -> Result<Event, Refusal> {
+        let going: Vec<Change> = self.writes.iter().filter(|change| change.keep).cloned().collect();
+        for change in going {
+            self.keep_bytes(&change.address).await?;
+        }
+        Ok(Event::Done)
+    }
+
+    /// Writes the will to act: plan and bytes durable first, then the entry, then nothing but acting.
+    pub(super) async fn intend(&mut self) -> Result<Event, Refusal> {
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
+        self.epoch = Some(epoch);
+        self.link = Some(link);
+        let writes = std::mem::take(&mut self.writes);
+        let stored = self.store_contents(&writes);
+        self.writes = writes;
+        stored?;
+        let Some((plan, decision)) = &self.plan else { return Err(Refusal::new(Code::Broken, "no plan to act on")) };
+        let free = Plan { changes: self.writes.clone(), ..plan.clone() };
+        let part = free.digest();
+        let kept: BTreeMap<_, _> =
+            self.writes.iter().filter_map(|change| Some((change.address.clone(), self.kept.get(&change.address)?.clone()))).collect();
+        let (plan_blob, kept_blob) = blocking(|| {
+            let plan_blob = self.runtime.doors.blobs.put(&canonical(&free))?;
+            let kept_blob = if kept.is_empty() { None } else { Some(self.runtime.store_manifest(&as_manifest(&kept))?) };
+            self.runtime.doors.blobs.flush()?;
+            Ok::<_, Refusal>((plan_blob, kept_blob))
+        })?;
+        let body = Intent {
+            plan: decision.plan,
+            part,
+            changes: self.writes.len() as u64,
+            epoch,
+            command: None,
+            desired: self.wanted.as_ref().map(|wanted| wanted.digest),
+        };
+        let mut intent = draft(Kind::Intent, Some(&self.stack.id), self.now(), self.why_now(), &body)
+            .run(&self.run)
+            .revision(self.report.revision.clone())
+            .blob("plan", Some(plan_blob))
+            .blob("kept", kept_blob);
+        for approval in &decision.approvals {
+            intent = intent.link("authorised-by", Some(*approval));
+        }
+        for (address, kept) in kept.iter().take(LISTED) {
+            intent = intent.blob(&format!("kept:{address}"), kept.content);
+        }
+        let placed = self.runtime.record(self.cell, vec![intent], self.runtime.fence(self.cell, epoch)).await?;
+        self.intent = placed.first().map(|indexed| indexed.index);
+        Ok(Event::Done)
+    }
+
+    /// What set this run going: drift where that is all there is to do, otherwise what the walk began with.
+    fn why_now(&self) -> &'static str {
+        use trued_model::Reason::{ChangedOutside, RemovedOutside};
+        let outside = |change: &Change| change.reasons.iter().all(|reason| matches!(reason, ChangedOutside | RemovedOutside));
+        if self.cause == "source" && !self.writes.is_empty() && self.writes.iter().all(outside) { "drift" } else { self.cause }
+    }
+
+    /// Puts the bytes of changes into the blob store, those that are not there yet.
+    pub(super) fn store_contents(&self, changes: &[Change]) -> Result<(), Refusal> {
+        let Some(wanted) = &self.wanted else { return Ok(()) };
+        blocking(|| {
+            for content in changes.iter().filter_map(|change| change.content) {
+                if !self.runtime.doors.blobs.has(&content.digest) {
+                    let mut from = wanted.contents.open(&content)?;
+                    self.runtime.doors.blobs.put_stream(&content, &mut from)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands one batch to the driver and takes its answers.
+    pub(super) async fn apply(&mut self, batch: u32) -> Result<Event, Refusal> {
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        let changes: Vec<Change> = self.batch(batch).to_vec();
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => self.runtime.lease(self.cell, link.as_ref()).await?,
+        };
+        self.epoch = Some(epoch);
+        let order = Order {
+            stack: self.stack.id.clone(),
+            epoch,
+            key: format!("{}/{batch}", self.run),
+            changes: changes.clone(),
+            deadline: BATCH_DEADLINE,
+        };
+        let mut answers: Vec<Option<Result<Option<trued_model::Fingerprint>, Refusal>>> = changes.iter().map(|_| None).collect();
+        let mut stream = link.apply(order);
+        let taking = async {
+            while let Some(Done { change, result }) = stream.next().await {
+                if let Some(place) = answers.get_mut(change) {
+                    *place = Some(result);
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(BATCH_DEADLINE.to_std(), taking).await.is_ok();
+        drop(stream);
+        let unknown: Vec<&Change> = changes.iter().zip(&answers).filter(|(_, answer)| !decided(answer)).map(|(change, _)| change).collect();
+        let looked = if unknown.is_empty() { BTreeMap::new() } else { self.look_again(&unknown).await };
+        for (change, answer) in changes.iter().zip(answers) {
+            let answer = match answer {
+                Some(answer) if decided(&Some(answer.clone())) => answer,
+                other => found(change, looked.get(&change.address), other, in_time),
+            };
+            match answer {
+                Ok(after) if after == change.after => self.land(change),
+                Ok(_) => self.refuse(change, &Refusal::new(Code::Broken, "the driver says it made something else than was asked")),
+                Err(refusal) => self.refuse(change, &refusal),
+            }
+        }
+        Ok(Event::Applied { refused: !self.refused.is_empty() })
+    }
+
+    fn batch(&self, batch: u32) -> &[Change] {
+        self.writes.chunks(BATCH).nth(batch as usize).unwrap_or_default()
+    }
+
+    /// A reply that was lost, or none: looks before anything is decided.
+    async fn look_again(&self, changes: &[&Change]) -> BTreeMap<trued_model::Address, Seen> {
+        let asked = changes
+            .iter()
+            .map(|change| Asked { address: change.address.clone(), sealed: change.content.is_some_and(|content| content.sealed) });
+        match self.see(asked.collect()).await {
+            Ok(observation) => changes.iter().map(|change| (change.address.clone(), observation.get(&change.address))).collect(),
+            Err(_) => BTreeMap::new(),
+        }
+    }
+
+    fn land(&mut self, change: &Change) {
+        own(&mut self.inventory, change);
+        let landed =
+            Landed { address: change.address.clone(), action: change.action, before: change.before.clone(), after: change.after.clone() };
+        self.batch_landed.push(landed);
+        self.report.written += 1;
+        Counters::add(&self.runtime.counters.target_writes, 1);
+        let seen = match &change.after {
+            None => Seen::Absent,
+            Some(after) => Seen::Present(trued_model::State {
+                fingerprint: after.clone(),
+                bytes: change.content.map_or(0, |content| content.bytes),
+                uid: change.uid.clone(),
+                evidence: trued_model::Evidence::default(),
+            }),
+        };
+        self.observed.seen.insert(change.address.clone(), seen);
+    }
+
+    fn refuse(&mut self, change: &Change, refusal: &Refusal) {
+        if refusal.code == Code::Fenced {
+            self.fenced = true;
+            self.runtime.lost(self.cell, refusal);
+        }
+        let item = RefusedItem { address: change.address.clone(), code: refusal.code, message: refusal.message.clone() };
+        self.refused.push(item.clone());
+        self.batch_refused.push(item);
+    }
+
+    /// Writes what happened to the batch.
+    pub(super) async fn receipt(&mut self, batch: u32) -> Result<Event, Refusal> {
+        let landed = std::mem::take(&mut self.batch_landed);
+        let refused = std::mem::take(&mut self.batch_refused);
+        let of = self.writes.len() as u64;
+        self.landed.extend(landed.iter().cloned());
+        let changes: Option<BlobRef> = match landed.is_empty() {
+            true => None,
+            false => Some(blocking(|| {
+                let blob = self.runtime.doors.blobs.put(&canonical(&landed))?;
+                self.runtime.doors.blobs.flush()?;
+                Ok::<_, Refusal>(blob)
+            })?),
+        };
+        let receipt = Receipt { batch: u64::from(batch) + 1, done: landed.len() as u64, so_far: self.landed.len() as u64, of, exit: None };
+        let id = &self.stack.id;
+        let mut drafts = vec![
+            draft(Kind::Receipt, Some(id), self.now(), self.cause, &receipt)
+                .run(&self.run)
+                .revision(self.report.revision.clone())
+                .link("receipt-of", self.intent)
+                .blob("changes", changes),
+        ];
+        if !refused.is_empty() {
+            let body = Refused { count: refused.len() as u64, items: refused.into_iter().take(LISTED).collect() };
+            drafts.push(
+                draft(Kind::Refusal, Some(id), self.now(), self.cause, &body)
+                    .run(&self.run)
+                    .revision(self.report.revision.clone())
+                    .link("receipt-of", self.intent),
+            );
+        }
+        let fence = self.epoch.filter(|_| !self.fenced).and_then(|epoch| self.runtime.fence(self.cell, epoch));
+        self.runtime.record(self.cell, drafts, fence).await?;
+        if self.fenced || self.refused.iter().any(|item| matches!(item.code, Code::Full | Code::Broken)) {
+            return Ok(Event::Failed);
+        }
+        let more = (batch as usize + 1) * BATCH < self.writes.len();
+        let newer = more && (self.cell.kept().newer || self.runtime.state().stopping);
+        Ok(Event::Received { newer, refused: !self.refused.is_empty() })
+    }
+
+    /// Looks at what was touched, where the target's receipts do not say what is there now.
+    pub(super) async fn confirm(&mut self) -> Result<Event, Refusal> {
+        let touched: Vec<Asked> = self
+            .writes
+            .iter()
+            .map(|change| Asked { address: change.address.clone(), sealed: change.content.is_some_and(|content| content.sealed) })
+            .collect();
+        let observation = self.see(touched).await?;
+        for change in &self.writes {
+            self.observed.seen.insert(change.address.clone(), observation.get(&change.address));
+        }
+        let settled = self.writes.iter().all(|change| observation.get(&change.address).fingerprint() == change.after.as_ref());
+        if !settled && !planted::has(Bug::StaleView) {
+            return Err(Refusal::new(Code::Changed, "what was made is no longer there").help("the next wake looks again"));
+        }
+        Ok(Event::Done)
+    }
+}
+
+fn as_manifest(kept: &BTreeMap<trued_model::Address, Kept>) -> Manifest {
+    Manifest {
+        items: kept
+            .iter()
+            .map(|(address, kept)| (address.clone(), Item { fingerprint: kept.fingerprint.clone(), content: kept.content }))
+            .collect(),
+    }
+}
+
+/// Whether an answer says what happened. A lost connection or a deadline does not.
+fn decided(answer: &Option<Result<Option<trued_model::Fingerprint>, Refusal>>) -> bool {
+    match answer {
+        None => false,
+        Some(Ok(_)) => true,
+        Some(Err(refusal)) => !matches!(refusal.code, Code::Unknown | Code::TimedOut | Code::Unreachable),
+    }
+}
+
+/// Decides from a second look what became of a change without a clear answer.
+fn found(
+    change: &Change,
+    seen: Option<&Seen>,
+    answer: Option<Result<Option<trued_model::Fingerprint>, Refusal>>,
+    in_time: bool,
+) -> Result<Option<trued_model::Fingerprint>, Refusal> {
+    let gone = matches!(seen, Some(Seen::Absent)) && change.after.is_none() && change.action == Action::Delete;
+    let there = change.after.is_some() && seen.and_then(Seen::fingerprint) == change.after.as_ref();
+    if gone || there {
+        return Ok(change.after.clone());
+    }
+    match answer {
+        Some(Err(refusal)) => Err(refusal),
+        _ if !in_time => Err(Refusal::new(Code::TimedOut, "no answer before the deadline")),
+        _ => Err(Refusal::new(Code::Unknown, "no answer; it is not in place")),
+    }
+}

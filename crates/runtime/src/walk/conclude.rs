@@ -1,0 +1,206 @@
+//! The end of a run: commands, checks, the verdict, and what follows from it.
+
+use trued_doors::{Checking, Program};
+use trued_engine::Event;
+use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
+use trued_model::{Code, Draft, Duration, Extent, Kind, Refusal};
+
+use super::Walk;
+use super::look::own;
+use super::note::fights;
+use crate::incidents::{self, Trouble};
+use crate::record::{Drafting, draft};
+use crate::runtime::blocking;
+
+/// How long a command of `on_change` may take, and how much of its output is kept.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+const OUTPUT_CAP: usize = 64 << 10;
+
+impl Walk<'_> {
+    /// Runs the commands of `on_change`, each once, each with an intent of its own: nobody can look whether one ran.
+    pub(super) async fn command(&mut self) -> Result<Event, Refusal> {
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
+        self.epoch = Some(epoch);
+        for command in self.stack.policy.on_change.clone() {
+            let plan = self.plan.as_ref().map_or_else(|| trued_model::Digest::of(b""), |(_, decision)| decision.plan);
+            let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
+            let body = Intent { plan, part: plan, changes: 0, epoch, command: Some(command.name.clone()), desired };
+            let id = self.stack.id.clone();
+            let intent =
+                draft(Kind::Intent, Some(&id), self.now(), self.cause, &body).run(&self.run).revision(self.report.revision.clone());
+            let fence = self.runtime.fence(self.cell, epoch);
+            let placed = self.runtime.record(self.cell, vec![intent], fence.clone()).await?;
+            let index = placed.first().map(|indexed| indexed.index);
+            let mut env = std::collections::BTreeMap::from([("TRUED_STACK".to_owned(), self.report.name.clone())]);
+            env.extend(self.report.revision.clone().map(|revision| ("TRUED_REVISION".to_owned(), revision)));
+            let program =
+                Program { argv: command.argv, env, folder: None, input: Vec::new(), deadline: COMMAND_DEADLINE, output_cap: OUTPUT_CAP };
+            let exit = self.runtime.doors.runner.run(program).await;
+            let (status, log, why) = match exit {
+                Ok(exit) => {
+                    let why = match exit.status {
+                        Some(0) => String::new(),
+                        Some(status) => format!("exit status {status}"),
+                        None => "ended by a signal".to_owned(),
+                    };
+                    (exit.status, [exit.output, exit.error].concat(), why)
+                }
+                Err(refusal) => (None, Vec::new(), refusal.to_string()),
+            };
+            let log = if log.is_empty() { None } else { Some(self.runtime.doors.blobs.put(&log)?) };
+            blocking(|| self.runtime.doors.blobs.flush())?;
+            let receipt = Receipt { batch: 1, done: 0, so_far: 0, of: 0, exit: status };
+            let receipt = draft(Kind::Receipt, Some(&id), self.now(), self.cause, &receipt)
+                .run(&self.run)
+                .revision(self.report.revision.clone())
+                .link("receipt-of", index)
+                .blob("log", log);
+            self.runtime.record(self.cell, vec![receipt], fence).await?;
+            self.checks.push(Checked { check: format!("on_change {}", command.name), passed: why.is_empty(), why });
+        }
+        Ok(Event::Done)
+    }
+
+    /// Asks whether what was applied works.
+    pub(super) async fn check(&mut self) -> Result<Event, Refusal> {
+        let with = Checking { runner: self.runtime.doors.runner.clone() };
+        for check in &self.stack.checks {
+            let checked = match self.runtime.doors.checks.get(&check.kind) {
+                Some(kind) => kind.check(&check.settings, &with).await,
+                None => Checked { check: check.kind.clone(), passed: false, why: "no such check in this build".to_owned() },
+            };
+            self.checks.push(checked);
+        }
+        Ok(Event::Checked { passed: self.checks.iter().all(|check| check.passed) })
+    }
+
+    /// Writes the verdict and what follows from it, in one append.
+    pub(super) async fn conclude(&mut self, outcome: Outcome) -> Result<Event, Refusal> {
+        let outcome = match outcome {
+            Outcome::Landed if self.checks.iter().any(|check| !check.passed) => Outcome::Failed,
+            outcome => outcome,
+        };
+        self.report.outcome = Some(outcome);
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => {
+                let link = self.runtime.link(&self.stack.id.target).await?;
+                self.runtime.lease(self.cell, link.as_ref()).await.inspect_err(|refusal| self.runtime.lost(self.cell, refusal))?
+            }
+        };
+        let in_place = outcome == Outcome::Landed || (outcome == Outcome::Failed && self.refused.is_empty() && !self.checks.is_empty());
+        let mut verdict = self.verdict(outcome, epoch, in_place);
+        if !self.fenced {
+            verdict = self.with_states(verdict, in_place)?;
+        }
+        let mut drafts = vec![verdict];
+        if !self.fenced {
+            drafts.extend(self.consequences(outcome, in_place));
+        }
+        let fence = if self.fenced { None } else { self.runtime.fence(self.cell, epoch) };
+        blocking(|| self.runtime.doors.blobs.flush())?;
+        self.runtime.record(self.cell, drafts, fence).await?;
+        self.memory = self.cell.memory(self.runtime).await?;
+        if !self.fenced && self.observed.extent == Extent::Complete {
+            self.cell.kept().look = Some(self.now());
+        }
+        Ok(Event::Done)
+    }
+
+    fn verdict(&self, outcome: Outcome, epoch: u64, in_place: bool) -> Draft {
+        let why = match (outcome, self.refused.first(), self.checks.iter().find(|check| !check.passed)) {
+            (_, Some(item), _) => format!("{}: {}", item.address, item.message),
+            (_, None, Some(check)) => format!("{}: {}", check.check, check.why),
+            (Outcome::Superseded, ..) => "a newer revision, or a request to stop, ended it after a batch".to_owned(),
+            (Outcome::Failed, ..) => self.report.refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let body = Verdict {
+            outcome,
+            done: self.landed.len() as u64,
+            of: self.writes.len() as u64,
+            verified: in_place && outcome == Outcome::Landed,
+            desired: self.wanted.as_ref().map(|wanted| wanted.digest),
+            inputs: self.wanted.as_ref().map(|wanted| wanted.inputs),
+            checks: self.checks.clone(),
+            why,
+            epoch: Some(epoch),
+        };
+        draft(Kind::Verdict, Some(&self.stack.id), self.now(), self.cause, &body)
+            .run(&self.run)
+            .revision(self.report.revision.clone())
+            .link("outcome-of", self.intent)
+    }
+
+    /// Adds what is ours now, what is there now, and, where it is wholly in place, what was desired.
+    fn with_states(&mut self, verdict: Draft, in_place: bool) -> Result<Draft, Refusal> {
+        let bookkeeping = std::mem::take(&mut self.bookkeeping);
+        self.store_contents(&bookkeeping)?;
+        for change in &bookkeeping {
+            own(&mut self.inventory, change);
+        }
+        let inventory = self.runtime.store_manifest(&self.inventory)?;
+        let observed = self.runtime.store_manifest(&self.seen_manifest())?;
+        let desired = match (&self.wanted, in_place) {
+            (Some(wanted), true) => Some(self.runtime.store_manifest(&wanted.desired.manifest())?),
+            _ => None,
+        };
+        Ok(verdict.blob("inventory", Some(inventory)).blob("observed", Some(observed)).blob("desired", desired))
+    }
+
+    /// Drift that is put back, incidents that open and close, and going back by itself.
+    fn consequences(&self, outcome: Outcome, in_place: bool) -> Vec<Draft> {
+        let (id, now) = (&self.stack.id, self.now());
+        let mut drafts = Vec::new();
+        if let Some(open) = &self.memory.drift {
+            let back = |item: &trued_model::body::DriftItem| {
+                self.observed.get(&item.address).fingerprint() == self.inventory.items.get(&item.address).map(|item| &item.fingerprint)
+            };
+            if self.assessment.drift.iter().all(back) {
+                drafts.extend(self.drift_closed(open.index, "reverted"));
+            }
+            if fights(&open.drift.items) {
+                let message = "the same is changed from outside again and again".to_owned();
+                let trouble = Trouble { kind: "flapping", message, next: "find who else writes there", words: &[] };
+                drafts.extend(incidents::open(&self.memory, id, now, trouble));
+            }
+        }
+        match self.refused.first() {
+            Some(item) => {
+                let message = format!("{}: {} ({} refused)", item.address, item.message, self.refused.len());
+                let next = match item.code {
+                    Code::Full => "make room; the rest is applied then",
+                    Code::Denied => "give trued the right to write there",
+                    _ => "the next wake looks and tries again",
+                };
+                drafts.extend(incidents::open(&self.memory, id, now, Trouble { kind: "refused", message, next, words: &[] }));
+            }
+            None => drafts.extend(incidents::close(&self.memory, id, now, "refused", "recovered")),
+        }
+        match self.checks.iter().find(|check| !check.passed) {
+            Some(check) => {
+                let message = format!("{}: {}", check.check, check.why);
+                let next = "commit a fix, or trued rollback STACK";
+                drafts.extend(incidents::open(&self.memory, id, now, Trouble { kind: "check", message, next, words: &[] }));
+                if in_place && self.stack.policy.rollback {
+                    drafts.extend(self.go_back());
+                }
+            }
+            None if outcome == Outcome::Landed => drafts.extend(incidents::close(&self.memory, id, now, "check", "recovered")),
+            None => {}
+        }
+        drafts
+    }
+
+    /// Goes back to the last verified release by itself, where the policy says so.
+    fn go_back(&self) -> Option<Draft> {
+        let current = self.wanted.as_ref()?.digest;
+        let release = self.memory.release_before(Some(&current))?;
+        let body =
+            Rollback { to: release.index, rejects: current, desired: release.desired, reason: "a check failed after apply".to_owned() };
+        self.cell.kept().hinted = true;
+        let rollback = draft(Kind::Rollback, Some(&self.stack.id), self.now(), "rollback", &body);
+        Some(rollback.link("caused-by", self.intent).blob("desired", Some(release.manifest)))
+    }
+}

@@ -1,0 +1,233 @@
+//! Looking: at the target before a plan, at what an interrupted run left, and the plan itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trued_doors::{Ask, Asked};
+use trued_engine::planted::{self, Bug};
+use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, assess, candidates, gate, plan};
+use trued_model::body::{Outcome, Verdict};
+use trued_model::{Action, Address, Change, Code, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Refusal, Seen};
+
+use super::{BATCH, Walk};
+use crate::Counters;
+use crate::record::{Drafting, draft};
+use crate::report::Pending;
+use crate::runtime::blocking;
+
+/// How long a look may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(60);
+
+impl Walk<'_> {
+    /// Closes what an earlier process began and did not end: reads its plan, looks, and writes down how far it came.
+    pub(super) async fn recover(&mut self) -> Result<Event, Refusal> {
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        let intents: Vec<(u64, OpenIntent)> = self.memory.intents.iter().map(|(index, open)| (*index, open.clone())).collect();
+        for (index, open) in intents.into_iter().filter(|(_, open)| open.intent.command.is_none()) {
+            let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
+            let changes = self.intended(&open)?;
+            let mut made = (*self.cell.inventory(self.runtime).await?).clone();
+            let seen = self.see(addresses(&changes, &made)).await?;
+            let mut found = 0;
+            for change in &changes {
+                let seen = seen.get(&change.address);
+                if !seen.decided() {
+                    let why = format!("run #{index} was interrupted, and {} cannot be seen to close it", change.address);
+                    return Err(Refusal::new(Code::Unknown, why).help("make the target reachable; the run is closed then"));
+                }
+                if seen.fingerprint() == change.after.as_ref() {
+                    found += 1;
+                    own(&mut made, change);
+                }
+            }
+            let of = open.intent.changes;
+            let why = format!("stopped after {} of {of} on record; looked: {found} are in place", open.received);
+            self.report.lines.push(format!("run #{index} {why}; closed"));
+            let inventory = self.runtime.store_manifest(&made)?;
+            blocking(|| self.runtime.doors.blobs.flush())?;
+            let verdict = Verdict {
+                outcome: Outcome::Interrupted,
+                done: found,
+                of,
+                verified: false,
+                desired: open.intent.desired,
+                inputs: None,
+                checks: Vec::new(),
+                why,
+                epoch: Some(epoch),
+            };
+            let draft = draft(Kind::Verdict, Some(&self.stack.id), self.now(), "recovery", &verdict)
+                .run(open.run.as_deref().unwrap_or(&self.run))
+                .revision(open.revision.clone())
+                .link("outcome-of", Some(index))
+                .blob("inventory", Some(inventory));
+            self.runtime.record(self.cell, vec![draft], self.runtime.fence(self.cell, epoch)).await?;
+        }
+        self.memory = self.cell.memory(self.runtime).await?;
+        Ok(Event::Done)
+    }
+
+    fn intended(&self, open: &OpenIntent) -> Result<Vec<Change>, Refusal> {
+        let blob = open.plan.ok_or_else(|| Refusal::new(Code::Broken, "an intent names no plan"))?;
+        let bytes = blocking(|| self.runtime.doors.blobs.get(&blob.digest))?;
+        let plan: Plan = serde_json::from_slice(&bytes)
+            .map_err(|error| Refusal::new(Code::Invalid, format!("a stored plan cannot be read: {error}")))?;
+        Ok(plan.changes)
+    }
+
+    /// Looks at all that is desired or ours.
+    pub(super) async fn observe(&mut self) -> Result<Event, Refusal> {
+        let sealed = |item: &Item| item.content.is_some_and(|content| content.sealed);
+        let mut asked: BTreeMap<&Address, bool> = self.inventory.items.iter().map(|(address, item)| (address, sealed(item))).collect();
+        for resource in self.desired.resources.values() {
+            let keyed = resource.content.is_some_and(|content| content.sealed);
+            *asked.entry(&resource.address).or_default() |= keyed;
+        }
+        let asked = asked.into_iter().map(|(address, sealed)| Asked { address: address.clone(), sealed }).collect();
+        let stale = self.cell.kept().stale_view();
+        self.observed = match stale {
+            Some(stale) => stale,
+            None => self.see(asked).await?,
+        };
+        self.cell.kept().remember_view(&self.observed);
+        if let Extent::Unknown(why) = &self.observed.extent
+            && !planted::has(Bug::UnseenIsAbsent)
+        {
+            let help = "bring the target back; nothing is changed or deleted meanwhile";
+            self.report.refusal = Some(Refusal::new(Code::Unknown, why.clone()).help(help));
+        }
+        Ok(Event::Done)
+    }
+
+    pub(super) async fn see(&self, asked: Vec<Asked>) -> Result<Observation, Refusal> {
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        Counters::add(&self.runtime.counters.target_reads, 1);
+        match tokio::time::timeout(LOOK_DEADLINE.to_std(), link.observe(Ask::These(asked))).await {
+            Ok(observation) => observation,
+            Err(_) => Err(Refusal::new(Code::TimedOut, format!("target {} did not answer in {LOOK_DEADLINE}", self.stack.id.target))),
+        }
+    }
+
+    /// Decides: what differs, what to change, what of it may run.
+    pub(super) async fn plan(&mut self) -> Result<Event, Refusal> {
+        let now = self.now();
+        let asked = candidates(&self.desired, &self.inventory);
+        let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked).await?;
+        let settled = Settled {
+            left_alone: self.memory.left_alone(now),
+            revert: self
+                .memory
+                .drift
+                .as_ref()
+                .and_then(|drift| drift.answer.clone())
+                .filter(|(word, _)| word == "revert")
+                .map(|(_, at)| at),
+            orphan: self.memory.orphan_word.clone().filter(|_| self.orphan),
+        };
+        let _busy = self.runtime.busy.acquire().await;
+        let plan = plan(&PlanInput {
+            stack: &self.stack.id,
+            policy: &self.stack.policy,
+            wish: self.wish,
+            desired: &self.desired,
+            inventory: &self.inventory,
+            observed: &self.observed,
+            claims: &claims,
+            settled: &settled,
+            into: &self.stack.into,
+            nested: self.facts.nested,
+        });
+        let same_inputs = match (&self.wanted, &self.memory.landed) {
+            (Some(wanted), Some(landed)) => landed.inputs == Some(wanted.inputs),
+            _ => false,
+        };
+        let last_look = self.cell.kept().look;
+        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &self.memory, same_inputs, last_look);
+        let standing = Standing {
+            resources: self.inventory.items.len(),
+            empty: !self.orphan && self.desired.resources.is_empty() && !self.inventory.items.is_empty(),
+            suspended: self.memory.suspended.is_some(),
+            nested: self.facts.nested,
+        };
+        let decision = gate(&plan, &self.stack.policy, standing, &self.memory.approvals(now), now);
+        let free = decision.free.iter().map(|index| plan.changes[*index].clone());
+        let writes = |change: &Change| change.action.writes() || (change.action == Action::Move && change.before != change.after);
+        let (writes, bookkeeping): (Vec<Change>, Vec<Change>) = free.partition(writes);
+        let in_place: BTreeSet<&Address> = writes.iter().chain(&bookkeeping).map(|change| &change.address).collect();
+        let drift_left = self.assessment.drift.iter().any(|item| !in_place.contains(&item.address));
+        let unseen = self.desired.resources.keys().any(|address| !self.observed.get(address).decided());
+        let proven = match (&self.wanted, &self.memory.landed) {
+            (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,
+            _ => false,
+        };
+        let planned = Planned {
+            batches: writes.len().div_ceil(BATCH) as u32,
+            bookkeeping: !bookkeeping.is_empty(),
+            keeps: writes.iter().any(|change| change.keep),
+            unproven: !proven && !self.orphan && (!self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
+            whole: decision.held.is_empty() && !drift_left && !unseen && !self.orphan,
+            commands: !self.stack.policy.on_change.is_empty()
+                && (!writes.is_empty() || self.memory.owed)
+                && self.memory.suspended.is_none(),
+            confirms: self.facts.confirms,
+        };
+        if !self.assessment.drift.is_empty() && drift_left {
+            self.report.pending.push(Pending::Drift);
+        }
+        if self.memory.suspended.is_some() {
+            self.report.pending.push(Pending::Suspended);
+        }
+        if self.memory.intents.values().any(|open| open.intent.command.is_some()) {
+            self.report.pending.push(Pending::Undecided);
+        }
+        self.writes = writes;
+        self.bookkeeping = bookkeeping;
+        self.report.drift = self.assessment.drift.clone();
+        self.report.plan = Some((plan.clone(), decision.clone()));
+        self.plan = Some((plan, decision));
+        Ok(Event::Planned(planned))
+    }
+
+    /// Whether this very desired state is in place and its checks failed already: they are tried again when a look is
+    /// due, not at every wake.
+    fn recently_checked(&self) -> bool {
+        let failed = self.memory.landed.as_ref().zip(self.wanted.as_ref()).is_some_and(|(landed, wanted)| landed.desired == wanted.digest);
+        failed && !self.aim.look
+    }
+
+    /// What is on the target as a whole, as far as it was seen: what `at` answers from.
+    pub(super) fn seen_manifest(&self) -> Manifest {
+        let mut items = BTreeMap::new();
+        for (address, seen) in &self.observed.seen {
+            let Seen::Present(state) = seen else { continue };
+            let known = [
+                self.desired.resources.get(address).map(|r| (&r.fingerprint, r.content)),
+                self.inventory.items.get(address).map(|i| (&i.fingerprint, i.content)),
+            ];
+            let content =
+                known.into_iter().flatten().find(|(fingerprint, _)| **fingerprint == state.fingerprint).and_then(|(_, content)| content);
+            let kept = self.kept.get(address).filter(|kept| kept.fingerprint == state.fingerprint).and_then(|kept| kept.content);
+            items.insert(address.clone(), Item { fingerprint: state.fingerprint.clone(), content: content.or(kept) });
+        }
+        Manifest { items }
+    }
+}
+
+fn addresses(changes: &[Change], made: &Manifest) -> Vec<Asked> {
+    let sealed = |change: &Change| {
+        let before = made.items.get(&change.address).and_then(|item| item.content);
+        change.content.or(before).is_some_and(|content| content.sealed)
+    };
+    changes.iter().map(|change| Asked { address: change.address.clone(), sealed: sealed(change) }).collect()
+}
+
+/// Takes a change that is in place into an inventory.
+pub(super) fn own(inventory: &mut Manifest, change: &Change) {
+    match (&change.action, &change.after) {
+        (Action::Delete | Action::Forget, _) | (_, None) => {
+            inventory.items.remove(&change.address);
+        }
+        (_, Some(after)) => {
+            inventory.items.insert(change.address.clone(), Item { fingerprint: after.clone(), content: change.content });
+        }
+    }
+}
