@@ -1,0 +1,83 @@
+//! Content-addressed bytes: on disk, in memory, and over a store that must not be written to.
+
+mod disk;
+mod memory;
+mod scratch;
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+use trued_doors::Answer;
+use trued_model::{BlobRef, Code, Digest, Refusal};
+
+pub use disk::DiskBlobs;
+pub use memory::MemoryBlobs;
+pub use scratch::ScratchBlobs;
+
+/// How much of a stream is in memory at once.
+const BUFFER: usize = 64 * 1024;
+
+fn absent(digest: &Digest) -> Refusal {
+    Refusal::new(Code::Absent, format!("find blob {digest}"))
+}
+
+fn wrong(digest: &Digest) -> Refusal {
+    Refusal::new(Code::Invalid, format!("read blob {digest}: its bytes are not those that were stored"))
+}
+
+fn other(expect: &BlobRef) -> Refusal {
+    Refusal::new(Code::Invalid, format!("store blob {}: the bytes given are others", expect.digest))
+}
+
+/// Takes bytes as a blob's after comparing them with its digest.
+fn proven(bytes: Vec<u8>, digest: &Digest) -> Answer<Vec<u8>> {
+    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(wrong(digest)) }
+}
+
+/// Hands bytes on and ends with an error when they were not the blob's.
+struct Proving<R> {
+    from: R,
+    so_far: Sha256,
+    digest: Digest,
+}
+
+impl<R: Read> Proving<R> {
+    fn new(from: R, digest: Digest) -> Proving<R> {
+        Proving { from, so_far: Sha256::new(), digest }
+    }
+}
+
+impl<R: Read> Read for Proving<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        self.so_far.update(&into[..count]);
+        if count == 0 && !into.is_empty() && self.so_far.clone().finalize()[..] != self.digest.0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong(&self.digest)));
+        }
+        Ok(count)
+    }
+}
+
+/// Passes a stream on in pieces and names what went through. With an expectation it stops once that is exceeded.
+fn pass(from: &mut dyn Read, most: u64, mut into: impl FnMut(&[u8]) -> Answer<()>) -> Answer<BlobRef> {
+    let (mut hash, mut bytes) = (Sha256::new(), 0u64);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Refusal::new(Code::Unknown, format!("read the bytes to store: {error}"))),
+        };
+        bytes += count as u64;
+        if count == 0 || bytes > most {
+            return Ok(BlobRef { digest: Digest(hash.finalize().into()), bytes, sealed: false });
+        }
+        hash.update(&buffer[..count]);
+        into(&buffer[..count])?;
+    }
+}
+
+/// Whether a stream's bytes are those that were expected; sealed or not is no matter of bytes.
+fn is(found: &BlobRef, expect: &BlobRef) -> bool {
+    (found.digest, found.bytes) == (expect.digest, expect.bytes)
+}
