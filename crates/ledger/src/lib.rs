@@ -5,12 +5,15 @@ pub mod blobs;
 pub mod checkpoint;
 mod disk;
 mod draft;
+mod keys;
 mod lease;
 mod memory;
 pub mod note;
 mod process;
+mod seal;
 pub mod tree;
 
 pub use blobs::{DiskBlobs, MemoryBlobs, ScratchBlobs};
 pub use memory::MemoryStore;
 pub use process::this as this_process;
+pub use seal::{KeyedSeal, NullSeal};
