@@ -1,1 +1,73 @@
-//! trued-files
+//! The driver `files`: keeps a tree of files, links and empty folders below a root as a stack desires it.
+//!
+//! It looks, stages, puts in place and answers. It decides nothing, starts no program, and never leaves its root.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Facts, Link, Parsed};
+use trued_model::{Document, Finding};
+
+mod apply;
+mod below;
+mod escape;
+mod fingerprint;
+mod folders;
+mod keep;
+mod link;
+mod look;
+mod observe;
+mod own;
+mod parse;
+mod place;
+mod probe;
+mod root;
+mod settings;
+mod spread;
+mod stage;
+mod tree;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use settings::Settings;
+use tree::Tree;
+
+/// The driver for trees of files.
+pub fn driver() -> Arc<dyn Driver> {
+    Arc::new(Files)
+}
+
+struct Files;
+
+impl Driver for Files {
+    fn describe(&self) -> Descriptor {
+        Descriptor {
+            kind: "files",
+            summary: "a tree of files, links and empty folders below a root on this machine",
+            schema: schemars::schema_for!(Settings).to_value(),
+            example: json!({ "root": "/srv/www" }),
+            paths: &["/root"],
+            reads_text: false,
+        }
+    }
+
+    fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
+        parse::parse(facts, into, documents)
+    }
+
+    fn check(&self, settings: &Value) -> Vec<Finding> {
+        settings::check(settings)
+    }
+
+    fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {
+        let Connection { target, ledger, blobs, seal, secrets: _, clock } = at;
+        let link = Settings::read(&target.settings).map(|settings| {
+            let tree = Tree::new(settings.root, settings.create, ledger, blobs, seal, clock);
+            Arc::new(link::FilesLink::new(tree, settings.watch)) as Arc<dyn Link>
+        });
+        std::future::ready(link).boxed()
+    }
+}

@@ -1,0 +1,79 @@
+//! An open line to one tree: each call is moved to a thread where blocking is allowed.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::sync::mpsc;
+use trued_doors::{Answer, Ask, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order};
+use trued_model::{Address, Code, Observation, Refusal, StackId};
+
+use crate::below::OWN;
+use crate::own::OwnFolder;
+use crate::tree::{Standing, Tree};
+use crate::{apply, keep, observe, watch};
+
+pub(crate) struct FilesLink {
+    tree: Arc<Tree>,
+    watch: bool,
+    facts: Arc<Facts>,
+}
+
+impl FilesLink {
+    pub fn new(tree: Tree, watch: bool) -> FilesLink {
+        let reserved = vec![(OWN.to_owned(), "`.trued` at the root is Trued's own".to_owned())];
+        FilesLink { tree: Arc::new(tree), watch, facts: Arc::new(Facts { nested: true, confirms: true, reserved }) }
+    }
+
+    /// Runs blocking work away from the async workers.
+    fn away<T: Send + 'static>(&self, work: impl FnOnce(&Tree) -> Answer<T> + Send + 'static) -> BoxFuture<'static, Answer<T>> {
+        let tree = self.tree.clone();
+        async move {
+            let done = tokio::task::spawn_blocking(move || work(&tree)).await;
+            done.unwrap_or_else(|error| Err(Refusal::new(Code::Broken, format!("work on the files: {error}"))))
+        }
+        .boxed()
+    }
+}
+
+impl Link for FilesLink {
+    fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>> {
+        std::future::ready(Ok(self.facts.clone())).boxed()
+    }
+
+    fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
+        self.away(move |tree| observe::observe(tree, &ask))
+    }
+
+    fn keep<'a>(&'a self, address: &'a Address, sealed: bool) -> BoxFuture<'a, Answer<Kept>> {
+        let address = address.clone();
+        self.away(move |tree| keep::keep(tree, &address, sealed))
+    }
+
+    fn apply(&self, order: Order) -> BoxStream<'_, Done> {
+        let tree = self.tree.clone();
+        let begin = async move {
+            // Room for every answer, so that giving one never waits.
+            let (answers, done) = mpsc::channel(order.changes.len().max(1));
+            tokio::task::spawn_blocking(move || apply::apply(&tree, &order, &answers));
+            stream::unfold(done, |mut done| async move { done.recv().await.map(|one| (one, done)) })
+        };
+        stream::once(begin).flatten().boxed()
+    }
+
+    fn epoch<'a>(&'a self, stack: &'a StackId) -> BoxFuture<'a, Answer<u64>> {
+        let stack = stack.clone();
+        self.away(move |tree| match tree.stand() {
+            Ok(Standing::Here(root)) => OwnFolder::find(&root)?.map_or(Ok(0), |own| own.epoch(&tree.ledger, &stack)),
+            // A root that is not there has no mark to be seen; every order is compared with the mark again.
+            Ok(Standing::Unmade) => Ok(0),
+            Err(refusal) if refusal.code == Code::Unknown => Ok(0),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    fn watch(&self) -> Option<BoxStream<'static, Hint>> {
+        self.watch.then(|| watch::watch(self.tree.clone()))
+    }
+}

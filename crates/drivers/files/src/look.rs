@@ -1,0 +1,134 @@
+//! One look at one name in an open folder: what is there, with its content hashed.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{AtFlags, FileType, OFlags, Stat};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use trued_doors::Seal;
+use trued_model::{Digest, Fingerprint, Shape};
+
+use crate::fingerprint;
+use crate::root::{open_beneath, words};
+
+/// How much is read at once.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// How often a file that changes while it is read is read again.
+pub(crate) const TRIES: usize = 3;
+
+/// What is there.
+pub(crate) struct Found {
+    pub what: What,
+    pub stat: Stat,
+}
+
+pub(crate) enum What {
+    /// SHA-256 of the content.
+    File {
+        executable: bool,
+        digest: Digest,
+    },
+    Link {
+        text: Vec<u8>,
+    },
+    Folder,
+    /// `fifo`, `socket`, `block-device`, `character-device`.
+    Other(&'static str),
+}
+
+/// Why a look decided nothing.
+#[derive(Debug)]
+pub(crate) enum Undecided {
+    Denied(String),
+    Unknown(String),
+}
+
+impl Found {
+    /// The fingerprint; keyed where what we compare with is sealed.
+    pub fn fingerprint(&self, key: Option<&dyn Seal>) -> Fingerprint {
+        let identity = |digest: &Digest| key.map_or(*digest, |seal| seal.identity(digest));
+        match &self.what {
+            What::File { executable, digest } => fingerprint::of(Shape::File { executable: *executable }, &identity(digest), key.is_some()),
+            What::Link { text } => fingerprint::of(Shape::Link, &identity(&Digest::of(text)), key.is_some()),
+            What::Folder => fingerprint::of(Shape::Folder, &Digest([0; 32]), false),
+            What::Other(kind) => fingerprint::of_other(kind),
+        }
+    }
+
+    pub fn is_folder(&self) -> bool {
+        matches!(self.what, What::Folder)
+    }
+}
+
+/// Looks. `Ok(None)` is a certain absence. `buffer` holds one chunk.
+pub(crate) fn look(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> Result<Option<Found>, Undecided> {
+    for _ in 0..TRIES {
+        match look_once(folder, name, buffer) {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => return Err(Undecided::Denied(words(errno))),
+            Err(errno) => return Err(Undecided::Unknown(words(errno))),
+        }
+    }
+    Err(Undecided::Unknown("it changes while it is read".to_owned()))
+}
+
+/// One try; `Ok(None)` when it changed meanwhile.
+fn look_once(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> rustix::io::Result<Option<Found>> {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let what = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => What::Folder,
+        FileType::Fifo => What::Other("fifo"),
+        FileType::Socket => What::Other("socket"),
+        FileType::BlockDevice => What::Other("block-device"),
+        FileType::CharacterDevice => What::Other("character-device"),
+        FileType::Symlink => match rustix::fs::readlinkat(folder, name, Vec::new()) {
+            Ok(text) => What::Link { text: text.into_bytes() },
+            Err(Errno::INVAL) => return Ok(None),
+            Err(errno) => return Err(errno),
+        },
+        _ => {
+            // Not blocking: between the two calls it may have become a pipe that nobody writes to.
+            let file = match open_beneath(folder, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
+                Ok(file) => file,
+                Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
+                Err(errno) => return Err(errno),
+            };
+            let opened = rustix::fs::fstat(&file)?;
+            if !same(&stat, &opened) {
+                return Ok(None);
+            }
+            let digest = hash(&file, buffer)?;
+            if !still(&opened, &rustix::fs::fstat(&file)?) {
+                return Ok(None);
+            }
+            What::File { executable: stat.st_mode & 0o100 != 0, digest }
+        }
+    };
+    Ok(Some(Found { what, stat }))
+}
+
+fn hash(file: &std::os::fd::OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    loop {
+        match rustix::io::read(file, &mut *buffer) {
+            Ok(0) => return Ok(Digest(hasher.finalize().into())),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Whether both are of the same thing with the same content, as far as its metadata tells; the time of a rename does not count.
+pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
+    let key = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    key(one) == key(other)
+}
+
+/// Whether nothing at all happened to a file between the two.
+pub(crate) fn still(one: &Stat, other: &Stat) -> bool {
+    same(one, other) && (one.st_ctime, one.st_ctime_nsec) == (other.st_ctime, other.st_ctime_nsec)
+}

@@ -1,0 +1,201 @@
+//! Looking at a tree: these addresses, or everything below a place. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat};
+use trued_doors::{Answer, Ask, Asked};
+use trued_model::{Address, Code, Evidence, Extent, Observation, Refusal, Seen, State, Timestamp, encode_path};
+
+use crate::below::{self, Below};
+use crate::fingerprint;
+use crate::look::{CHUNK, Found, Undecided, What, look};
+use crate::root::{Barrier, Root, words};
+use crate::spread::spread;
+use crate::tree::{Standing, Tree};
+
+/// How many things one listing of everything names; beyond that it is partial. Keeps memory bounded.
+const LISTED: usize = 1_000_000;
+
+/// Looks. The whole is unknown when the root cannot be opened.
+pub(crate) fn observe(tree: &Tree, ask: &Ask) -> Answer<Observation> {
+    let at = tree.clock.now();
+    let root = match tree.stand() {
+        Ok(Standing::Here(root)) => Some(root),
+        Ok(Standing::Unmade) => None,
+        Err(refusal) => return Ok(Observation { at, extent: Extent::Unknown(because(&refusal)), seen: BTreeMap::new() }),
+    };
+    match (ask, root) {
+        (Ask::These(asked), Some(root)) => Ok(these(tree, &root, at, asked)),
+        (Ask::These(asked), None) => {
+            let seen = asked.iter().map(|asked| (asked.address.clone(), Seen::Absent)).collect();
+            Ok(Observation { at, extent: Extent::Complete, seen })
+        }
+        (Ask::Everything { into }, root) => {
+            let place = below::place(into).map_err(|why| Refusal::new(Code::Invalid, format!("look below {into}: {why}")))?;
+            let mut listing = Listing { tree, extent: Extent::Complete, seen: BTreeMap::new() };
+            if let Some(root) = root {
+                listing.below(&root, trued_model::decode_path(&place).unwrap_or_default());
+            }
+            Ok(Observation { at, extent: listing.extent, seen: listing.seen })
+        }
+    }
+}
+
+fn because(refusal: &Refusal) -> String {
+    match refusal.help.as_str() {
+        "" => refusal.message.clone(),
+        help => format!("{}; {help}", refusal.message),
+    }
+}
+
+fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observation {
+    let mut sorted: Vec<&Asked> = asked.iter().collect();
+    sorted.sort_by(|one, other| one.address.cmp(&other.address));
+    let seen: BTreeMap<Address, Seen> = spread(&sorted, |run| look_at_run(tree, root, run)).into_iter().collect();
+    let folders = seen.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(|print| print.as_str() == fingerprint::FOLDER));
+    tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
+    let undecided: Vec<(&Address, &Seen)> = seen.iter().filter(|(_, seen)| !seen.decided()).collect();
+    let extent = match undecided.first() {
+        None => Extent::Complete,
+        Some((address, Seen::Unknown(why) | Seen::Denied(why))) => Extent::Partial(match undecided.len() {
+            1 => format!("{address}: {why}"),
+            count => format!("{address}: {why}; and {} more", count - 1),
+        }),
+        Some(_) => Extent::Complete,
+    };
+    Observation { at, extent, seen }
+}
+
+/// Looks at neighbouring addresses one after the other; those in one folder share its opening.
+fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Seen)> {
+    let mut buffer = vec![0; CHUNK];
+    let mut open: Option<(Vec<u8>, Result<OwnedFd, Barrier>)> = None;
+    let mut seen = Vec::with_capacity(run.len());
+    for asked in run {
+        let below = match Below::read(&asked.address) {
+            Ok(below) => below,
+            Err(refusal) => {
+                seen.push((asked.address.clone(), Seen::Unknown(refusal.message)));
+                continue;
+            }
+        };
+        let (_, folder) = match open.take() {
+            Some(same) if same.0 == below.folder() => open.insert(same),
+            _ => open.insert((below.folder().to_vec(), root.folder(below.folder()))),
+        };
+        let answer = match folder {
+            Ok(folder) => match look(std::os::fd::AsFd::as_fd(folder), below.name(), &mut buffer) {
+                Ok(Some(found)) => Seen::Present(state(tree, &found, asked.sealed)),
+                Ok(None) => Seen::Absent,
+                Err(Undecided::Denied(why)) => Seen::Denied(why),
+                Err(Undecided::Unknown(why)) => Seen::Unknown(why),
+            },
+            Err(barrier) => barrier.clone().seen(),
+        };
+        seen.push((asked.address.clone(), answer));
+    }
+    seen
+}
+
+fn state(tree: &Tree, found: &Found, sealed: bool) -> State {
+    State {
+        fingerprint: found.fingerprint(sealed.then_some(&*tree.seal)),
+        bytes: size(&found.stat),
+        uid: None,
+        evidence: evidence(tree, &found.stat),
+    }
+}
+
+fn size(stat: &Stat) -> u64 {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Symlink => u64::try_from(stat.st_size).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// What the file system tells of the last change. The owner is not who wrote it: grade C.
+fn evidence(tree: &Tree, stat: &Stat) -> Evidence {
+    let millis = i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0);
+    Evidence {
+        changed_at: Some(Timestamp(stat.st_mtime.saturating_mul(1000).saturating_add(millis))),
+        by: Some(tree.owner(stat.st_uid)),
+        grade: Some("C".to_owned()),
+    }
+}
+
+/// A walk over everything below a place. Files are listed, not hashed; folders only where they are empty.
+struct Listing<'a> {
+    tree: &'a Tree,
+    extent: Extent,
+    seen: BTreeMap<Address, Seen>,
+}
+
+impl Listing<'_> {
+    fn below(&mut self, root: &Root, place: Vec<u8>) {
+        let mut ahead = vec![place.clone()];
+        while let Some(folder) = ahead.pop() {
+            if self.seen.len() >= LISTED {
+                return self.partial(&folder, "there are more than a million things");
+            }
+            match root.folder_to_read(&folder) {
+                Ok(open) => self.folder(&open, &folder, folder == place, &mut ahead),
+                Err(barrier) => match barrier.seen() {
+                    Seen::Unknown(why) | Seen::Denied(why) => self.partial(&folder, &why),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn folder(&mut self, open: &OwnedFd, folder: &[u8], top: bool, ahead: &mut Vec<Vec<u8>>) {
+        let mut empty = true;
+        let entries = match Dir::read_from(open) {
+            Ok(entries) => entries,
+            Err(errno) => return self.partial(folder, &words(errno)),
+        };
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(errno) => return self.partial(folder, &words(errno)),
+            };
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || (folder.is_empty() && name == below::OWN.as_bytes()) {
+                continue;
+            }
+            empty = false;
+            let path = below::join(folder, name);
+            match rustix::fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => ahead.push(path),
+                Ok(stat) => self.thing(open, name, &path, &stat),
+                Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => self.partial(&path, &words(errno)),
+            }
+        }
+        if empty
+            && !top
+            && let Ok(stat) = rustix::fs::fstat(open)
+        {
+            let found = Found { what: What::Folder, stat };
+            self.seen.insert(Address(encode_path(folder)), Seen::Present(state(self.tree, &found, false)));
+        }
+    }
+
+    fn thing(&mut self, open: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat) {
+        let fingerprint = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => trued_model::Fingerprint::new(""),
+            _ => match look(std::os::fd::AsFd::as_fd(open), name, &mut []) {
+                Ok(Some(found)) => found.fingerprint(None),
+                _ => return,
+            },
+        };
+        let state = State { fingerprint, bytes: size(stat), uid: None, evidence: evidence(self.tree, stat) };
+        self.seen.insert(Address(encode_path(path)), Seen::Present(state));
+    }
+
+    fn partial(&mut self, path: &[u8], why: &str) {
+        if self.extent == Extent::Complete {
+            self.extent = Extent::Partial(format!("{}: {why}", encode_path(path)));
+        }
+    }
+}

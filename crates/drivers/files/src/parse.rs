@@ -1,0 +1,90 @@
+//! From documents to resources, and every reason why a document cannot be one. Pure.
+
+use std::collections::BTreeMap;
+
+use trued_doors::{Facts, Parsed};
+use trued_model::{Address, Document, Finding, Origin, Resource, Shape, decode_path};
+
+use crate::below;
+use crate::escape::escape;
+use crate::fingerprint;
+
+/// Reads resources from documents; with any finding there are no resources to act on for that path.
+pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
+    let mut parsed = Parsed::default();
+    let into = match below::place(into) {
+        Ok(into) => into,
+        Err(why) => {
+            parsed.findings.push(Finding::new(format!("`into: {into}` cannot be used: {why}"), "name a folder below the target's root"));
+            return parsed;
+        }
+    };
+    let mut taken: BTreeMap<Vec<u8>, &Document> = BTreeMap::new();
+    for document in documents {
+        let address = if into.is_empty() { document.path.clone() } else { format!("{into}/{}", document.path) };
+        let bytes = decode_path(&address).unwrap_or_default();
+        let reserved = facts.reserved.iter().find(|(prefix, _)| below_or_same(&address, prefix)).map(|(_, why)| why.as_str());
+        if let Some(why) = below::fault(&address, &bytes).or(reserved) {
+            parsed.findings.push(about(document, format!("{} cannot be written: {why}", document.path), "rename it or leave it out"));
+        } else if taken.insert(bytes, document).is_some() {
+            parsed.findings.push(about(document, format!("{} is there twice", document.path), "keep one of the two"));
+        } else {
+            parsed.resources.push(resource(document, address));
+        }
+    }
+    parsed.findings.extend(inside_of_files(&taken));
+    parsed.findings.extend(escaping_links(&taken));
+    parsed
+}
+
+fn resource(document: &Document, address: String) -> Resource {
+    let content = (document.shape != Shape::Folder).then_some(document.content);
+    Resource {
+        address: Address(address),
+        fingerprint: fingerprint::of(document.shape, &document.identity, document.content.sealed),
+        content,
+        origin: Origin { file: document.path.clone(), line: None },
+    }
+}
+
+/// Paths that would lie in something that is no folder.
+fn inside_of_files(taken: &BTreeMap<Vec<u8>, &Document>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, document) in taken {
+        let mut folder = below::folder_of(path);
+        while !folder.is_empty() {
+            if let Some(outer) = taken.get(folder).filter(|outer| outer.shape != Shape::Folder) {
+                let what = if outer.shape == Shape::Link { "a link" } else { "a file" };
+                let message = format!("{} cannot lie in {}, which is {what}", document.path, outer.path);
+                findings.push(about(document, message, "rename one of the two"));
+            }
+            folder = below::folder_of(folder);
+        }
+    }
+    findings
+}
+
+/// Links that lead out of the root or in circles. A link whose text did not come along is looked at before it is made.
+fn escaping_links(taken: &BTreeMap<Vec<u8>, &Document>) -> Vec<Finding> {
+    let text = |document: &Document| document.text.as_ref().map(|text| text.as_bytes().to_vec());
+    let links: BTreeMap<Vec<u8>, Vec<u8>> = taken
+        .iter()
+        .filter(|(_, document)| document.shape == Shape::Link)
+        .filter_map(|(path, document)| Some((path.clone(), text(document)?)))
+        .collect();
+    let finding = |(path, text): (&Vec<u8>, &Vec<u8>)| {
+        let why = escape(path, text, &links)?;
+        let document = taken.get(path)?;
+        let message = format!("{} is a link that cannot be made: {}", document.path, why.words());
+        Some(about(document, message, "point it at something below the root, with a relative path"))
+    };
+    links.iter().filter_map(finding).collect()
+}
+
+fn about(document: &Document, message: String, help: &str) -> Finding {
+    Finding::new(message, help).at(document.path.clone(), 1, 1)
+}
+
+fn below_or_same(address: &str, outer: &str) -> bool {
+    address.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}

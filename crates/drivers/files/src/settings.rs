@@ -1,0 +1,89 @@
+//! A target's settings as configuration gives them, and what can be said of them without touching the disk.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trued_model::{Code, Finding, Refusal};
+
+/// Settings of a `files` target.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The folder below which everything is managed. Relative to the file that names it.
+    pub root: PathBuf,
+    /// Whether a missing root is made. Otherwise a missing root is unknown, because an unmounted disk looks like one.
+    #[serde(default)]
+    pub create: bool,
+    /// Whether changes are noticed as they happen. A full look at every interval is made in any case.
+    #[serde(default = "yes")]
+    pub watch: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Folders that hold no files of anybody's: nothing can be kept true below them.
+const NOT_STORAGE: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+impl Settings {
+    pub fn read(settings: &Value) -> Result<Settings, Refusal> {
+        let settings =
+            Settings::deserialize(settings).map_err(|error| Refusal::new(Code::Invalid, format!("read the settings: {error}")))?;
+        match settings.finding() {
+            Some(finding) => Err(Refusal::new(Code::Invalid, finding.message).help(finding.help)),
+            None => Ok(settings),
+        }
+    }
+
+    /// What is wrong with the settings, if anything is.
+    fn finding(&self) -> Option<Finding> {
+        let root = self.root.display();
+        if self.root.as_os_str().is_empty() {
+            return Some(Finding::new("`root` is empty", "name the folder below which files are managed"));
+        }
+        if !self.root.is_absolute() {
+            return Some(Finding::new(format!("`root: {root}` is not absolute"), "write a path that starts with `/`"));
+        }
+        if self.root.as_os_str().as_encoded_bytes().contains(&0) {
+            return Some(Finding::new("`root` has a NUL character in it", "write a path"));
+        }
+        let storage = !NOT_STORAGE.iter().any(|folder| self.root.starts_with(Path::new(folder)));
+        (!storage).then(|| Finding::new(format!("`root: {root}` is the kernel's, not a folder of files"), "name a folder on a disk"))
+    }
+}
+
+/// Findings about settings; empty when they can be used.
+pub(crate) fn check(settings: &Value) -> Vec<Finding> {
+    match Settings::deserialize(settings) {
+        Ok(settings) => settings.finding().into_iter().collect(),
+        Err(error) => vec![Finding::new(format!("settings of a files target: {error}"), "see `trued schema`")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn messages(settings: Value) -> String {
+        check(&settings).into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn a_root_is_absolute_and_on_a_disk() {
+        assert_eq!(messages(json!({ "root": "/srv/www" })), "");
+        assert_eq!(messages(json!({ "root": "site" })), "`root: site` is not absolute");
+        assert_eq!(messages(json!({ "root": "" })), "`root` is empty");
+        assert_eq!(messages(json!({ "root": "/proc/1" })), "`root: /proc/1` is the kernel's, not a folder of files");
+        assert_eq!(messages(json!({ "root": "/development" })), "");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_a_finding() {
+        assert!(messages(json!({ "root": "/srv", "crate": true })).contains("unknown field `crate`"));
+    }
+}

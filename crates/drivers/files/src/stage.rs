@@ -1,0 +1,190 @@
+//! Writing what a change puts in place, beside it and not yet in sight: in the stage, with its final mode and owner.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use trued_model::{BlobRef, Change, Code, Digest, Fingerprint, Refusal, Shape};
+
+use crate::below::Below;
+use crate::escape::escape;
+use crate::fingerprint;
+use crate::look::CHUNK;
+use crate::own::{OwnFolder, Stage, write_all};
+use crate::probe::Moment;
+use crate::root::{FOLDER_MODE, Root, refusal};
+use crate::spread::spread;
+use crate::tree::Tree;
+
+/// Up to this many things are made durable one by one. More than that, one call for the whole file system is quicker by
+/// far: it commits the journal once and not once for each file; the price is that it also waits for other programs' writes.
+pub(crate) const ONE_BY_ONE: usize = 4;
+
+/// Links longer than this are none.
+const LONGEST_LINK: u64 = 4095;
+
+/// A change of an order that makes something.
+pub(crate) struct Making<'a> {
+    pub change: &'a Change,
+    pub below: &'a Below,
+    pub shape: Shape,
+    pub after: &'a Fingerprint,
+    /// Its name in the stage.
+    pub name: String,
+}
+
+/// What was staged, told apart from anything a stranger may put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Staged {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl Staged {
+    pub fn of(stat: &Stat) -> Staged {
+        Staged { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// Stages everything, in the order given. What is staged is not durable before [`settle`], unless there is little of it.
+pub(crate) fn stage(tree: &Tree, root: &Root, stage: &Stage, makings: &[Making<'_>]) -> Vec<Result<Staged, Refusal>> {
+    let durable = makings.len() <= ONE_BY_ONE;
+    spread(makings, |run| run.iter().map(|making| stage_one(tree, root, stage, making, durable)).collect())
+}
+
+/// Makes what was staged durable, before anything of it comes in sight.
+pub(crate) fn settle(tree: &Tree, own: &OwnFolder, makings: &[Making<'_>]) -> rustix::io::Result<()> {
+    tree.probe.at(Moment::Settling)?;
+    if makings.len() > ONE_BY_ONE { own.sync_all() } else { Ok(()) }
+}
+
+/// What a failed sync means: on a full disk that nothing more fits, otherwise that nobody knows what is on the disk, so
+/// that nothing more is written. It is never tried again: a second one may succeed without the first one's bytes.
+pub(crate) fn lost(tree: &Tree, errno: Errno) -> Refusal {
+    let lost = refusal(errno, "make the changes durable");
+    if lost.code == Code::Full {
+        return lost;
+    }
+    tree.give_up();
+    Refusal { code: Code::Broken, ..lost }.help("check the disk, then start Trued again")
+}
+
+fn stage_one(tree: &Tree, root: &Root, stage: &Stage, making: &Making<'_>, durable: bool) -> Result<Staged, Refusal> {
+    let at = stage.fd();
+    let doing = || format!("stage {}", making.change.address);
+    let stat = match making.shape {
+        Shape::Folder => make_folder(at, &making.name),
+        Shape::Link => {
+            let text = link_text(tree, making)?;
+            rustix::fs::symlinkat(&text[..], at, &making.name)
+                .and_then(|()| rustix::fs::statat(at, &making.name, AtFlags::SYMLINK_NOFOLLOW))
+        }
+        Shape::File { executable } => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(at, &making.name, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| refusal(errno, &doing()))?;
+            let digest = copy(tree, making, file.as_fd())?;
+            expect(tree, making, &digest)?;
+            dress(root, making.below, file.as_fd(), executable).map_err(|errno| refusal(errno, &doing()))?;
+            if durable {
+                rustix::fs::fsync(&file).map_err(|errno| lost(tree, errno))?;
+            }
+            rustix::fs::fstat(&file)
+        }
+    };
+    let staged = stat.map(|stat| Staged::of(&stat)).map_err(|errno| refusal(errno, &doing()))?;
+    tree.probe.at(Moment::Staged).map_err(|errno| refusal(errno, &doing()))?;
+    Ok(staged)
+}
+
+/// Makes an empty folder with its mode whatever the process's mask says.
+pub(crate) fn make_folder(at: BorrowedFd<'_>, name: &str) -> rustix::io::Result<Stat> {
+    rustix::fs::mkdirat(at, name, Mode::from_raw_mode(FOLDER_MODE))?;
+    rustix::fs::chmodat(at, name, Mode::from_raw_mode(FOLDER_MODE), AtFlags::empty())?;
+    rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Gives a new file the mode it is to have. One that replaces a file keeps that one's owner, group and, where its
+/// owner's x bit agrees, its mode: an operator's tighter mode survives an update.
+fn dress(root: &Root, below: &Below, file: BorrowedFd<'_>, executable: bool) -> rustix::io::Result<()> {
+    let plain = if executable { 0o755 } else { 0o644 };
+    let folder = root.folder(below.folder()).ok();
+    let old = folder.and_then(|folder| rustix::fs::statat(folder, below.name(), AtFlags::SYMLINK_NOFOLLOW).ok());
+    let old = old.filter(|old| FileType::from_raw_mode(old.st_mode) == FileType::RegularFile);
+    let Some(old) = old else { return rustix::fs::fchmod(file, Mode::from_raw_mode(plain)) };
+    let now = rustix::fs::fstat(file)?;
+    // Only root may give files away; for anybody else the new file is simply theirs.
+    let given = |owner, group| match rustix::fs::fchown(file, owner, group) {
+        Err(Errno::PERM) => Ok(()),
+        other => other,
+    };
+    if old.st_gid != now.st_gid {
+        given(None, Some(Gid::from_raw(old.st_gid)))?;
+    }
+    if old.st_uid != now.st_uid {
+        given(Some(Uid::from_raw(old.st_uid)), None)?;
+    }
+    let agrees = (old.st_mode & 0o100 != 0) == executable;
+    rustix::fs::fchmod(file, Mode::from_raw_mode(if agrees { old.st_mode & 0o777 } else { plain }))
+}
+
+fn content<'a>(making: &Making<'a>) -> Result<&'a BlobRef, Refusal> {
+    making
+        .change
+        .content
+        .as_ref()
+        .ok_or_else(|| Refusal::new(Code::Invalid, format!("stage {}: the change names no content", making.change.address)))
+}
+
+/// Copies the content into a file and gives the plain bytes' digest.
+fn copy(tree: &Tree, making: &Making<'_>, file: BorrowedFd<'_>) -> Result<Digest, Refusal> {
+    let unwritten = |errno| refusal(errno, &format!("stage {}", making.change.address));
+    let blob = content(making)?;
+    if blob.sealed {
+        let plain = tree.seal.open(&tree.blobs.get(&blob.digest)?)?;
+        write_all(file, &plain).map_err(unwritten)?;
+        return Ok(Digest::of(&plain));
+    }
+    let mut from = tree.blobs.open(blob)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(blob.bytes).unwrap_or(CHUNK)).max(1)];
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(Digest(hasher.finalize().into())),
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Refusal::new(Code::Invalid, format!("stage {}: its stored content: {error}", making.change.address))),
+        };
+        hasher.update(&buffer[..count]);
+        write_all(file, &buffer[..count]).map_err(unwritten)?;
+    }
+}
+
+/// Refuses bytes that are not those the plan names: what was approved is byte for byte what runs.
+fn expect(tree: &Tree, making: &Making<'_>, plain: &Digest) -> Result<(), Refusal> {
+    let keyed = fingerprint::is_keyed(making.after);
+    let identity = if keyed { tree.seal.identity(plain) } else { *plain };
+    if fingerprint::of(making.shape, &identity, keyed) == *making.after {
+        return Ok(());
+    }
+    let message = format!("stage {}: its stored content is not what the plan names", making.change.address);
+    Err(Refusal::new(Code::Invalid, message).help("plan again"))
+}
+
+fn link_text(tree: &Tree, making: &Making<'_>) -> Result<Vec<u8>, Refusal> {
+    let blob = content(making)?;
+    let refuse = |why: &str| Refusal::new(Code::Invalid, format!("make the link {}: {why}", making.change.address));
+    if blob.bytes > LONGEST_LINK && !blob.sealed {
+        return Err(refuse("its text is longer than 4,095 bytes"));
+    }
+    let stored = tree.blobs.get(&blob.digest)?;
+    let text = if blob.sealed { tree.seal.open(&stored)? } else { stored };
+    expect(tree, making, &Digest::of(&text))?;
+    match escape(making.below.bytes(), &text, &BTreeMap::new()) {
+        Some(why) => Err(refuse(why.words())),
+        None if text.contains(&0) => Err(refuse("its text has a NUL character in it")),
+        None => Ok(text),
+    }
+}
