@@ -1,1 +1,23 @@
-//! trued-render
+//! Renderers: from a bundle to documents. They read nothing but the bundle and their inputs: no network, no clock,
+//! no host files, no chance. What a template program may use is bounded in `bounds`.
+
+use std::sync::Arc;
+
+use trued_doors::Renderer;
+
+mod bounds;
+mod contents;
+mod copy;
+mod jinja;
+mod plain;
+mod sensitive;
+mod template;
+mod worker;
+
+pub use plain::Plain;
+pub use template::Template;
+
+/// All renderers, sorted by kind.
+pub fn kinds() -> Vec<Arc<dyn Renderer>> {
+    vec![Arc::new(Plain), Arc::new(Template)]
+}

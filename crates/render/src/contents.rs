@@ -1,0 +1,40 @@
+//! Where rendered bytes come from until they are kept as blobs: read again from the bundle, not held in memory.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
+use std::sync::Arc;
+
+use trued_doors::{Answer, BundleReader, Contents, Seal};
+use trued_model::{BlobRef, Code, Digest, Refusal};
+
+/// How the bytes of one stored digest are had again.
+pub enum Origin {
+    /// A bundle entry as it is, by its path.
+    Entry(String),
+    /// A bundle entry, sealed. Sealing the same bytes gives the same bytes.
+    SealedEntry(String),
+    /// Bytes that a template wrote, sealed if they must be.
+    Held(Arc<[u8]>),
+}
+
+/// The bytes of one render, by stored digest.
+pub struct RenderedBytes {
+    pub reader: Arc<dyn BundleReader>,
+    pub seal: Arc<dyn Seal>,
+    pub origins: BTreeMap<Digest, Origin>,
+}
+
+impl Contents for RenderedBytes {
+    fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+        let bytes = match self.origins.get(&blob.digest) {
+            None => return Err(Refusal::new(Code::Absent, format!("this render has no bytes {}", blob.digest))),
+            Some(Origin::Held(bytes)) => return Ok(Box::new(Cursor::new(bytes.clone()))),
+            Some(Origin::Entry(path)) => self.reader.read(path)?,
+            Some(Origin::SealedEntry(path)) => self.seal.seal(&self.reader.read(path)?),
+        };
+        if Digest::of(&bytes) != blob.digest {
+            return Err(Refusal::new(Code::Invalid, format!("the bundle gives other bytes for {} than it gave at first", blob.digest)));
+        }
+        Ok(Box::new(Cursor::new(bytes)))
+    }
+}
