@@ -1,0 +1,56 @@
+//! What waits for people: open incidents, open drifts, held parts. Derived from the record; nothing keeps a list.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trued_model::body::Incident;
+use trued_model::{HoldKind, Indexed, Kind, Name, StackId};
+
+use crate::StackMemory;
+
+/// One thing that people must know or answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The entry that opened it: what `show` and `answer` take, and since when it is so.
+    pub index: u64,
+    pub stack: Option<StackId>,
+    pub source: Option<Name>,
+    /// An incident's kind, `drift`, or a hold's kind.
+    pub kind: String,
+    pub next: String,
+}
+
+/// Lists what is open, by index. `loose` are the incident entries that belong to no stack, in index order.
+///
+/// Holds that end when their facts change, and a drift's own hold, are not listed.
+pub fn incidents(stacks: &BTreeMap<StackId, StackMemory>, loose: &[Indexed]) -> Vec<Open> {
+    let mut open: Vec<Open> = stacks.iter().flat_map(|(stack, memory)| of_stack(stack, memory)).collect();
+    let closed: BTreeSet<u64> =
+        loose.iter().filter(|e| e.entry.kind == Kind::IncidentClosed).filter_map(|e| e.entry.link("closes")).collect();
+    open.extend(loose.iter().filter(|e| e.entry.kind == Kind::IncidentOpened && !closed.contains(&e.index)).map(of_none));
+    open.sort_by(|a, b| (a.index, &a.kind).cmp(&(b.index, &b.kind)));
+    open
+}
+
+fn of_none(e: &Indexed) -> Open {
+    let (kind, source, next) = match e.entry.body::<Incident>() {
+        Ok(incident) => (incident.kind, incident.source, incident.next),
+        Err(_) => ("unreadable".to_owned(), None, format!("see `trued show #{}`", e.index)),
+    };
+    Open { index: e.index, stack: None, source, kind, next }
+}
+
+fn of_stack(stack: &StackId, memory: &StackMemory) -> Vec<Open> {
+    let open = |index: u64, source: Option<&Name>, kind: &str, next: &str| Open {
+        index,
+        stack: Some(stack.clone()),
+        source: source.cloned(),
+        kind: kind.to_owned(),
+        next: next.to_owned(),
+    };
+    let waits = |kind: HoldKind| (kind.approvable() && kind != HoldKind::Drift) || kind == HoldKind::Undecided;
+    let incidents = memory.incidents.values().map(|i| open(i.index, i.incident.source.as_ref(), &i.incident.kind, &i.incident.next));
+    let drift = memory.drift.iter().map(|drift| open(drift.index, None, "drift", &drift.drift.next));
+    let parts = memory.held.iter().flat_map(|(index, held)| held.parts.iter().map(move |part| (*index, part)));
+    let holds = parts.filter(|(_, part)| waits(part.kind)).map(|(index, part)| open(index, None, part.kind.word(), &part.next));
+    incidents.chain(drift).chain(holds).collect()
+}

@@ -1,0 +1,210 @@
+//! One entry as one sentence: the same words in the terminal, the page and a notification. Decides nothing.
+
+use trued_model::body::{
+    Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, Observed, Outcome, Receipt,
+    Refused, Rollback, Said, Verdict,
+};
+use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp};
+
+use super::evidence::actor_words;
+
+/// How stacks and instants are spelled for the people who read: engine code knows no time zone.
+#[derive(Clone, Copy)]
+pub struct Voice<'a> {
+    pub names: &'a StackNames,
+    pub clock: &'a dyn Fn(Timestamp) -> String,
+}
+
+impl Voice<'_> {
+    pub fn stack(&self, id: &StackId) -> String {
+        self.names.write(id)
+    }
+
+    pub fn time(&self, at: Timestamp) -> String {
+        (self.clock)(at)
+    }
+}
+
+/// Writes a number with commas: `2,000`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Says what an entry says: `prod/site: drift: index.html line 4 changed from outside since 14:03:07; held; kept as #17`.
+pub fn sentence(entry: &Indexed, voice: &Voice) -> String {
+    let said = fact(entry, voice).unwrap_or_else(|_| format!("{} in a form this version does not know", entry.entry.kind));
+    match &entry.entry.stack {
+        Some(stack) => format!("{}: {said}", voice.stack(stack)),
+        None => said,
+    }
+}
+
+fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
+    let entry = &indexed.entry;
+    let who = || actor_words(&entry.actor);
+    Ok(match entry.kind {
+        Kind::Intent => intent(entry.body()?),
+        Kind::Receipt => receipt(entry.body()?),
+        Kind::Refusal => refusal(entry.body()?),
+        Kind::Verdict => verdict(entry, entry.body()?),
+        Kind::Held => held(entry.body()?),
+        Kind::Answered => answered(entry, entry.body()?, &who(), voice),
+        Kind::Observed => {
+            let observed: Observed = entry.body()?;
+            with_why(format!("{} looked at", things(observed.count, "resource")), &observed.why)
+        }
+        Kind::DriftOpened => format!("drift: {}", drift(indexed, entry.body()?, voice)),
+        Kind::DriftUpdated => format!("drift goes on: {}", drift(indexed, entry.body()?, voice)),
+        Kind::DriftClosed => format!("drift{} closed: {}", of_link(entry, "closes"), entry.body::<Closed>()?.how),
+        Kind::IncidentOpened => {
+            let incident: Incident = entry.body()?;
+            let again = if incident.recurrence > 0 { format!(" (again, {} before)", count(incident.recurrence)) } else { String::new() };
+            let whose = incident.source.map(|source| format!("source {source}: ")).unwrap_or_default();
+            next(format!("incident: {whose}{}{again}", incident.message), &incident.next)
+        }
+        Kind::IncidentClosed => format!("incident{} closed: {}", of_link(entry, "closes"), entry.body::<Closed>()?.how),
+        Kind::Rollback => {
+            let rollback: Rollback = entry.body()?;
+            with_why(format!("{} goes back to the release of #{}", who(), rollback.to), &rollback.reason)
+        }
+        Kind::Approval => {
+            let approved: Approved = entry.body()?;
+            with_why(format!("{} approved {} until {}", who(), approved.digest.short(), voice.time(approved.until)), &approved.reason)
+        }
+        Kind::Denial => with_why(format!("{} denied it", who()), &entry.body::<Said>()?.reason),
+        Kind::Suspend => with_why(format!("{} suspended it", who()), &entry.body::<Said>()?.reason),
+        Kind::Resume => with_why(format!("{} resumed it", who()), &entry.body::<Said>()?.reason),
+        Kind::ConfigChanged => config_changed(entry.body()?),
+        Kind::BlindStart => with_why("cannot be seen".to_owned(), &entry.body::<Blind>()?.why),
+        Kind::BlindEnd => "can be seen again".to_owned(),
+        Kind::Heartbeat => {
+            let heartbeat: Heartbeat = entry.body()?;
+            format!("awake, watching {}", things(heartbeat.stacks, "stack"))
+        }
+        Kind::Promotion | Kind::Freeze => entry.kind.word().to_owned(),
+    })
+}
+
+fn intent(intent: Intent) -> String {
+    match intent.command {
+        Some(command) => format!("will run {command}"),
+        None => format!("will make {} of plan {}", things(intent.changes, "change"), intent.plan.short()),
+    }
+}
+
+fn receipt(receipt: Receipt) -> String {
+    match receipt.exit {
+        Some(status) => format!("command ended with status {status}"),
+        None => format!("{} of {} done", count(receipt.so_far), things(receipt.of, "change")),
+    }
+}
+
+fn refusal(refused: Refused) -> String {
+    let first = refused.items.first().map(|item| format!(": {}: {}", item.address, item.message)).unwrap_or_default();
+    let more = more(refused.count, usize::from(!refused.items.is_empty()));
+    format!("{} refused{first}{more}", things(refused.count, "change"))
+}
+
+fn verdict(entry: &Entry, verdict: Verdict) -> String {
+    let revision = entry.revision.as_deref().map(|id| format!(" {}", short(id))).unwrap_or_default();
+    let done = match verdict.outcome {
+        Outcome::Landed if verdict.done == verdict.of => things(verdict.of, "change"),
+        _ => format!("{} of {}", count(verdict.done), things(verdict.of, "change")),
+    };
+    let said = match verdict.outcome {
+        Outcome::Landed if verdict.verified => format!("landed{revision}, verified: {done}"),
+        Outcome::Landed => format!("landed{revision}: {done}"),
+        Outcome::Interrupted => format!("stopped after {done}; looked; closed"),
+        Outcome::Failed | Outcome::Superseded | Outcome::Blocked => format!("{}{revision} after {done}", verdict.outcome.word()),
+    };
+    let failed = verdict.checks.iter().filter(|check| !check.passed);
+    let failed: Vec<String> = failed.map(|check| with_why(format!("check {} failed", check.check), &check.why)).collect();
+    with_why(if failed.is_empty() { said } else { format!("{said}; {}", failed.join("; ")) }, &verdict.why)
+}
+
+fn held(held: Held) -> String {
+    match held.parts.as_slice() {
+        [] => "nothing is held any more".to_owned(),
+        parts => {
+            let said = parts.iter().map(|part| next(format!("{} held: {}", things(part.count, "change"), part.why), &part.next));
+            said.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn answered(entry: &Entry, answered: Answered, who: &str, voice: &Voice) -> String {
+    let until = answered.until.map(|until| format!(" until {}", voice.time(until))).unwrap_or_default();
+    let item = entry.link("answers").map(|index| format!(" on #{index}")).unwrap_or_default();
+    with_why(format!("{who} answered {}{until}{item}", answered.word), &answered.reason)
+}
+
+fn drift(indexed: &Indexed, drift: Drift, voice: &Voice) -> String {
+    let first = drift.items.first().map(|item| drift_item(item, voice)).unwrap_or_else(|| "nothing differs".to_owned());
+    let more = more(drift.count, usize::from(!drift.items.is_empty()));
+    let policy = match drift.policy {
+        DriftPolicy::Revert => "is put back",
+        DriftPolicy::Alert => "is left alone",
+        DriftPolicy::Hold => "held",
+    };
+    let kept = indexed.entry.blobs.iter().any(|note| note.role.starts_with("kept:"));
+    let kept = if kept { format!("; kept as #{}", indexed.index) } else { String::new() };
+    format!("{first}{more}; {policy}{kept}")
+}
+
+/// Says what is the matter with one address: `index.html line 4 changed from outside since 14:03:07`.
+pub(super) fn drift_item(item: &DriftItem, voice: &Voice) -> String {
+    let line = item.line.map(|line| format!(" line {line}")).unwrap_or_default();
+    let what = match (&item.made, &item.found) {
+        (_, None) => "removed",
+        (None, Some(_)) => "appeared",
+        (Some(_), Some(_)) => "changed",
+    };
+    format!("{}{line} {what} {} since {}", item.address, item.cause.words(), voice.time(item.since))
+}
+
+fn config_changed(changed: ConfigChanged) -> String {
+    let said = if changed.before.is_none() { "configuration read for the first time" } else { "configuration changed" };
+    match changed.lines.split_first() {
+        None => said.to_owned(),
+        Some((first, rest)) => format!("{said}: {first}{}", more(rest.len() as u64 + 1, 1)),
+    }
+}
+
+/// Shortens a revision id for people, as [`trued_model::Revision::short`] does.
+pub(super) fn short(id: &str) -> String {
+    let id = id.strip_prefix("sha256:").unwrap_or(id);
+    let (commit, dirty) = id.split_once('+').map_or((id, None), |(commit, dirty)| (commit, Some(dirty)));
+    let commit: String = commit.chars().take(12).collect();
+    dirty.map(|dirty| format!("{commit}+{dirty}")).unwrap_or(commit)
+}
+
+fn things(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+fn more(all: u64, shown: usize) -> String {
+    match all.saturating_sub(shown as u64) {
+        0 => String::new(),
+        rest => format!(", and {} more", count(rest)),
+    }
+}
+
+fn of_link(entry: &Entry, rel: &str) -> String {
+    entry.link(rel).map(|index| format!(" of #{index}")).unwrap_or_default()
+}
+
+fn with_why(said: String, why: &str) -> String {
+    if why.is_empty() { said } else { format!("{said}: {why}") }
+}
+
+fn next(said: String, next: &str) -> String {
+    if next.is_empty() { said } else { format!("{said}; {next}") }
+}

@@ -1,0 +1,102 @@
+//! How a stack stands, in the words of `status`: health, drift, holds. Judged from what the record says; looks at nothing.
+
+use serde::Serialize;
+use trued_model::StackId;
+use trued_model::body::{HeldPart, Outcome, Verdict};
+
+use crate::{OpenDrift, StackMemory};
+
+/// Ready, progressing, degraded, unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    Ready,
+    Progressing,
+    Degraded,
+    Unknown,
+}
+
+impl Health {
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Ready => "ready",
+            Health::Progressing => "progressing",
+            Health::Degraded => "degraded",
+            Health::Unknown => "unknown",
+        }
+    }
+}
+
+/// How one stack stands, as of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub stack: StackId,
+    /// The revision that is in place.
+    pub revision: Option<String>,
+    pub health: Health,
+    /// Why it is not ready; empty when it is.
+    pub why: String,
+    /// The entry that shows the health; its time is since when.
+    pub shown_by: Option<u64>,
+    pub verdict: Option<(u64, Verdict)>,
+    pub drift: Option<OpenDrift>,
+    /// The `held` entry that stands, and its parts.
+    pub held: Option<(u64, Vec<HeldPart>)>,
+    /// The `suspend` that stands.
+    pub suspended: Option<u64>,
+    /// The `rollback` that stands.
+    pub rolled_back: Option<u64>,
+    /// Kinds of open incidents.
+    pub incidents: Vec<String>,
+}
+
+impl Status {
+    /// Whether changes or holds remain.
+    pub fn remains(&self) -> bool {
+        let stopped = self.suspended.is_some() || self.rolled_back.is_some();
+        self.health != Health::Ready || self.drift.is_some() || self.held.is_some() || stopped
+    }
+}
+
+/// Judges how a stack stands.
+pub fn status(stack: &StackId, memory: &StackMemory) -> Status {
+    let (health, why, shown_by) = health(memory);
+    Status {
+        stack: stack.clone(),
+        revision: memory.landed.as_ref().and_then(|release| release.revision.clone()),
+        health,
+        why,
+        shown_by,
+        verdict: memory.last_verdict.clone(),
+        drift: memory.drift.clone(),
+        held: memory.held.as_ref().map(|(index, held)| (*index, held.parts.clone())),
+        suspended: memory.suspended,
+        rolled_back: memory.rollback.as_ref().map(|rolled| rolled.index),
+        incidents: memory.incidents.keys().cloned().collect(),
+    }
+}
+
+fn health(memory: &StackMemory) -> (Health, String, Option<u64>) {
+    if let Some(blind) = memory.blind {
+        return (Health::Unknown, "the target cannot be seen".to_owned(), Some(blind));
+    }
+    if let Some(intent) = memory.intents.keys().next() {
+        return (Health::Progressing, format!("the run of #{intent} has not ended"), Some(*intent));
+    }
+    let Some((index, verdict)) = &memory.last_verdict else {
+        return match memory.observed {
+            Some((index, _)) => (Health::Unknown, "looked at, but nothing has run".to_owned(), Some(index)),
+            None => (Health::Unknown, "nothing is on record".to_owned(), None),
+        };
+    };
+    let words = |health: Health, why: &str| (health, why.to_owned(), Some(*index));
+    if let Some(check) = verdict.checks.iter().find(|check| !check.passed) {
+        return (Health::Degraded, format!("check {} failed: {}", check.check, check.why), Some(*index));
+    }
+    match verdict.outcome {
+        Outcome::Landed => words(Health::Ready, ""),
+        Outcome::Superseded | Outcome::Interrupted => words(Health::Progressing, verdict.outcome.word()),
+        Outcome::Failed | Outcome::Blocked if verdict.why.is_empty() => words(Health::Degraded, verdict.outcome.word()),
+        Outcome::Failed | Outcome::Blocked => words(Health::Degraded, &verdict.why),
+    }
+}
