@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trued_model::body::{Answered, Approved, Drift, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Address, Approval, BlobRef, Digest, Entry, Indexed, Kind, Timestamp};
+use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Timestamp};
 
 /// How many verified releases and drift episodes are remembered here; the record keeps all.
 const REMEMBERED: usize = 64;
@@ -59,6 +59,8 @@ pub struct Release {
     pub revision: Option<String>,
     pub at: Timestamp,
     pub verified: bool,
+    /// The limit on deletes it landed under.
+    pub deletes: Option<Deletes>,
 }
 
 /// A written will to act whose end is not on record.
@@ -269,6 +271,7 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
             revision: entry.revision.clone(),
             at: entry.valid_from,
             verified: verdict.verified,
+            deletes: verdict.deletes,
         };
         if release.verified {
             memory.releases.retain(|known| known.desired != desired);

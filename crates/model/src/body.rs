@@ -104,6 +104,9 @@ pub struct Verdict {
     /// Digest of everything that was rendered from, without the renderer's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Digest>,
+    /// The limit on deletes as configured: the guard of the next run until that has landed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletes: Option<crate::Deletes>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Checked>,
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -52,6 +52,13 @@ impl Default for Deletes {
     }
 }
 
+impl Deletes {
+    /// The tighter bound of each kind.
+    pub fn stricter(self, other: Deletes) -> Deletes {
+        Deletes { count: self.count.min(other.count), percent: self.percent.min(other.percent) }
+    }
+}
+
 /// All of a stack's rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {

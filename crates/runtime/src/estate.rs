@@ -14,6 +14,11 @@ use crate::runtime::{Aim, Runtime, blocking};
 const NOTE: &str = "configuration";
 
 impl Runtime {
+    /// Reads the estate so that stacks can be named; walks nothing.
+    pub async fn look_up(&self, aim: &Aim) -> Answer<Vec<Finding>> {
+        self.refresh(aim).await
+    }
+
     /// Asks sources, reads the configuration at what they are followed to, and finds orphans. Findings say all that is
     /// wrong; what is right goes on.
     pub(crate) async fn refresh(&self, aim: &Aim) -> Answer<Vec<Finding>> {

@@ -19,6 +19,7 @@ mod walk;
 
 pub use counters::Counters;
 pub use doors::Doors;
+pub use render::Shown;
 pub use report::{Pending, Report, StackReport};
 pub use runtime::{Aim, Runtime};
 pub use say::{Adopted, Answer as AnswerWord, Word};

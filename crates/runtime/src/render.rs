@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trued_doors::{Answer, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
-use trued_model::{BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Stack};
+use trued_model::{Address, BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Stack, StackId};
 
 use crate::Counters;
 use crate::cell::{Cell, Wanted};
-use crate::runtime::{Runtime, blocking};
+use crate::runtime::{Aim, Runtime, blocking};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
 const TEXT_CAP: u64 = 16 << 20;
@@ -49,7 +49,43 @@ struct Stored {
     copied: BTreeMap<String, BlobRef>,
 }
 
+/// What a stack desires, with the bytes: for people to look at.
+pub struct Shown {
+    pub desired: Arc<Desired>,
+    pub contents: Arc<dyn Contents>,
+    pub revision: Option<String>,
+}
+
 impl Runtime {
+    /// Renders a stack for people; nothing is written but the cache. Findings say what is wrong, all at once.
+    pub async fn show(&self, id: &StackId, aim: &Aim) -> Answer<Result<Shown, Vec<Finding>>> {
+        let findings = self.refresh(aim).await?;
+        let Some(stack) = self.stack(id) else {
+            if findings.is_empty() {
+                return Err(Refusal::new(Code::Absent, format!("no stack {} is configured", id.key())));
+            }
+            return Ok(Err(findings));
+        };
+        match self.wanted(&self.cell(id), &stack).await {
+            Ok(wanted) => {
+                let shown = Shown { desired: wanted.desired.clone(), contents: wanted.contents.clone(), revision: wanted.revision.clone() };
+                Ok(Ok(shown))
+            }
+            Err(NoWish::Findings(findings)) => Ok(Err(findings)),
+            Err(NoWish::Refused(refusal)) => Err(refusal),
+        }
+    }
+
+    /// The bytes at an address now, as far as they are no secret; `None` when nothing is there.
+    pub async fn found_at(&self, id: &StackId, address: &Address, sealed: bool) -> Answer<Option<BlobRef>> {
+        let link = self.link(&id.target).await?;
+        match link.keep(address, sealed).await {
+            Ok(kept) => Ok(kept.content),
+            Err(refusal) if refusal.code == Code::Absent => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// Renders a stack at its source's revision, or finds the render done.
     pub(crate) async fn wanted(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
         let (source, revision) = {

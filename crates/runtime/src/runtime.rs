@@ -57,6 +57,11 @@ impl Runtime {
         Runtime { doors, counters: Arc::default(), busy: Semaphore::new(BUSY), state: Mutex::default() }
     }
 
+    /// Counts into counters that somebody else holds too.
+    pub fn counting(self, counters: Arc<Counters>) -> Runtime {
+        Runtime { counters, ..self }
+    }
+
     pub fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }
@@ -68,6 +73,11 @@ impl Runtime {
 
     pub fn estate(&self) -> Arc<Estate> {
         self.state().estate.clone()
+    }
+
+    /// What each source is followed to now, by name.
+    pub fn revisions(&self) -> BTreeMap<Name, Revision> {
+        self.state().revisions.clone()
     }
 
     /// How stacks are written: configured ones and orphans.

@@ -168,11 +168,11 @@ impl Runtime {
     }
 
     /// Goes back to a verified release: the one named, or the newest whose rendered digest is not the current one.
-    pub async fn roll_back(&self, stack: &StackId, to: Option<u64>, reason: &str, actor: &Actor) -> Answered<Answer> {
+    pub async fn roll_back(&self, stack: &StackId, to: Option<&str>, reason: &str, actor: &Actor) -> Answered<Answer> {
         let memory = self.cell(stack).memory(self).await?;
         let current = memory.landed.as_ref().map(|landed| landed.desired);
         let release = match to {
-            Some(index) => memory.releases.iter().find(|release| release.index == index),
+            Some(named) => memory.releases.iter().rev().find(|release| names_release(named, release)),
             None => memory.release_before(current.as_ref()),
         };
         let Some(release) = release else {
@@ -204,6 +204,13 @@ impl Runtime {
         let placed = self.append(drafts, None).await?;
         Ok(placed.into_iter().map(|indexed| Answer { index: indexed.index, stack: indexed.entry.stack }).collect())
     }
+}
+
+/// Whether a person's word means a release: its verdict's entry (`#12`), its revision, or its digest, at least 8 digits.
+fn names_release(named: &str, release: &trued_engine::Release) -> bool {
+    let number = named.strip_prefix('#').unwrap_or(named);
+    let revision = release.revision.as_deref().is_some_and(|revision| named.len() >= 8 && revision.starts_with(named));
+    number.parse() == Ok(release.index) || revision || release.desired.matches(named)
 }
 
 /// The held parts of a fresh plan that a digest names.

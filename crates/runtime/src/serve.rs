@@ -265,7 +265,7 @@ impl Runtime {
 }
 
 /// Whether a stack waits for what another stack may have done meanwhile.
-fn waits_for_others(report: &StackReport) -> bool {
+pub(crate) fn waits_for_others(report: &StackReport) -> bool {
     let waiting = |kind: HoldKind| matches!(kind, HoldKind::Waiting | HoldKind::Claimed | HoldKind::Orphan);
     report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| waiting(part.kind)))
 }

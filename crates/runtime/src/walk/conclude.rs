@@ -123,6 +123,7 @@ impl Walk<'_> {
             verified: in_place && outcome == Outcome::Landed,
             desired: self.wanted.as_ref().map(|wanted| wanted.digest),
             inputs: self.wanted.as_ref().map(|wanted| wanted.inputs),
+            deletes: Some(self.stack.policy.deletes),
             checks: self.checks.clone(),
             why,
             epoch: Some(epoch),

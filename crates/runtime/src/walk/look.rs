@@ -6,7 +6,7 @@ use trued_doors::{Ask, Asked};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, assess, candidates, gate, plan};
 use trued_model::body::{Outcome, Verdict};
-use trued_model::{Action, Address, Change, Code, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Refusal, Seen};
+use trued_model::{Action, Address, Change, Code, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen};
 
 use super::{BATCH, Walk};
 use crate::Counters;
@@ -51,6 +51,7 @@ impl Walk<'_> {
                 verified: false,
                 desired: open.intent.desired,
                 inputs: None,
+                deletes: None,
                 checks: Vec::new(),
                 why,
                 epoch: Some(epoch),
@@ -148,7 +149,7 @@ impl Walk<'_> {
             suspended: self.memory.suspended.is_some(),
             nested: self.facts.nested,
         };
-        let decision = gate(&plan, &self.stack.policy, standing, &self.memory.approvals(now), now);
+        let decision = gate(&plan, &self.guarding_policy(), standing, &self.memory.approvals(now), now);
         let free = decision.free.iter().map(|index| plan.changes[*index].clone());
         let writes = |change: &Change| change.action.writes() || (change.action == Action::Move && change.before != change.after);
         let (writes, bookkeeping): (Vec<Change>, Vec<Change>) = free.partition(writes);
@@ -164,7 +165,7 @@ impl Walk<'_> {
             bookkeeping: !bookkeeping.is_empty(),
             keeps: writes.iter().any(|change| change.keep),
             unproven: !proven && !self.orphan && (!self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
-            whole: decision.held.is_empty() && !drift_left && !unseen && !self.orphan,
+            whole: decision.held.is_empty() && (self.orphan || (!drift_left && !unseen)),
             commands: !self.stack.policy.on_change.is_empty()
                 && (!writes.is_empty() || self.memory.owed)
                 && self.memory.suspended.is_none(),
@@ -185,6 +186,15 @@ impl Walk<'_> {
         self.report.plan = Some((plan.clone(), decision.clone()));
         self.plan = Some((plan, decision));
         Ok(Event::Planned(planned))
+    }
+
+    /// The policy that guards this plan: a limit that was loosened counts only once a run has landed under it.
+    fn guarding_policy(&self) -> Policy {
+        let mut policy = self.stack.policy.clone();
+        if let Some(before) = self.memory.landed.as_ref().and_then(|landed| landed.deletes) {
+            policy.deletes = policy.deletes.stricter(before);
+        }
+        policy
     }
 
     /// Whether this very desired state is in place and its checks failed already: they are tried again when a look is
