@@ -14,6 +14,9 @@ const REMEMBERED: usize = 64;
 pub struct StackMemory {
     /// All entries below this index are folded in.
     pub through: u64,
+    /// How many entries were folded in since this was last read back from a snapshot.
+    #[serde(skip)]
+    pub folded: u64,
     /// What is ours on the target: last applied, by address.
     pub inventory: Option<BlobRef>,
     /// The newest entry that says what was there, and what it said.
@@ -144,6 +147,7 @@ pub fn fold(memory: &mut StackMemory, indexed: &Indexed) {
         return;
     }
     memory.through = index + 1;
+    memory.folded += 1;
     if let Some(inventory) = entry.blob("inventory") {
         memory.inventory = Some(*inventory);
     }

@@ -160,10 +160,13 @@ impl Runtime {
         let query = Query { stack: Some(id.clone()), after, ascending: true, ..Query::default() };
         let news = self.doors.store.find(query).await?;
         news.iter().for_each(|indexed| fold(&mut memory, indexed));
-        if news.len() as u64 >= SNAPSHOT_EVERY
+        if memory.folded >= SNAPSHOT_EVERY
             && let Ok(bytes) = serde_json::to_vec(&memory)
         {
-            self.doors.store.set_note(&snapshot_key(id), &bytes).await?;
+            // Where nothing may be written a snapshot is only not kept.
+            if self.doors.store.set_note(&snapshot_key(id), &bytes).await.is_ok() {
+                memory.folded = 0;
+            }
         }
         Ok(memory)
     }
