@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, fsync, renameat_with};
 use rustix::io::Errno;
@@ -42,12 +43,21 @@ pub(crate) fn make_folder(path: &Path) -> Answer<()> {
     made.map_err(|error| cannot_io(&format!("make {}", path.display()), &error))
 }
 
+/// Makes an empty file of mode 0600 unless there is one.
+pub(crate) fn make_private(path: &Path) -> Answer<()> {
+    let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| cannot_io(&format!("open {}", path.display()), &error))
+}
+
+/// Tells the drafts of one process's threads apart.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
 /// Makes a file durable with its bytes, mode 0600, unless it is there already; says whether it made it.
 pub(crate) fn make_file(path: &Path, bytes: &[u8]) -> Answer<bool> {
     let what = || format!("make {}", path.display());
     let folder = path.parent().expect("a file of the state folder lies in a folder");
     let name = path.file_name().expect("a file of the state folder has a name").to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}", std::process::id()));
+    let draft = folder.join(format!(".{name}.{}.{}", std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed)));
     let written = (|| {
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(bytes)?;

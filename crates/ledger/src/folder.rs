@@ -1,0 +1,146 @@
+//! The state folder: `ledger.sqlite`, `blobs/`, `keys/`, and the one place that opens them together.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use trued_doors::{Answer, Blobs, Clock, Seal, Store};
+use trued_model::{Code, Refusal};
+
+use crate::disk::{cannot_io, make_file, make_folder};
+use crate::keys::{self, Purpose};
+use crate::sqlite::{self, SqliteStore};
+use crate::tiles;
+use crate::verify::{self, Verification, VerifyOptions};
+use crate::{DiskBlobs, KeyedSeal, MemoryBlobs, MemoryStore, ScratchBlobs};
+
+/// What a verb is going to do with the state folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Write; make what is not there.
+    Create,
+    /// Write; `Code::Absent` when there is no ledger.
+    Existing,
+    /// Read. Nothing is made or changed; where there is no ledger an empty one is read.
+    ReadOnly,
+}
+
+/// A state folder, opened.
+pub struct Ledger {
+    pub store: Arc<dyn Store>,
+    /// Opened for reading: what is put stays in memory.
+    pub blobs: Arc<dyn Blobs>,
+    /// Opened for reading where there is no data key yet: a seal of its own that no later run has.
+    pub seal: Arc<dyn Seal>,
+    /// The record does not extend what this folder has seen: it came from a backup. Apply nothing until a person says
+    /// so by [`Ledger::accept`].
+    pub restored_from_backup: bool,
+    /// `None`: nothing was recorded yet, and nothing may be.
+    record: Option<SqliteStore>,
+    keys: PathBuf,
+}
+
+impl Ledger {
+    /// Opens a state folder. Blocks.
+    pub fn open(state: &Path, clock: Arc<dyn Clock>, mode: Mode) -> Answer<Ledger> {
+        let (file, keys, blobs) = (state.join("ledger.sqlite"), state.join("keys"), state.join("blobs"));
+        let there = file.try_exists().map_err(|error| cannot_io(&format!("look for {}", file.display()), &error))?;
+        match mode {
+            Mode::ReadOnly => return Ledger::read(there.then_some(&*file), keys, &blobs, clock),
+            Mode::Existing if !there => {
+                let message = format!("find a ledger in {}", state.display());
+                return Err(Refusal::new(Code::Absent, message).help("`trued init` makes one"));
+            }
+            Mode::Existing | Mode::Create => {}
+        }
+        make_private_folder(state)?;
+        make_private_folder(&keys)?;
+        let ignored = state.join(".gitignore");
+        if !ignored.exists() {
+            make_file(&ignored, b"*\n")?;
+        }
+        let record = SqliteStore::open(&file, &keys, clock)?;
+        Ok(Ledger {
+            restored_from_backup: record.is_behind(&keys)?,
+            store: Arc::new(record.clone()),
+            blobs: Arc::new(DiskBlobs::create(&blobs)?),
+            seal: Arc::new(KeyedSeal::new(&keys::read_or_make(&keys, Purpose::Data)?)),
+            record: Some(record),
+            keys,
+        })
+    }
+
+    fn read(file: Option<&Path>, keys: PathBuf, blobs: &Path, clock: Arc<dyn Clock>) -> Answer<Ledger> {
+        let stored: Arc<dyn Blobs> = match DiskBlobs::open(blobs) {
+            Ok(blobs) => Arc::new(blobs),
+            Err(refusal) if refusal.code == Code::Absent => Arc::new(MemoryBlobs::new()),
+            Err(refusal) => return Err(refusal),
+        };
+        let record = file.map(|file| SqliteStore::read(file, clock.clone())).transpose()?;
+        Ok(Ledger {
+            restored_from_backup: record.as_ref().map_or(Ok(false), |record| record.is_behind(&keys))?,
+            store: match &record {
+                Some(record) => Arc::new(record.clone()),
+                None => Arc::new(MemoryStore::read_only(clock)),
+            },
+            blobs: Arc::new(ScratchBlobs::over(stored)),
+            seal: Arc::new(match keys::read(&keys, Purpose::Data)? {
+                Some(key) => KeyedSeal::new(&key),
+                None => KeyedSeal::passing()?,
+            }),
+            record,
+            keys,
+        })
+    }
+
+    /// The newest signed checkpoint, to keep elsewhere; `None` when nothing was recorded yet. Blocks.
+    pub fn checkpoint(&self) -> Answer<Option<String>> {
+        match &self.record {
+            Some(record) => record.reading("read the newest checkpoint", sqlite::newest_checkpoint),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the record as it is for the true one, although a larger one was seen here: a person's word. Blocks.
+    pub fn accept(&mut self) -> Answer<()> {
+        if let Some(record) = &self.record {
+            record.accept()?;
+        }
+        self.restored_from_backup = false;
+        Ok(())
+    }
+
+    /// Writes the record as static tiles (C2SP tlog-tiles) that any client of such logs verifies: `checkpoint`, `key.pub`,
+    /// `tile/…`. Gives the number of entries; `Code::Absent` when there is none. Blocks.
+    pub fn export(&self, to: &Path) -> Answer<u64> {
+        let nothing = || Refusal::new(Code::Absent, "export the ledger: nothing was recorded yet");
+        let record = self.record.as_ref().ok_or_else(nothing)?;
+        let file = record.connect_to_read()?;
+        let snapshot = file.unchecked_transaction().map_err(|error| sqlite::refused("export the ledger", error))?;
+        let checkpoint = sqlite::newest_checkpoint(&snapshot)?.ok_or_else(nothing)?;
+        let key = sqlite::meta(&snapshot, "key")?.ok_or_else(nothing)?;
+        tiles::export(&checkpoint, &key, |from, until| sqlite::leaves(&snapshot, from, until), to)
+    }
+
+    /// Recomputes everything from the stored bytes. Blocks.
+    pub fn verify(&self, options: &VerifyOptions) -> Answer<Verification> {
+        verify::ledger(self.record.as_ref(), &self.keys, &*self.blobs, options)
+    }
+
+    /// Makes all tables that follow from the record anew. Blocks.
+    pub fn rebuild_index(&self) -> Answer<()> {
+        self.record.as_ref().map_or(Ok(()), SqliteStore::rebuild)
+    }
+}
+
+/// Makes a folder that only its owner may enter, and shuts one that others may.
+fn make_private_folder(path: &Path) -> Answer<()> {
+    make_folder(path)?;
+    let failed = |error| cannot_io(&format!("shut {} from others", path.display()), &error);
+    let mode = fs::metadata(path).map_err(failed)?.mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}

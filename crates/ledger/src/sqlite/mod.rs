@@ -1,0 +1,334 @@
+//! The ledger in one SQLite file: WAL, full synchronous, any number of processes.
+//!
+//! Appending is one immediate transaction, so reading the head and writing the next one cannot be torn apart. Calls
+//! block and are moved off the async worker; without a runtime they run where they are awaited.
+
+mod append;
+mod index;
+mod leases;
+mod query;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration as Span;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
+use trued_doors::{Answer, BoxFuture, Clock, Fence, Holder, Lease, Query, Store, TreeHead};
+use trued_model::{Code, Digest, Draft, Duration, Indexed, Refusal, StackId};
+
+use crate::memory::opened_for_reading;
+use crate::seen::Seen;
+use append::Appending;
+
+pub(crate) use index::SPAN;
+pub(crate) use query::leaves;
+
+/// How long a process waits for others that write before it gives up.
+const PATIENCE: Span = Span::from_secs(30);
+
+/// A [`Store`] in an SQLite file.
+#[derive(Clone)]
+pub struct SqliteStore(Arc<Opened>);
+
+pub(crate) struct Opened {
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// `None`: opened for reading.
+    writer: Option<Mutex<Writer>>,
+    reader: Mutex<Connection>,
+    /// A write or sync failed: what reached the disk is not known, and trying again could hide that.
+    broken: AtomicBool,
+}
+
+struct Writer {
+    file: Connection,
+    appending: Appending,
+}
+
+impl SqliteStore {
+    /// Opens a ledger for writing, making it where there is none. `keys`: the folder with the key that signs its
+    /// checkpoints, which the first append makes.
+    pub(crate) fn open(path: &Path, keys: &Path, clock: Arc<dyn Clock>) -> Answer<SqliteStore> {
+        // Made beforehand for its mode, which SQLite gives to the files beside it too.
+        crate::disk::make_private(path)?;
+        let mut file = connect(path)?;
+        let failed = |error| refused("open the ledger", error);
+        let mode: String = file.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+        if mode != "wal" {
+            let message = format!("open the ledger: no write-ahead log on this file system (journal mode {mode})");
+            return Err(Refusal::new(Code::Unsupported, message).help("keep the state folder on a local disk"));
+        }
+        file.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        schema::migrate(&mut file, schema::STEPS)?;
+        let writer = Writer { file, appending: Appending::new(keys) };
+        SqliteStore::with(path, Some(writer), clock)
+    }
+
+    /// Opens an existing ledger for reading.
+    pub(crate) fn read(path: &Path, clock: Arc<dyn Clock>) -> Answer<SqliteStore> {
+        SqliteStore::with(path, None, clock)
+    }
+
+    fn with(path: &Path, writer: Option<Writer>, clock: Arc<dyn Clock>) -> Answer<SqliteStore> {
+        let reader = connect_to_read(path)?;
+        let (path, writer) = (path.to_owned(), writer.map(Mutex::new));
+        Ok(SqliteStore(Arc::new(Opened { path, clock, writer, reader: Mutex::new(reader), broken: AtomicBool::new(false) })))
+    }
+
+    /// Reads from one state of the file, where blocking is allowed.
+    pub(crate) fn reading<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
+        self.0.reading(what, work)
+    }
+
+    /// Another line to the same file, for long reads.
+    pub(crate) fn connect_to_read(&self) -> Answer<Connection> {
+        connect_to_read(&self.0.path)
+    }
+
+    /// Whether the record is older than, or another than, the one that was seen here before: it came from a backup.
+    pub(crate) fn is_behind(&self, keys: &Path) -> Answer<bool> {
+        match self.0.writer {
+            Some(_) => {
+                let mut writer = self.0.writer()?;
+                let Writer { file, appending } = &mut *writer;
+                appending.is_behind(file)
+            }
+            None => self.reading("compare the ledger with what was seen", |file| append::is_behind(file, &Seen::at(keys))),
+        }
+    }
+
+    /// Takes the record as it is for the true one, although a larger one was seen.
+    pub(crate) fn accept(&self) -> Answer<()> {
+        let mut writer = self.0.writer()?;
+        let Writer { file, appending } = &mut *writer;
+        appending.accept(file)
+    }
+
+    /// Makes the tables that follow from the record anew.
+    pub(crate) fn rebuild(&self) -> Answer<()> {
+        self.0.writing("make the index anew", |step| index::make(step).map_err(|error| refused("make the index anew", error)))
+    }
+
+    fn blocking<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
+        let opened = self.0.clone();
+        Box::pin(async move {
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => {
+                    let ended = runtime.spawn_blocking(move || work(&opened)).await;
+                    ended.unwrap_or_else(|error| Err(Refusal::new(Code::Broken, format!("use the ledger: {error}"))))
+                }
+                Err(_) => work(&opened),
+            }
+        })
+    }
+}
+
+impl Opened {
+    fn writer(&self) -> Answer<MutexGuard<'_, Writer>> {
+        let writer = self.writer.as_ref().ok_or_else(opened_for_reading)?;
+        if self.broken.load(Ordering::Acquire) {
+            let message = "write to the ledger: an earlier write did not reach the disk";
+            return Err(Refusal::new(Code::Broken, message).help("look at the disk, then start again"));
+        }
+        Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// After an input or output error nothing more is written by this process.
+    fn noting<T>(&self, answer: Answer<T>) -> Answer<T> {
+        if answer.as_ref().is_err_and(|refusal| refusal.code == Code::Broken) {
+            self.broken.store(true, Ordering::Release);
+        }
+        answer
+    }
+
+    /// Runs one immediate transaction; it is committed when the work succeeds, and durable then.
+    fn writing<T>(&self, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
+        self.noting(transact(&mut self.writer()?.file, what, work))
+    }
+
+    /// [`Opened::writing`] without waiting for the disk: durable with the next append, which comes before anything is done
+    /// in the lease's name. A power cut takes leases and all their holders at once.
+    fn writing_lightly<T>(&self, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
+        let file = &mut self.writer()?.file;
+        let synchronous =
+            |file: &Connection, mode: &str| file.pragma_update(None, "synchronous", mode).map_err(|error| refused(what, error));
+        synchronous(file, "NORMAL")?;
+        let done = transact(file, what, work);
+        synchronous(file, "FULL")?;
+        self.noting(done)
+    }
+
+    fn reading<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = reader.unchecked_transaction().map_err(|error| refused(what, error))?;
+        work(&snapshot)
+    }
+
+    fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
+        drafts.iter().try_for_each(crate::draft::check)?;
+        if let (Some(fence), true) = (&fence, drafts.is_empty()) {
+            return self.reading("read the leases", |file| leases::passes(file, fence)).map(|()| Vec::new());
+        }
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer = self.writer()?;
+        let Writer { file, appending } = &mut *writer;
+        self.noting(appending.append(file, drafts, fence.as_ref(), &*self.clock))
+    }
+}
+
+fn transact<T>(file: &mut Connection, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
+    let failed = |error| refused(what, error);
+    let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let done = work(&step)?;
+    step.commit().map_err(failed)?;
+    Ok(done)
+}
+
+fn connect(path: &Path) -> Answer<Connection> {
+    // A read-write line even for reading: the last one to close tidies the write-ahead log away. SQLite falls back to
+    // reading where writing is not allowed.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let opened = Connection::open_with_flags(path, flags).and_then(|file| {
+        file.busy_timeout(PATIENCE)?;
+        file.set_prepared_statement_cache_capacity(64);
+        Ok(file)
+    });
+    opened.map_err(|error| refused(&format!("open {}", path.display()), error))
+}
+
+fn connect_to_read(path: &Path) -> Answer<Connection> {
+    let file = connect(path)?;
+    file.pragma_update(None, "query_only", true).map_err(|error| refused("open the ledger", error))?;
+    schema::readable(&file)?;
+    Ok(file)
+}
+
+/// The newest signed checkpoint; `None` before the first append.
+pub(crate) fn newest_checkpoint(file: &Connection) -> Answer<Option<String>> {
+    let newest = file.prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1");
+    let newest = newest.and_then(|mut newest| newest.query_row([], |row| row.get(0)).optional());
+    newest.map_err(|error| refused("read the newest checkpoint", error))
+}
+
+/// The tree head that the newest checkpoint signs.
+pub(crate) fn head(file: &Connection) -> Answer<TreeHead> {
+    match newest_checkpoint(file)? {
+        None => Ok(TreeHead { size: 0, root: Digest::of(b"") }),
+        Some(note) => crate::checkpoint::read(&note).map(|(_, head)| head).ok_or_else(|| {
+            Refusal::new(Code::Invalid, "read the newest checkpoint: it is not one").help("`trued verify` tells what is wrong")
+        }),
+    }
+}
+
+/// A value that the first append fixed: `origin` or `key`.
+pub(crate) fn meta(file: &Connection, name: &str) -> Answer<Option<String>> {
+    let value = file.prepare_cached("SELECT value FROM meta WHERE name = ?");
+    let value = value.and_then(|mut value| value.query_row([name], |row| row.get(0)).optional());
+    value.map_err(|error| refused(&format!("read the ledger's {name}"), error))
+}
+
+/// Stored hashes, as the tree's mathematics asks for them.
+pub(crate) fn hashes(file: &Connection, level: u32, first: u64, count: u64) -> Answer<Vec<Digest>> {
+    index::hashes(file, level, first, count).map_err(|error| refused("read stored hashes", error))
+}
+
+/// A failed call of SQLite as a refusal. Input and output errors are [`Code::Broken`]: the process must end.
+pub(crate) fn refused(what: &str, error: rusqlite::Error) -> Refusal {
+    let (code, extended) = match &error {
+        rusqlite::Error::SqliteFailure(failure, _) => (Some(failure.code), failure.extended_code),
+        _ => (None, 0),
+    };
+    let refusal = |code| Refusal::new(code, format!("{what}: {error}"));
+    match code {
+        // No room for the file that processes share is no room, and nothing was written.
+        _ if extended == ffi::SQLITE_IOERR_SHMSIZE => full(what),
+        Some(ErrorCode::DiskFull) => full(what),
+        Some(ErrorCode::SystemIoFailure) => refusal(Code::Broken).help("look at the disk, then start again"),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Refusal::new(Code::Unreachable, format!("{what}: other processes did not let go of the ledger in time"))
+        }
+        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => refusal(Code::Denied),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            refusal(Code::Invalid).help("`trued verify` tells what is wrong; bring the file back from a backup")
+        }
+        _ => refusal(Code::Broken),
+    }
+}
+
+fn full(what: &str) -> Refusal {
+    Refusal::new(Code::Full, format!("{what}: the disk is full")).help("make room on this disk; nothing is lost, and it goes on by itself")
+}
+
+impl Store for SqliteStore {
+    fn origin(&self) -> BoxFuture<'_, Answer<Option<String>>> {
+        self.blocking(|opened| opened.reading("read the origin", |file| meta(file, "origin")))
+    }
+
+    fn head(&self) -> BoxFuture<'_, Answer<TreeHead>> {
+        self.blocking(|opened| opened.reading("read the tree head", head))
+    }
+
+    fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
+        self.blocking(move |opened| opened.append(drafts, fence))
+    }
+
+    fn find(&self, query: Query) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
+        self.blocking(move |opened| opened.reading("read entries", |file| query::find(file, &query)))
+    }
+
+    fn leaves(&self, from: u64, until: u64) -> BoxFuture<'_, Answer<Vec<Vec<u8>>>> {
+        self.blocking(move |opened| opened.reading("read entries", |file| query::leaves(file, from, until)))
+    }
+
+    fn stacks(&self) -> BoxFuture<'_, Answer<Vec<StackId>>> {
+        self.blocking(|opened| opened.reading("read the stacks", query::stacks))
+    }
+
+    fn take<'a>(&'a self, stack: &'a StackId, holder: &'a Holder, at_least: u64, term: Duration) -> BoxFuture<'a, Answer<Lease>> {
+        let lease = (stack.clone(), holder.clone());
+        self.blocking(move |opened| {
+            let now = opened.clock.monotonic();
+            opened.writing_lightly("take a lease", |step| leases::take(step, lease.0, lease.1, at_least, now, term))
+        })
+    }
+
+    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>> {
+        let holder = holder.clone();
+        self.blocking(move |opened| {
+            let until = opened.clock.monotonic().saturating_add(term.0);
+            opened.writing_lightly("renew the leases", |step| leases::renew(step, &holder, until))
+        })
+    }
+
+    fn release<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Answer<()>> {
+        let holder = holder.clone();
+        self.blocking(move |opened| opened.writing_lightly("give the leases back", |step| leases::release(step, &holder)))
+    }
+
+    fn holders(&self) -> BoxFuture<'_, Answer<Vec<Holder>>> {
+        self.blocking(|opened| {
+            let now = opened.clock.monotonic();
+            opened.reading("read the leases", |file| leases::holders(file, now))
+        })
+    }
+
+    fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Answer<Option<Vec<u8>>>> {
+        let key = key.to_owned();
+        self.blocking(move |opened| opened.reading("read a note", |file| query::note(file, &key)))
+    }
+
+    fn set_note<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, Answer<()>> {
+        let (key, value) = (key.to_owned(), value.to_vec());
+        self.blocking(move |opened| {
+            // What stands there already costs no write.
+            if opened.reading("read a note", |file| query::note(file, &key))?.as_ref() == Some(&value) {
+                return Ok(());
+            }
+            opened.writing("write a note", |step| query::set_note(step, &key, &value))
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The tables, and how a file comes to have them. The record is `entries`, `checkpoints` and `meta`; `leases` and
+//! `notes` stand beside it; all other tables follow from `entries` and can be made again.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use trued_doors::Answer;
+use trued_model::{Code, Refusal};
+
+use super::index;
+use super::refused;
+
+/// What the record consists of. `meta`: `origin` and `key`, the verifier key, both fixed by the first append.
+const RECORD: &str = "
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE entries(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
+    CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+    CREATE TABLE leases(stack TEXT PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER, started INTEGER, boot TEXT, verb TEXT,
+        until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE notes(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;";
+
+/// One step from a version of the tables to the next.
+pub(super) type Step = fn(&Transaction<'_>) -> rusqlite::Result<()>;
+
+/// Step `n` makes version `n + 1`. A step that was released is never changed; a new one is added.
+pub(super) const STEPS: &[Step] = &[|file| file.execute_batch(RECORD), index::make];
+
+/// `TRUE`, so that `file` and people tell what this database is.
+const APPLICATION: i32 = 0x5452_5545;
+
+/// Brings a file up to the newest version, in one transaction: killed anywhere, it is as before and can be tried again.
+pub(super) fn migrate(file: &mut Connection, steps: &[Step]) -> Answer<()> {
+    if current(file, steps.len())? {
+        return Ok(());
+    }
+    let failed = |error| refused("bring the ledger up to date", error);
+    let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    // Another process may have been faster: what counts is the version under the lock.
+    let version = version(&step)?;
+    for make in steps.iter().skip(version) {
+        make(&step).map_err(failed)?;
+    }
+    if version < steps.len() {
+        step.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
+        step.pragma_update(None, "user_version", i32::try_from(steps.len()).expect("steps are few")).map_err(failed)?;
+    }
+    step.commit().map_err(failed)
+}
+
+/// Whether the file is of the version that this program writes. A newer one is refused.
+pub(super) fn current(file: &Connection, ours: usize) -> Answer<bool> {
+    let theirs = version(file)?;
+    if theirs <= ours {
+        return Ok(theirs == ours);
+    }
+    let message = format!("open the ledger: it has version {theirs}, and this program knows versions up to {ours}");
+    Err(Refusal::new(Code::Unsupported, message).help("use the newer program that wrote it"))
+}
+
+/// Refuses to read a file of an older version, which only a writer may bring up to date.
+pub(super) fn readable(file: &Connection) -> Answer<()> {
+    let ours = STEPS.len();
+    if current(file, ours)? {
+        return Ok(());
+    }
+    let message = format!("read the ledger: it has version {}, and this program reads version {ours}", version(file)?);
+    Err(Refusal::new(Code::Unsupported, message).help("a verb that writes, such as apply or serve, brings it up to date"))
+}
+
+fn version(file: &Connection) -> Answer<usize> {
+    let version = file.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    let version = version.map_err(|error| refused("open the ledger", error))?;
+    usize::try_from(version).map_err(|_| Refusal::new(Code::Invalid, format!("open the ledger: version {version} is none")))
+}
