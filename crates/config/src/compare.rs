@@ -1,0 +1,136 @@
+//! What changed between two configurations, one line each, and which of it loosens what guards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, Stack, StackNames};
+
+use crate::rules;
+
+/// Longer values are cut in a line.
+const LONGEST: usize = 80;
+
+/// What changed, one line each, sorted. Where something is written is not part of it.
+pub fn differences(old: &Estate, new: &Estate) -> Vec<String> {
+    let mut lines = Vec::new();
+    section(&mut lines, "source", &old.sources, &new.sources, ToString::to_string);
+    section(&mut lines, "environment", &old.environments, &new.environments, ToString::to_string);
+    section(&mut lines, "target", &old.targets, &new.targets, ToString::to_string);
+    section(&mut lines, "secret", &old.secrets, &new.secrets, ToString::to_string);
+    section(&mut lines, "app", &old.apps, &new.apps, ToString::to_string);
+    let names = names(old, new);
+    section(&mut lines, "stack", &old.stacks, &new.stacks, |id| names.write(id));
+    lines.sort();
+    lines
+}
+
+/// Which changes let more happen without a person, one line each, sorted.
+pub fn loosened(old: &Estate, new: &Estate) -> Vec<String> {
+    let names = names(old, new);
+    let mut lines = Vec::new();
+    for (id, after) in &new.stacks {
+        let Some(before) = old.stacks.get(id) else { continue };
+        lines.extend(loosened_stack(before, after).into_iter().map(|what| format!("stack {}: {what}", names.write(id))));
+    }
+    lines.sort();
+    lines
+}
+
+fn loosened_stack(before: &Stack, after: &Stack) -> Vec<String> {
+    let (old, new) = (&before.policy, &after.policy);
+    let mut lines = Vec::new();
+    if strictness(new.drift) < strictness(old.drift) {
+        lines.push(format!("drift {} → {}", word(&old.drift), word(&new.drift)));
+    }
+    if old.on_existing == OnExisting::Hold && new.on_existing == OnExisting::TakeOver {
+        lines.push("on_existing hold → take-over".to_owned());
+    }
+    if !rules::holds_as_much(new.deletes, old.deletes) {
+        lines.push(format!("deletes at most {} → {}", rules::deletes_words(old.deletes), rules::deletes_words(new.deletes)));
+    }
+    if old.explain && !new.explain {
+        lines.push("changes from outside need no explanation any more".to_owned());
+    }
+    lines.extend(kept(old).difference(&kept(new)).map(|glob| format!("{glob} may be deleted")));
+    let sealed = old.sensitive.iter().filter(|glob| !new.sensitive.contains(glob));
+    lines.extend(sealed.map(|glob| format!("{glob} is not sensitive any more")));
+    let dropped = before.checks.iter().filter(|check| !after.checks.contains(check));
+    lines.extend(dropped.map(|check| format!("check {} {} is gone", check.kind, short(&check.settings))));
+    lines
+}
+
+/// How much waits for a person.
+fn strictness(drift: DriftPolicy) -> u8 {
+    match drift {
+        DriftPolicy::Revert => 0,
+        DriftPolicy::Alert => 1,
+        DriftPolicy::Hold => 2,
+    }
+}
+
+fn kept(policy: &Policy) -> BTreeSet<&str> {
+    policy.on_delete.iter().filter(|(_, word)| *word != OnDelete::Delete).map(|(glob, _)| glob.as_str()).collect()
+}
+
+fn names(old: &Estate, new: &Estate) -> StackNames {
+    StackNames::new(old.stacks.keys().chain(new.stacks.keys()))
+}
+
+fn section<K: Ord, T: Serialize>(
+    lines: &mut Vec<String>,
+    what: &str,
+    old: &BTreeMap<K, T>,
+    new: &BTreeMap<K, T>,
+    write: impl Fn(&K) -> String,
+) {
+    for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let name = write(key);
+        match (old.get(key), new.get(key)) {
+            (Some(_), None) => lines.push(format!("{what} {name} removed")),
+            (None, Some(_)) => lines.push(format!("{what} {name} added")),
+            (Some(before), Some(after)) => {
+                let mut changes = Vec::new();
+                compare("", &plain(before), &plain(after), &mut changes);
+                lines.extend(changes.into_iter().map(|change| format!("{what} {name}: {change}")));
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// A value without where it was written.
+fn plain<T: Serialize>(value: &T) -> Value {
+    let mut value = serde_json::to_value(value).unwrap_or(Value::Null);
+    if let Value::Object(map) = &mut value {
+        map.remove("origin");
+    }
+    value
+}
+
+fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>) {
+    if let (Value::Object(before), Value::Object(after)) = (old, new) {
+        for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            compare(&path, before.get(key).unwrap_or(&Value::Null), after.get(key).unwrap_or(&Value::Null), changes);
+        }
+    } else if old != new {
+        changes.push(format!("{path} {} → {}", short(old), short(new)));
+    }
+}
+
+fn word<T: Serialize>(value: &T) -> String {
+    short(&serde_json::to_value(value).unwrap_or(Value::Null))
+}
+
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

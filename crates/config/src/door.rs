@@ -1,0 +1,118 @@
+//! The configuration as the runtime asks for it: the operator's file from disk or from its own source's revision, app
+//! files from their sources' revisions.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use trued_doors::{BoxFuture, Configuration, Configured, Source};
+use trued_model::{Code, Estate, Finding, Name, Revision, SourceSpec, encode_path};
+use trued_yaml::Budget;
+
+use crate::files::Gathered;
+use crate::kinds::Kinds;
+use crate::load::{Load, Loaded, Own, Wanted, own_name};
+
+/// App files that are read at once.
+const READERS: usize = 16;
+
+/// One operator's file, and what it lies in.
+pub struct OperatorConfiguration {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// The file as people know it; stands in findings.
+    pub shown: String,
+    pub own: Own,
+    /// The state folder, absolute.
+    pub state: PathBuf,
+    pub kinds: Arc<Kinds>,
+}
+
+type Revisions = BTreeMap<Name, (Arc<dyn Source>, Revision)>;
+
+impl OperatorConfiguration {
+    /// Reads everything at these revisions, with all that `config show` tells.
+    pub async fn loaded(&self, at: &Revisions) -> Result<Loaded, Vec<Finding>> {
+        let bytes = self.operators_file(at).await.map_err(|finding| vec![finding])?;
+        let wanted = crate::wanted(&self.input(&bytes));
+        let gathered = gather(&wanted, at).await;
+        Ok(crate::load(&self.input(&bytes), &gathered))
+    }
+
+    fn input<'a>(&'a self, bytes: &'a [u8]) -> Load<'a> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        Load { file: &self.shown, bytes, folder, own: &self.own, state: &self.state, kinds: &self.kinds }
+    }
+
+    /// The operator's file: of an own Git source the one at its revision, else the one on disk.
+    async fn operators_file(&self, at: &Revisions) -> Result<Vec<u8>, Finding> {
+        let Some((source, revision)) = at.get(&own_name()).filter(|_| matches!(self.own, Own::Git { .. })) else {
+            return self.on_disk();
+        };
+        let name = self.path.file_name().map(|name| encode_path(name.as_encoded_bytes())).unwrap_or_default();
+        source.read(revision, &name).await.map_err(|refusal| match refusal.code {
+            Code::Absent => self.finding(format!("this file is not part of revision {}", revision.short()), "commit it"),
+            _ => self.finding(format!("this file cannot be read: {refusal}"), &refusal.help),
+        })
+    }
+
+    /// One small file, read where it is asked for.
+    fn on_disk(&self) -> Result<Vec<u8>, Finding> {
+        let mut bytes = Vec::new();
+        // One byte more than is accepted, so that what is too large is refused and not cut short.
+        let most = Budget::default().bytes as u64 + 1;
+        let read = std::fs::File::open(&self.path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+        read.map_err(|error| self.finding(format!("this file cannot be read: {error}"), "name another with `--config FILE`"))?;
+        Ok(bytes)
+    }
+
+    fn finding(&self, message: String, help: &str) -> Finding {
+        Finding::new(message, help).at(self.shown.as_str(), 1, 1)
+    }
+}
+
+impl Configuration for OperatorConfiguration {
+    fn sources(&self) -> Result<BTreeMap<Name, SourceSpec>, Vec<Finding>> {
+        let bytes = self.on_disk().map_err(|finding| vec![finding])?;
+        let wanted = crate::wanted(&self.input(&bytes));
+        match wanted.read {
+            true => Ok(wanted.sources),
+            false => Err(wanted.findings),
+        }
+    }
+
+    fn load<'a>(&'a self, at: &'a Revisions) -> BoxFuture<'a, Configured> {
+        Box::pin(async move {
+            match self.loaded(at).await {
+                Ok(loaded) => {
+                    let estate = loaded.usable.then_some(loaded.estate);
+                    Configured { estate, findings: loaded.findings, digest: loaded.digest }
+                }
+                Err(findings) => Configured { estate: None, findings, digest: trued_model::Digest::of(b"") },
+            }
+        })
+    }
+
+    fn differences(&self, old: &Estate, new: &Estate) -> Vec<String> {
+        crate::differences(old, new)
+    }
+}
+
+/// Reads the app files of every source that can be listed.
+async fn gather(wanted: &Wanted, at: &Revisions) -> Gathered {
+    let mut gathered = Gathered::default();
+    for (name, (source, revision)) in at.iter().filter(|(name, _)| wanted.wants_of(name)) {
+        let Ok(paths) = source.list(revision).await else { continue };
+        gathered.source(name.clone());
+        let apps: Vec<String> = paths.into_iter().filter(|path| wanted.wants(name, path)).collect();
+        let reads = stream::iter(apps).map(|path| async move {
+            let bytes = source.read(revision, &path).await;
+            (path, bytes)
+        });
+        let read: Vec<_> = reads.buffer_unordered(READERS).collect().await;
+        read.into_iter().for_each(|(path, bytes)| gathered.file(name.clone(), path, bytes));
+    }
+    gathered
+}

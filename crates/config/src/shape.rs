@@ -1,0 +1,233 @@
+//! What the two kinds of configuration file look like: typed reading and the schema come from here.
+//!
+//! Settings of kinds (`files`, `git`, `template`, …) are values here; their schemas are put in by [`crate::kinds`].
+//! No meaning is given here: names are not looked up, paths not resolved.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::Deserialize;
+use serde_json::Value;
+use trued_model::{DriftPolicy, Duration, OnDelete, OnExisting};
+
+/// The operator's file: what may happen where; in the small form also what runs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct OperatorFile {
+    /// Where desired state comes from, by name. Without it, the folder or repository that holds this file is the source.
+    pub sources: Option<BTreeMap<String, Kinded>>,
+    /// Stages of life, by name.
+    pub environments: BTreeMap<String, Option<EnvironmentEntry>>,
+    /// Systems that stacks land on, by name.
+    pub targets: BTreeMap<String, TargetEntry>,
+    /// Where secret values are, by name.
+    pub secrets: BTreeMap<String, SecretEntry>,
+    /// Globs of app files: `apps/*/app.yaml`, or `SOURCE//apps/*/app.yaml` where there are `sources`.
+    pub apps: Vec<String>,
+    /// The small form: one stack each, with its own target. Only without `sources`.
+    pub stacks: BTreeMap<String, InlineStack>,
+}
+
+/// Exactly one kind, with its settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Kinded(pub BTreeMap<String, Value>);
+
+/// An environment.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EnvironmentEntry {
+    /// Whether a change from outside must be explained by a person.
+    pub explain: bool,
+    /// What decides whether a plan may run.
+    pub gates: Gates,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Gates {
+    /// How many deletes run without a person's yes.
+    pub deletes: Option<DeletesEntry>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["at_most"]))]
+pub(crate) struct DeletesEntry {
+    /// More than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`.
+    #[schemars(schema_with = "at_most")]
+    pub at_most: Value,
+}
+
+/// A target: exactly one kind with its settings, and what the operator grants to app files on it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct TargetEntry {
+    /// Which folders of which source may use it: `SOURCE//apps/*`. Where there are `sources`, nothing may without it.
+    pub allow: Option<Vec<String>>,
+    /// The only programs app files may name, each as a list of arguments.
+    #[schemars(schema_with = "commands")]
+    pub commands: BTreeMap<String, Vec<String>>,
+    /// The only addresses app files may check: `http://127.0.0.1/*`.
+    pub reach: Vec<String>,
+    #[serde(flatten)]
+    pub kinds: BTreeMap<String, Value>,
+}
+
+/// Where one secret is: a file or an environment variable.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SecretEntry {
+    /// A file whose content is the secret.
+    pub file: Option<String>,
+    /// An environment variable of this process.
+    pub env: Option<String>,
+    /// Which folders of which source may use it: `SOURCE//apps/site`.
+    pub allow: Option<Vec<String>>,
+}
+
+/// A stack of the small form: app, target and stack have one name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["target"]))]
+pub(crate) struct InlineStack {
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// The folder that is taken as it is: short for `render: { plain: { path: … } }`.
+    pub path: Option<String>,
+    /// How the source becomes documents: one renderer with its settings.
+    pub render: Option<Kinded>,
+    /// The target: one kind with its settings, or a name of `targets`.
+    #[schemars(schema_with = "inline_target")]
+    pub target: Value,
+    #[serde(flatten)]
+    pub place: Placed,
+    #[serde(flatten)]
+    pub rules: Rules,
+}
+
+/// An app file: what runs, and where.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["app", "stacks"]))]
+pub(crate) struct AppFile {
+    /// The app's name.
+    #[schemars(schema_with = "name")]
+    pub app: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// How the source becomes documents: one renderer with its settings.
+    pub render: Option<Kinded>,
+    /// One stack for each environment it runs in.
+    pub stacks: BTreeMap<String, StackEntry>,
+    #[serde(flatten)]
+    pub rules: Rules,
+}
+
+/// One stack of an app file; what stands here goes before what stands at the app.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(extend("required" = ["target"]))]
+pub(crate) struct StackEntry {
+    /// The target's name, or a list of names: one stack on each.
+    #[schemars(schema_with = "target_names")]
+    pub target: Value,
+    /// How the source becomes documents, where this stack differs from the app.
+    pub render: Option<Kinded>,
+    #[serde(flatten)]
+    pub place: Placed,
+    #[serde(flatten)]
+    pub rules: Rules,
+}
+
+/// Where a stack lands, and with which values.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Placed {
+    /// Where on the target it lands, in the target's own terms.
+    pub into: String,
+    /// Values for the renderer, over those of `render`: any values, or `{ secret: NAME }`.
+    #[schemars(schema_with = "vars")]
+    pub vars: BTreeMap<String, Value>,
+}
+
+/// Rules of an app or a stack.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Rules {
+    /// What happens when the target differs from what was made: put it back, report it, or wait for a person.
+    #[schemars(schema_with = "drift_words")]
+    pub drift: Option<DriftPolicy>,
+    /// What happens to something that exists, differs and was never ours: wait for a person, or keep its bytes and replace it.
+    #[schemars(schema_with = "existing_words")]
+    pub on_existing: Option<OnExisting>,
+    /// What happens to what is no longer desired, by glob; the first match holds.
+    #[schemars(schema_with = "delete_words")]
+    pub on_delete: Option<BTreeMap<String, OnDelete>>,
+    /// How many deletes run without a person's yes; an app file may only tighten this.
+    pub deletes: Option<DeletesEntry>,
+    /// Globs of files that are stored encrypted as a whole.
+    pub sensitive: Option<Vec<String>>,
+    /// Programs run once per set of changes: a name the operator granted, or a list of arguments.
+    #[schemars(schema_with = "programs")]
+    pub on_change: Option<Vec<Value>>,
+    /// Checks after apply: one kind each, with its settings.
+    pub verify: Option<Vec<Kinded>>,
+    /// Old names, as they were written: `homepage`, `prod/site`, `prod/site@web-1`.
+    pub previously: Vec<String>,
+    /// How often the target is looked at without a hint: `15s`, `5m`, `1h`.
+    #[schemars(schema_with = "span")]
+    pub interval: Option<Duration>,
+    /// Whether a failed check goes back to the last verified release by itself.
+    pub rollback: Option<bool>,
+}
+
+/// What a name looks like, as a pattern.
+pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+pub(crate) const NAME_TITLE: &str = "a name: a-z, 0-9 and -, at most 63 characters, no - at either end";
+
+fn name(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": NAME_PATTERN, "title": NAME_TITLE })
+}
+
+fn at_most(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["integer", "string"], "minimum": 0, "maximum": 1_000_000, "pattern": "^(100|[0-9]{1,2})%$", "title": "a number, or a share such as \"20%\"" })
+}
+
+fn commands(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "propertyNames": { "pattern": NAME_PATTERN, "title": NAME_TITLE },
+        "additionalProperties": { "type": "array", "items": { "type": "string" }, "minItems": 1, "title": "a program and its arguments as a list" } })
+}
+
+fn programs(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["array", "null"], "items": { "type": ["string", "array"], "items": { "type": "string" }, "minItems": 1, "minLength": 1,
+        "title": "a command's name, or a program and its arguments as a list" } })
+}
+
+fn inline_target(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["object", "string"], "title": "a target's kind with its settings, or the name of a target" })
+}
+
+fn target_names(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "array"], "items": { "type": "string" }, "minItems": 1, "title": "a target's name, or a list of names" })
+}
+
+fn vars(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": true })
+}
+
+fn drift_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["revert", "alert", "hold"] })
+}
+
+fn existing_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["hold", "take-over"] })
+}
+
+fn delete_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "additionalProperties": { "enum": ["delete", "retain", "report"] } })
+}
+
+fn span(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$", "title": "a span of time such as 15s, 5m or 1h" })
+}

@@ -1,0 +1,605 @@
+//! Configuration in, findings out: all at once, each at its place.
+
+mod kit;
+
+use expect_test::{Expect, expect};
+use kit::{loaded, said};
+
+fn check(operator: &str, apps: &[(&str, &str)], expect: Expect) {
+    expect.assert_eq(&said(&loaded(operator, apps)));
+}
+
+const ONE_OWNER: &str = "environments:
+  dev: {}
+  prod: {}
+targets:
+  web: { files: { root: /srv/www } }
+apps: [\"apps/*/app.yaml\"]
+";
+
+const TWO_OWNERS: &str = "sources:
+  shop: { git: { url: \"https://git.example/shop\", branch: main } }
+environments: { dev: {}, prod: { gates: { deletes: { at_most: \"10%\" } } } }
+targets:
+  web: { files: { root: /srv/www }, allow: [\"shop//apps/*\"], commands: { reload: [systemctl, reload, nginx] }, reach: [\"http://127.0.0.1/*\"] }
+  shut: { files: { root: /srv/shut } }
+secrets:
+  token: { file: /etc/trued/token, allow: [\"shop//apps/site\"] }
+  tsig: { file: tsig }
+apps: [\"shop//apps/*/app.yaml\"]
+";
+
+#[test]
+fn the_plans_own_example_says_only_what_is_not_built() {
+    let operator = r#"# trued.yaml, the operator's: `trued serve --config trued.yaml`
+sources:
+  shop: { git: { url: "https://git.example/shop", branch: main } }
+environments:
+  dev:  {}
+  test: { after: dev }
+  prod:
+    after: test
+    gates: { approvals: 1, not_author: true, deletes: { at_most: "20%" } }
+    freeze: [{ from: "Fri 16:00", until: "Mon 08:00", zone: Europe/Berlin }]
+targets:
+  web-1:
+    files: { root: /srv/www }
+    allow: ["shop//apps/*"]                          # which folders of which source may use it
+    commands: { reload: [systemctl, reload, nginx] } # the only programs app files may name
+    reach: ["http://127.0.0.1/*"]                    # the only addresses app files may check
+  edge: { dns: { server: 192.0.2.53, key: { secret: tsig } }, allow: ["shop//apps/*"] }
+secrets:
+  tsig:  { file: /etc/trued/tsig }
+  token: { file: /etc/trued/token, allow: ["shop//apps/site"] }
+apps: ["shop//apps/*/app.yaml"]
+"#;
+    let app = r#"# apps/site/app.yaml
+app: site
+owner: team-web
+render: { template: { path: site, vars: { title: "Shop (${env})", token: { secret: token } } } }
+stacks:
+  dev:  { target: web-1, into: dev,  drift: revert }
+  prod: { target: web-1, into: prod, drift: hold, vars: { title: Shop } }
+on_change: [reload]                                # once per set of changes, with its own intent
+verify: [{ http: { url: "http://127.0.0.1/healthz" } }]
+on_delete: { "legal/**": retain }                  # delete | retain | report | keep-until
+previously: [homepage]                             # an old name; renames are also detected
+"#;
+    check(
+        operator,
+        &[("shop//apps/site/app.yaml", app)],
+        expect![[r#"
+        trued.yaml:6:11: `after` is not available yet; remove it; nothing promotes by itself: give each environment its own source or branch
+        trued.yaml:8:5: `after` is not available yet; remove it; nothing promotes by itself: give each environment its own source or branch
+        trued.yaml:9:14: `approvals` is not available yet; remove it; deletes are held by `deletes`, and `trued suspend` stops a stack
+        trued.yaml:9:28: `not_author` is not available yet; remove it; deletes are held by `deletes`, and `trued suspend` stops a stack
+        trued.yaml:10:5: `freeze` is not available yet; remove it; `trued suspend` stops a stack until a person resumes it
+        trued.yaml:17:11: `dns` is not available yet; remove it; this build keeps files
+        stacks: dev/site prod/site
+        not usable
+    "#]],
+    );
+}
+
+#[test]
+fn an_unknown_key_a_wrong_type_and_an_unknown_target_are_three_findings() {
+    let app = "app: site\nrender: { plain: { path: site } }\nstackz: 1\nstacks:\n  dev:  { target: nowhere, into: dev }\n  prod: { target: web, into: [1] }\n";
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+            apps/site/app.yaml:3:1: unknown key `stackz`; did you mean `stacks`?
+            apps/site/app.yaml:5:19: no target is named `nowhere`; use `web`
+            apps/site/app.yaml:6:30: expected text, found a list; where on the target it lands, in the target's own terms
+            stacks: 
+            unreadable: [site]
+        "#]],
+    );
+}
+
+#[test]
+fn the_small_form() {
+    check(
+        "stacks:\n  homepage:\n    path: site\n    target: { files: { root: /srv/www } }\n",
+        &[],
+        expect![[r#"
+        stacks: homepage
+    "#]],
+    );
+    check(
+        "",
+        &[],
+        expect![[r#"
+        trued.yaml:1:1: this file is empty; `trued init` writes an example
+        stacks: 
+        not usable
+    "#]],
+    );
+    check(
+        "# nothing\n",
+        &[],
+        expect![[r#"
+        trued.yaml:1:1: this file is empty; `trued init` writes an example
+        stacks: 
+        not usable
+    "#]],
+    );
+    check(
+        "- a\n",
+        &[],
+        expect![[r#"
+            trued.yaml:1:1: expected a mapping, found a list; the operator's file: what may happen where; in the small form also what runs
+            stacks: 
+            not usable
+        "#]],
+    );
+    check(
+        "stacks:\n",
+        &[],
+        expect![[r#"
+            trued.yaml:1:1: expected a mapping, found nothing; the small form: one stack each, with its own target. Only without `sources`
+            stacks: 
+            not usable
+        "#]],
+    );
+    check(
+        "stacks:\n  a: { path: site }\n  b: { target: { files: { root: /b } } }\n  c: { path: c, target: { filez: { root: /c } } }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:2:3: the key `target` is missing; a target's kind with its settings, or the name of a target
+            trued.yaml:3:3: nothing says what app `b` renders; write `render: { plain: { path: FOLDER } }`
+            trued.yaml:4:27: unknown key `filez`; did you mean `files`?
+            stacks: 
+            unreadable: [a, b, c]
+        "#]],
+    );
+    check(
+        "stacks:\n  a: { path: ../x, target: { files: { root: /a } } }\n  b: { path: /etc, target: { files: { root: /proc/1 } } }\n  c: { path: c, target: { files: { root: 1 } } }\n  d: { path: d, target: { files: { root: /d } } }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:2:14: `../x` leads out of the source; name a folder in the source
+            trued.yaml:3:14: `/etc` is no path in the source; write it from this file's folder, with `/`
+            trued.yaml:3:37: `root` is the kernel's; name a folder on a disk
+            trued.yaml:4:42: expected text, found a number; write "1" in quotes to mean the text
+            stacks: d
+            unreadable: [a, b, c]
+        "#]],
+    );
+    check(
+        "stack:\n  a: { path: x, target: { files: { root: /a } } }\n",
+        &[],
+        expect![[r#"
+        trued.yaml:1:1: unknown key `stack`; did you mean `stacks`?
+        stacks: 
+        not usable
+    "#]],
+    );
+    check(
+        "stacks:\n  a: { path: x, target: web }\ntargets: { web: { files: { root: /a } } }\n",
+        &[],
+        expect![[r#"
+        stacks: default/a
+    "#]],
+    );
+}
+
+#[test]
+fn texts_that_are_no_yaml_or_no_mapping() {
+    check(
+        "stacks: [\n",
+        &[],
+        expect![[r#"
+        trued.yaml:1:9: this is not YAML: unclosed bracket '['; correct the spelling here or just above; indent with spaces
+        stacks: 
+        not usable
+    "#]],
+    );
+    check(
+        ONE_OWNER,
+        &[
+            ("apps/a/app.yaml", "app: a\nstacks: {"),
+            ("apps/b/app.yaml", "app: b\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n"),
+        ],
+        expect![[r#"
+            apps/a/app.yaml:2:9: this is not YAML: unclosed bracket '{'; correct the spelling here or just above; indent with spaces
+            stacks: dev/b
+            incomplete
+        "#]],
+    );
+    check(
+        ONE_OWNER,
+        &[
+            ("apps/a/app.yaml", ""),
+            ("apps/b/app.yaml", "- 1\n"),
+            ("apps/c/app.yaml", "app: [c]\nstacks: 1\n"),
+            ("apps/d/app.yaml", "app: D d\nstacks: {}\n"),
+        ],
+        expect![[r#"
+            apps/a/app.yaml:1:1: this file is empty; `trued init` writes an example
+            apps/b/app.yaml:1:1: expected a mapping, found a list; an app file: what runs, and where
+            apps/c/app.yaml:1:6: expected a name: a-z, 0-9 and -, at most 63 characters, no - at either end, found a list; the app's name
+            apps/c/app.yaml:2:9: expected a mapping, found a number; one stack for each environment it runs in
+            apps/d/app.yaml:1:6: expected a name: a-z, 0-9 and -, at most 63 characters, no - at either end, found `D d`; the app's name
+            apps/d/app.yaml:2:9: expected one entry here; one stack for each environment it runs in
+            stacks: 
+            incomplete
+        "#]],
+    );
+    check(
+        "stacks:\n  a: { path: x, path: y, target: { files: { root: /a } } }\n  a: {}\n  b: { path: x, target: { files: { root: /b } }, into: no, 3: 4 }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:2:17: the key `path` stands here a second time; the first is on line 2; remove one of them
+            trued.yaml:3:3: the key `a` stands here a second time; the first is on line 2; remove one of them
+            trued.yaml:4:56: expected text, found false; write "no" in quotes to mean the text
+            trued.yaml:4:60: unknown key `3`; use `deletes`, `drift`, `interval`, `into`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            stacks: a
+            unreadable: [b]
+            not usable
+        "#]],
+    );
+}
+
+#[test]
+fn names_are_names() {
+    check(
+        "environments: { no: {}, Prod: {}, -x: {} }\ntargets: { \"a b\": { files: { root: /a } } }\nsecrets: { ünï: { env: A } }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:1:17: the key `no` is read as `false`; write "no" in quotes to mean the text
+            trued.yaml:1:25: `Prod` is not a name: a-z, 0-9 and -, at most 63 characters, no - at either end
+            trued.yaml:1:35: `-x` is not a name: a-z, 0-9 and -, at most 63 characters, no - at either end
+            trued.yaml:2:12: `a b` is not a name: a-z, 0-9 and -, at most 63 characters, no - at either end
+            trued.yaml:3:12: `ünï` is not a name: a-z, 0-9 and -, at most 63 characters, no - at either end
+            stacks: 
+            not usable
+        "#]],
+    );
+}
+
+#[test]
+fn values_out_of_their_range() {
+    let app = "app: site
+render: { plain: { path: site } }
+stacks:
+  dev: { target: web, drift: hodl, on_existing: true, interval: 5, rollback: yep }
+  prod: { target: web, interval: 10ms, deletes: { at_most: 101% }, on_delete: { \"x/**\": keep, \"[\": retain } }
+  test: { target: [web, web], previously: [A, a/b/c], sensitive: [\"{\"], verify: [{ http: { url: 1, status: 2 } }, {}] }
+on_change: [[], 3, [\"\"]]
+";
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+            apps/site/app.yaml:4:30: expected `revert`, `alert` or `hold`, found `hodl`; what happens when the target differs from what was made: put it back, report it, or wait for a person
+            apps/site/app.yaml:4:49: expected `hold` or `take-over`, found true; what happens to something that exists, differs and was never ours: wait for a person, or keep its bytes and replace it
+            apps/site/app.yaml:4:65: expected a span of time such as 15s, 5m or 1h, found a number; write "5" in quotes to mean the text
+            apps/site/app.yaml:4:78: expected true or false, found text; whether a failed check goes back to the last verified release by itself
+            apps/site/app.yaml:5:34: an interval of 10ms is too short; write 1s or more; changes are seen at once anyway
+            apps/site/app.yaml:5:60: expected a number, or a share such as "20%", found `101%`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
+            apps/site/app.yaml:5:89: expected `delete`, `retain` or `report`, found `keep`
+            apps/site/app.yaml:5:100: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+            apps/site/app.yaml:6:3: no environment is named `test`; use `dev` or `prod`
+            apps/site/app.yaml:6:25: target `web` stands here twice; remove one of them
+            apps/site/app.yaml:6:44: `A` is not the name of a stack; write `homepage`, `prod/site` or `prod/site@web-1`
+            apps/site/app.yaml:6:47: `a/b/c` is not the name of a stack; write `homepage`, `prod/site` or `prod/site@web-1`
+            apps/site/app.yaml:6:67: `{` is not a glob: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); `*` stands for one name, `**` for any folders
+            apps/site/app.yaml:6:97: expected text, found a number; write "1" in quotes to mean the text
+            apps/site/app.yaml:6:108: expected at least 100, found `2`
+            apps/site/app.yaml:6:115: expected one of `command` or `http` here
+            apps/site/app.yaml:7:13: expected a command's name, or a program and its arguments as a list, found a list
+            apps/site/app.yaml:7:17: expected a command's name, or a program and its arguments as a list, found a number; write "3" in quotes to mean the text
+            stacks: 
+            unreadable: [site]
+        "#]],
+    );
+}
+
+#[test]
+fn operators_own_mistakes() {
+    check(
+        "targets:
+  a: {}
+  b: { files: { root: /b }, reach: [nowhere], allow: [\"x//y\"] }
+  c: { allow: [] }
+  d: { files: { root: \"${target}\" } }
+secrets:
+  one: {}
+  two: { file: a, env: B }
+  three: { file: [] }
+environments:
+  dev:
+  prod: { explain: maybe, gates: { deletes: { at_most: lots } } }
+apps: [\"../*/app.yaml\", \"[\", \"none/*.yaml\"]
+colour: red
+",
+        &[],
+        expect![[r#"
+            trued.yaml:2:3: target `a` says no kind of target; write one of `files`
+            trued.yaml:3:37: `nowhere` is no pattern of addresses: not an address such as http://127.0.0.1/*; write one such as `http://127.0.0.1/*`
+            trued.yaml:3:55: `x//y` names a source, and there are no `sources`; write it from this file's folder
+            trued.yaml:4:3: target `c` says no kind of target; write one of `files`
+            trued.yaml:5:23: `${target}` has no value here; words stand for a stack's names; use them in what belongs to a stack
+            trued.yaml:7:3: secret `one` does not say where it is; write `file: /etc/trued/NAME` or `env: NAME`
+            trued.yaml:8:3: secret `two` has two places; keep `file` or `env`
+            trued.yaml:9:18: expected text, found a list; a file whose content is the secret
+            trued.yaml:12:20: expected true or false, found text; whether a change from outside must be explained by a person
+            trued.yaml:12:56: expected a number, or a share such as "20%", found `lots`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
+            trued.yaml:13:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
+            trued.yaml:13:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+            trued.yaml:13:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
+            trued.yaml:14:1: unknown key `colour`; use `apps`, `environments`, `secrets`, `sources`, `stacks` or `targets`
+            stacks: 
+            incomplete
+            not usable
+        "#]],
+    );
+    check(
+        "sources:
+  shop: { git: { url: https://git.example/shop, token: { secret: tokn } } }
+  both: { git: { url: a, path: b } }
+  none: { git: { branch: main } }
+  kind: { svn: {} }
+  later: { oci: {} }
+  more: { git: { url: x }, folder: { path: y } }
+secrets: { token: { env: TOKEN } }
+apps: [\"apps/*.yaml\", \"shopp//apps/*.yaml\", \"shop//../x\"]
+stacks: { a: { path: x, target: { files: { root: /a } } } }
+",
+        &[],
+        expect![[r#"
+            trued.yaml:2:66: no secret is named `tokn`; did you mean `token`?
+            trued.yaml:3:11: only one of `url` or `path` may stand here
+            trued.yaml:4:11: one of `url` or `path` is missing
+            trued.yaml:5:11: unknown key `svn`; use `folder` or `git`
+            trued.yaml:6:12: `oci` is not available yet; use `git` or `folder`
+            trued.yaml:7:9: expected only one of `folder` or `git` here
+            trued.yaml:7:44: expected text, found true; write "y" in quotes to mean the text
+            trued.yaml:9:8: `apps/*.yaml` names no source; write it as `SOURCE//apps/*`
+            trued.yaml:9:23: no source is named `shopp`; did you mean `shop`?
+            trued.yaml:9:45: `shop//../x` leads out of the source; write it from the source's root
+            trued.yaml:10:1: `stacks` cannot stand beside `sources`; write an app file in a source: its owner and the operator are not the same
+            stacks: 
+            not usable
+        "#]],
+    );
+}
+
+#[test]
+fn two_owners_nothing_is_taken_that_was_not_granted() {
+    let site = "app: site
+render: { template: { path: site, vars: { ok: { secret: token }, no: { secret: tsig }, gone: { secret: nothing }, deep: [{ secret: token }] } } }
+stacks: { dev: { target: web }, prod: { target: shut } }
+on_change: [reload, restart, [rm, -rf, /]]
+verify: [{ http: { url: \"http://127.0.0.1/x\" } }, { http: { url: \"http://169.254.169.254/\" } }, { command: reload }, { command: [sh, -c, x] }]
+";
+    let other = "app: other
+render: { template: { path: ., vars: { token: { secret: token } } } }
+stacks: { dev: { target: web, deletes: { at_most: 5 } }, prod: { target: web, deletes: { at_most: \"11%\" } } }
+";
+    check(
+        TWO_OWNERS,
+        &[("shop//apps/site/app.yaml", site), ("shop//apps/other/app.yaml", other)],
+        expect![[r#"
+            shop//apps/other/app.yaml:2:29: `.` holds the configuration file apps/other/app.yaml, which is never rendered; move what is rendered into a folder of its own
+            shop//apps/other/app.yaml:3:99: `at_most: 11%` lets more deletes run than the operator allows here: 10%; an app file may only tighten; the operator loosens, in the environment's `gates`
+            shop//apps/site/app.yaml:2:66: the key `no` is read as `false`; write "no" in quotes to mean the text
+            shop//apps/site/app.yaml:2:80: secret `tsig` is not granted to `shop//apps/site`; the operator adds `allow: ["shop//apps/site"]` to it
+            shop//apps/site/app.yaml:2:104: no secret is named `nothing`; use `token` or `tsig`
+            shop//apps/site/app.yaml:2:121: a secret stands inside another value; give it a name of its own: `vars: { NAME: { secret: NAME } }`
+            shop//apps/site/app.yaml:3:49: target `shut` takes no apps: it has no `allow`; the operator adds `allow: ["shop//apps/site"]` to it
+            shop//apps/site/app.yaml:4:21: no command is named `restart` on target `web`; the operator grants it: `commands: { restart: [PROGRAM, ARGUMENT] }`
+            shop//apps/site/app.yaml:4:30: an app file may not bring a program of its own; name a command that the operator granted on this target
+            shop//apps/site/app.yaml:5:66: `http://169.254.169.254/` is not an address that target `web` grants; the operator grants it: `reach: ["http://127.0.0.1/*"]`
+            shop//apps/site/app.yaml:5:129: an app file may not bring a program of its own; name a command that the operator granted on this target
+            stacks: 
+            unreadable: [other, site]
+        "#]],
+    );
+    let deep = "app: deep\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
+    check(
+        &TWO_OWNERS.replace("shop//apps/*/app.yaml", "shop//apps/**/app.yaml"),
+        &[("shop//apps/a/deep/app.yaml", deep)],
+        expect![[r#"
+        shop//apps/a/deep/app.yaml:3:26: target `web` does not take apps from `shop//apps/a/deep`; the operator adds `allow: ["shop//apps/a/deep"]` to it
+        stacks: 
+        unreadable: [deep]
+    "#]],
+    );
+}
+
+#[test]
+fn words_in_values() {
+    let app = "app: site
+render: { template: { path: \"${envv}\", vars: { a: \"${infra.address}\", b: \"${env\", c: \"$${env}\", d: [{ e: \"${region}\" }] } } }
+stacks: { dev: { target: web, into: \"${env}/${app}/${target}\" } }
+";
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+        apps/site/app.yaml:2:29: `${envv}` is no word that is known; did you mean `${env}`?
+        apps/site/app.yaml:2:51: `${infra.address}` is not available yet: values of other stacks; write the value itself
+        apps/site/app.yaml:2:74: `${` is never closed; close it with `}`, or write `$${` for a plain `${`
+        apps/site/app.yaml:2:106: `${region}` is no word that is known; the words are `${env}`, `${app}` and `${target}`; write `$${` for a plain `${`
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+}
+
+#[test]
+fn one_broken_app_does_not_touch_another() {
+    let good = "app: good\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
+    let bad = "app: bad\nrender: { plain: { path: x } }\nstacks: { dev: { target: web, colour: red }, prod: { target: web } }\n";
+    check(
+        ONE_OWNER,
+        &[("apps/good/app.yaml", good), ("apps/bad/app.yaml", bad)],
+        expect![[r#"
+        apps/bad/app.yaml:3:31: unknown key `colour`; use `deletes`, `drift`, `interval`, `into`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+        stacks: dev/good
+        unreadable: [bad]
+    "#]],
+    );
+}
+
+#[test]
+fn an_app_is_defined_once() {
+    let a = "app: site\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
+    check(
+        ONE_OWNER,
+        &[("apps/a/app.yaml", a), ("apps/b/app.yaml", a)],
+        expect![[r#"
+        apps/b/app.yaml:1:6: app `site` is also defined in apps/a/app.yaml; give one of them another name
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+}
+
+#[test]
+fn roots_do_not_lie_in_each_other() {
+    check(
+        "targets:
+  a: { files: { root: /srv/www } }
+  b: { files: { root: /srv/www/sub/.. } }
+  c: { files: { root: /srv/www/c } }
+  d: { files: { root: /srv/www-2 } }
+  e: { files: { root: . } }
+  f: { files: { root: .trued } }
+  g: { files: { root: .trued/x } }
+stacks:
+  h: { path: x, target: { files: { root: /srv/www/c/d } } }
+",
+        &[],
+        expect![[r#"
+            trued.yaml:3:23: target `b` is the same place as target `a`; give both stacks one target, each with its own `into`; keep `a`
+            trued.yaml:4:23: target `c` lies in target `a`; use target `a` with `into`, or a place beside it
+            trued.yaml:6:23: target `e` contains the state folder; keep the state folder elsewhere: `--state DIR`
+            trued.yaml:7:23: target `f` is the state folder; keep the state folder elsewhere: `--state DIR`
+            trued.yaml:7:23: target `f` lies in target `e`; use target `e` with `into`, or a place beside it
+            trued.yaml:8:23: target `g` lies in target `e`; use target `e` with `into`, or a place beside it
+            trued.yaml:8:23: target `g` lies in the state folder; keep the state folder elsewhere: `--state DIR`
+            trued.yaml:10:42: target `h` lies in target `a`; use target `a` with `into`, or a place beside it
+            stacks: 
+            unreadable: [h]
+            not usable
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_rendered_holds_no_configuration() {
+    let app = |path: &str| format!("app: site\nrender: {{ plain: {{ path: {path} }} }}\nstacks: {{ dev: {{ target: web }} }}\n");
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", &app("."))],
+        expect![[r#"
+        apps/site/app.yaml:2:26: `.` holds the configuration file apps/site/app.yaml, which is never rendered; move what is rendered into a folder of its own
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", &app("../.."))],
+        expect![[r#"
+        apps/site/app.yaml:2:26: `../..` holds the configuration file apps/site/app.yaml, which is never rendered; move what is rendered into a folder of its own
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", &app("../../.."))],
+        expect![[r#"
+        apps/site/app.yaml:2:26: `../../..` leads out of the source; name a folder in the source
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", &app("../sites"))],
+        expect![[r#"
+        stacks: dev/site
+    "#]],
+    );
+}
+
+#[test]
+fn old_names() {
+    let app = |name: &str, rest: &str| {
+        format!(
+            "app: {name}\nrender: {{ plain: {{ path: x }} }}\nstacks: {{ dev: {{ target: web, into: a }}, prod: {{ target: web, into: b }} }}\n{rest}"
+        )
+    };
+    let (a, b) = (app("a", "previously: [b, dev/c, test/d]\n"), app("b", "previously: [dev/c]\n"));
+    check(
+        ONE_OWNER,
+        &[("apps/a/app.yaml", &a), ("apps/b/app.yaml", &b)],
+        expect![[r#"
+        apps/a/app.yaml:4:14: `b` is still the name of a stack; remove it here, or remove the stack that has the name
+        apps/a/app.yaml:4:24: `test/d` may be the old name of several stacks; write `previously` at the stack that is meant
+        apps/b/app.yaml:4:14: app `a` takes over the same old name; keep it at the app that takes the files over
+        stacks: 
+        unreadable: [a, b]
+    "#]],
+    );
+}
+
+#[test]
+fn app_files_that_are_not_there() {
+    check(
+        ONE_OWNER,
+        &[],
+        expect![[r#"
+        trued.yaml:6:8: no file of source `own` matches `apps/*/app.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
+        stacks: 
+        incomplete
+    "#]],
+    );
+    expect![[r#"
+        stacks: 
+        incomplete
+    "#]]
+    .assert_eq(&said(&kit::alone(ONE_OWNER)));
+}
+
+#[test]
+fn what_is_planned_is_named() {
+    check(
+        "targets: { k: { kubernetes: {} } }
+stacks:
+  a: { path: x, target: { terraform: {} } }
+  b: { render: { helm: {} }, target: { files: { root: /b } }, on_delete: { \"x\": keep-until } }
+  c: { path: x, target: k }
+",
+        &[],
+        expect![[r#"
+            trued.yaml:1:17: `kubernetes` is not available yet; remove it; this build keeps files
+            trued.yaml:3:27: `terraform` is not available yet; remove it; this build keeps files
+            trued.yaml:4:18: `helm` is not available yet; use `plain` or `template`, and commit what the tool renders
+            trued.yaml:4:81: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
+            stacks: 
+            unreadable: [a, b, c]
+            not usable
+        "#]],
+    );
+    let app = "app: site
+render: { kustomize: {} }
+gates: { approvals: 1 }
+stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } } } }
+";
+    check(
+        ONE_OWNER,
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+        apps/site/app.yaml:2:11: `kustomize` is not available yet; use `plain` or `template`, and commit what the tool renders
+        apps/site/app.yaml:3:1: `gates` is not available yet; remove it; to hold deletes earlier write `deletes: { at_most: 5 }`
+        apps/site/app.yaml:4:52: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
+        stacks: 
+        unreadable: [site]
+    "#]],
+    );
+}
