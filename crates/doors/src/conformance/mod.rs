@@ -4,6 +4,7 @@
 
 pub mod blobs;
 mod clock;
+pub mod driver;
 pub mod store;
 
 pub use clock::SteppedClock;
