@@ -104,7 +104,8 @@ impl Batch<'_> {
 
     fn write(&self, steps: &[Step<'_>], ended: &mut [Option<Ended>], interrupted: bool) -> Result<(), Refusal> {
         let staged = self.stage(steps, ended)?;
-        let mut placing = Placing::new(self.tree, self.root, self.own, self.stage);
+        let wanted: BTreeSet<&[u8]> = steps.iter().filter(|step| step.change.after.is_some()).map(|step| step.below.bytes()).collect();
+        let mut placing = Placing::new(self.tree, self.root, self.own, self.stage, wanted);
         let mut stopped = Ok(());
         for (step, staged) in steps.iter().zip(staged) {
             if ended[step.at].is_some() {
@@ -122,8 +123,7 @@ impl Batch<'_> {
                 break;
             }
         }
-        let named: BTreeSet<&[u8]> = steps.iter().filter(|step| step.change.after.is_some()).map(|step| step.below.bytes()).collect();
-        placing.folders.remove_empty(&named, interrupted);
+        placing.folders.remove_empty(interrupted);
         if let Err(errno) = self.tree.probe.at(Moment::Closing).and_then(|()| placing.folders.settle()) {
             let lost = lost(self.tree, errno);
             ended.iter_mut().filter(|ended| matches!(ended, Some(Ok(_)))).for_each(|ended| *ended = Some(Err(lost.clone())));

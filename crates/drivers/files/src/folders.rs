@@ -28,11 +28,13 @@ pub(crate) struct Folders<'a> {
     touched: BTreeSet<Vec<u8>>,
     /// Those from which something was removed.
     thinned: BTreeSet<Vec<u8>>,
+    /// Those that the batch itself wants to be there.
+    wanted: BTreeSet<&'a [u8]>,
 }
 
 impl<'a> Folders<'a> {
-    pub fn new(tree: &'a Tree, root: &'a Root, own: &'a OwnFolder, stage: &'a Stage) -> Folders<'a> {
-        Folders { tree, root, own, stage, made: None, touched: BTreeSet::new(), thinned: BTreeSet::new() }
+    pub fn new(tree: &'a Tree, root: &'a Root, own: &'a OwnFolder, stage: &'a Stage, wanted: BTreeSet<&'a [u8]>) -> Folders<'a> {
+        Folders { tree, root, own, stage, made: None, touched: BTreeSet::new(), thinned: BTreeSet::new(), wanted }
     }
 
     /// Notes that something was put into a folder.
@@ -86,23 +88,28 @@ impl<'a> Folders<'a> {
         Ok(())
     }
 
-    /// Removes the folders that we made and that are empty now. `named` are those that the order itself wants. After an
-    /// interrupted batch all are looked at, because it may have emptied some and not come to remove them.
-    pub fn remove_empty(&mut self, named: &BTreeSet<&[u8]>, interrupted: bool) {
-        let thinned = std::mem::take(&mut self.thinned);
-        if thinned.is_empty() && !interrupted {
-            return;
-        }
-        if let Err(errno) = self.try_remove_empty(thinned, named, interrupted) {
+    /// Removes the folders that we made and that are empty now. After an interrupted batch all are looked at, because it
+    /// may have emptied some and not come to remove them.
+    pub fn remove_empty(&mut self, interrupted: bool) {
+        let thinned = std::mem::take(&mut self.thinned).into_iter().rev().collect();
+        let from = if interrupted { self.made().map(|made| made.deepest_first()) } else { Ok(thinned) };
+        if let Err(errno) = from.and_then(|from| self.remove_if_empty(from)) {
             tracing::warn!(%errno, "empty folders stay behind");
         }
     }
 
-    fn try_remove_empty(&mut self, thinned: BTreeSet<Vec<u8>>, named: &BTreeSet<&[u8]>, all: bool) -> rustix::io::Result<()> {
-        let from = if all { self.made()?.deepest_first() } else { thinned.into_iter().rev().collect() };
+    /// The same at once, for what lies in one folder that something else is to replace.
+    pub fn remove_empty_in(&mut self, folder: &[u8]) -> rustix::io::Result<()> {
+        let inside = |path: &[u8]| path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'));
+        let from = self.thinned.iter().rev().filter(|path| inside(path)).cloned().collect();
+        self.remove_if_empty(from)
+    }
+
+    /// Removes these folders if they are empty, and then those they lie in.
+    fn remove_if_empty(&mut self, from: Vec<Vec<u8>>) -> rustix::io::Result<()> {
         for path in from {
             let mut path = path.as_slice();
-            while !path.is_empty() && !named.contains(path) && !self.tree.is_asked_for(path) && self.made()?.has(path) {
+            while !path.is_empty() && !self.wanted.contains(path) && !self.tree.is_asked_for(path) && self.made()?.has(path) {
                 let Ok(outer) = self.root.folder(folder_of(path)) else { break };
                 match rustix::fs::unlinkat(&outer, last_name(path), AtFlags::REMOVEDIR) {
                     Ok(()) | Err(Errno::NOENT) => {}

@@ -52,7 +52,24 @@ fn because(refusal: &Refusal) -> String {
 fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observation {
     let mut sorted: Vec<&Asked> = asked.iter().collect();
     sorted.sort_by(|one, other| one.address.cmp(&other.address));
-    let seen: BTreeMap<Address, Seen> = spread(&sorted, |run| look_at_run(tree, root, run)).into_iter().collect();
+    let mut seen: BTreeMap<Address, Seen> = BTreeMap::new();
+    let mut behind_links = Vec::new();
+    for (address, answer) in spread(&sorted, |run| look_at_run(tree, root, run)) {
+        match answer {
+            Answered::Seen(answer) => drop(seen.insert(address, answer)),
+            Answered::BehindLink(link) => behind_links.push((address, Address(link))),
+        }
+    }
+    // Nothing lies behind a link. But somebody may have put the link there in place of a folder, so that is only said
+    // where the link itself is asked for: then whoever asks knows of it and can put it right.
+    let answers: Vec<(Address, Seen)> = behind_links
+        .into_iter()
+        .map(|(address, link)| {
+            let answer = if seen.contains_key(&link) { Seen::Absent } else { Barrier::Link(link.0).seen() };
+            (address, answer)
+        })
+        .collect();
+    seen.extend(answers);
     let folders = seen.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(|print| print.as_str() == fingerprint::FOLDER));
     tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
     let undecided: Vec<(&Address, &Seen)> = seen.iter().filter(|(_, seen)| !seen.decided()).collect();
@@ -67,8 +84,14 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
     Observation { at, extent, seen }
 }
 
+/// An answer for one address, or the link it lies behind.
+enum Answered {
+    Seen(Seen),
+    BehindLink(String),
+}
+
 /// Looks at neighbouring addresses one after the other; those in one folder share its opening.
-fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Seen)> {
+fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Answered)> {
     let mut buffer = vec![0; CHUNK];
     let mut open: Option<(Vec<u8>, Result<OwnedFd, Barrier>)> = None;
     let mut seen = Vec::with_capacity(run.len());
@@ -76,7 +99,7 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Seen)>
         let below = match Below::read(&asked.address) {
             Ok(below) => below,
             Err(refusal) => {
-                seen.push((asked.address.clone(), Seen::Unknown(refusal.message)));
+                seen.push((asked.address.clone(), Answered::Seen(Seen::Unknown(refusal.message))));
                 continue;
             }
         };
@@ -86,12 +109,13 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Seen)>
         };
         let answer = match folder {
             Ok(folder) => match look(std::os::fd::AsFd::as_fd(folder), below.name(), &mut buffer) {
-                Ok(Some(found)) => Seen::Present(state(tree, &found, asked.sealed)),
-                Ok(None) => Seen::Absent,
-                Err(Undecided::Denied(why)) => Seen::Denied(why),
-                Err(Undecided::Unknown(why)) => Seen::Unknown(why),
+                Ok(Some(found)) => Answered::Seen(Seen::Present(state(tree, &found, asked.sealed))),
+                Ok(None) => Answered::Seen(Seen::Absent),
+                Err(Undecided::Denied(why)) => Answered::Seen(Seen::Denied(why)),
+                Err(Undecided::Unknown(why)) => Answered::Seen(Seen::Unknown(why)),
             },
-            Err(barrier) => barrier.clone().seen(),
+            Err(Barrier::Link(link)) => Answered::BehindLink(link.clone()),
+            Err(barrier) => Answered::Seen(barrier.clone().seen()),
         };
         seen.push((asked.address.clone(), answer));
     }

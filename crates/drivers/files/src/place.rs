@@ -1,6 +1,7 @@
 //! Putting staged things in place: only where the target still is as the change expects, and never over bytes that
 //! nobody has seen. Old and new change places in one step; what came out is looked at before it is let go.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, OFlags, RenameFlags, Stat};
@@ -62,8 +63,9 @@ pub(crate) fn confirm(tree: &Tree, root: &Root, change: &Change, below: &Below) 
 }
 
 impl<'a> Placing<'a> {
-    pub fn new(tree: &'a Tree, root: &'a Root, own: &'a OwnFolder, stage: &'a Stage) -> Placing<'a> {
-        Placing { tree, root, own, stage, folders: Folders::new(tree, root, own, stage), buffer: vec![0; CHUNK] }
+    /// `wanted` are the paths that the batch wants to be there.
+    pub fn new(tree: &'a Tree, root: &'a Root, own: &'a OwnFolder, stage: &'a Stage, wanted: BTreeSet<&'a [u8]>) -> Placing<'a> {
+        Placing { tree, root, own, stage, folders: Folders::new(tree, root, own, stage, wanted), buffer: vec![0; CHUNK] }
     }
 
     /// Makes one change, if its place is as it expects. A place that is already as the change wants it is left alone:
@@ -134,6 +136,7 @@ impl<'a> Placing<'a> {
     fn exchange(&mut self, target: &Target<'_>, found: &Found, staged: Staged) -> Result<(), Refusal> {
         let (folder, name) = target.place();
         if found.is_folder() {
+            self.folders.remove_empty_in(target.below.bytes()).map_err(|errno| target.refuse(errno))?;
             only_if_empty(target)?;
         }
         if makes_folder(target.change) {
@@ -224,7 +227,7 @@ impl<'a> Placing<'a> {
     /// After changing back: whatever is left in the stage that we did not put there is nobody's to remove.
     fn only_ours_is_left(&self, target: &Target<'_>, staged: Option<Staged>) {
         let left = rustix::fs::statat(self.stage.fd(), &target.name, AtFlags::SYMLINK_NOFOLLOW);
-        if left.is_ok_and(|left| Some(Staged::of(&left)) != staged) {
+        if left.is_ok_and(|left| !staged.is_some_and(|staged| staged.is_untouched(&left))) {
             match self.own.set_aside(self.stage, &target.name) {
                 Ok(place) => tracing::warn!(address = %target.change.address, place, "somebody else writes here; their bytes are kept"),
                 Err(errno) => tracing::error!(address = %target.change.address, %errno, "somebody else's bytes stay in .trued/stage"),
@@ -237,7 +240,7 @@ impl<'a> Placing<'a> {
         let folder = self.root.folder(target.below.folder()).map_err(Barrier::refusal)?;
         let there = rustix::fs::statat(&folder, target.below.name(), AtFlags::SYMLINK_NOFOLLOW);
         if let Ok(there) = there
-            && Staged::of(&there) == staged
+            && staged.is(&there)
         {
             self.tree.leave(target.below.bytes(), Some(there));
             return Ok(());

@@ -12,7 +12,7 @@ use trued_model::{BlobRef, Change, Code, Digest, Fingerprint, Refusal, Shape};
 use crate::below::Below;
 use crate::escape::escape;
 use crate::fingerprint;
-use crate::look::CHUNK;
+use crate::look::{CHUNK, same};
 use crate::own::{OwnFolder, Stage, write_all};
 use crate::probe::Moment;
 use crate::root::{FOLDER_MODE, Root, refusal};
@@ -37,15 +37,19 @@ pub(crate) struct Making<'a> {
 }
 
 /// What was staged, told apart from anything a stranger may put in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Staged {
-    pub device: u64,
-    pub inode: u64,
-}
+#[derive(Clone, Copy)]
+pub(crate) struct Staged(Stat);
 
 impl Staged {
-    pub fn of(stat: &Stat) -> Staged {
-        Staged { device: stat.st_dev, inode: stat.st_ino }
+    /// Whether this is it, whatever was done to it since.
+    pub fn is(&self, stat: &Stat) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (stat.st_dev, stat.st_ino)
+    }
+
+    /// Whether this is it, and nobody has written to it. Inodes are given anew when a file is removed, so that the
+    /// number alone does not prove it.
+    pub fn is_untouched(&self, stat: &Stat) -> bool {
+        same(&self.0, stat)
     }
 }
 
@@ -94,7 +98,7 @@ fn stage_one(tree: &Tree, root: &Root, stage: &Stage, making: &Making<'_>, durab
             rustix::fs::fstat(&file)
         }
     };
-    let staged = stat.map(|stat| Staged::of(&stat)).map_err(|errno| refusal(errno, &doing()))?;
+    let staged = stat.map(Staged).map_err(|errno| refusal(errno, &doing()))?;
     tree.probe.at(Moment::Staged).map_err(|errno| refusal(errno, &doing()))?;
     Ok(staged)
 }

@@ -1,1 +1,12 @@
-//! Tests.
+//! Tests that step into an apply, that need another user or another disk, or that compare whole trees.
+
+mod crashes;
+mod denied;
+mod disks;
+mod ground;
+mod names;
+mod oracle;
+mod parsing;
+mod roots;
+mod strangers;
+mod transitions;
