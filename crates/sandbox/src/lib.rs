@@ -19,6 +19,9 @@ pub use lookup::PATH;
 /// How long a program may take to end after it was asked to, before it is killed.
 const TERM_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a killed program is waited for; one that the kernel holds (a dead disk) is reaped in the background.
+const KILL_GRACE: Duration = Duration::from_secs(10);
+
 /// How long the pipes of an ended program are read on: its group is dead then, so only a stranger can hold them open.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -59,7 +62,9 @@ async fn run(mut program: Program) -> Answer<Exit> {
     let (mut output, mut error) = (Vec::new(), Vec::new());
     let end = attend(&group, pipes, &input, deadline, cap, [&mut output, &mut error]).await;
     group.kill();
-    let status = group.reap().await?;
+    let reaped = timeout(KILL_GRACE, group.reap()).await;
+    let status = reaped
+        .map_err(|_| Refusal::new(Code::Unknown, format!("run `{name}`: the kernel holds it, so it does not end even when killed")))??;
     match end {
         End::Itself => Ok(Exit { status, output, error }),
         End::Deadline => Err(Refusal::new(Code::TimedOut, format!("run `{name}`: it did not end within {span} and was stopped"))),
