@@ -109,13 +109,22 @@ fn plain<T: Serialize>(value: &T) -> Value {
 }
 
 fn compare(path: &str, old: &Value, new: &Value, changes: &mut Vec<String>) {
-    if let (Value::Object(before), Value::Object(after)) = (old, new) {
-        for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            compare(&path, before.get(key).unwrap_or(&Value::Null), after.get(key).unwrap_or(&Value::Null), changes);
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) => {
+            for key in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+                compare(&below(key), before.get(key).unwrap_or(&Value::Null), after.get(key).unwrap_or(&Value::Null), changes);
+            }
         }
-    } else if old != new {
-        changes.push(format!("{path} {} → {}", short(old), short(new)));
+        // Lists of entries; a list of words is read best as a whole.
+        (Value::Array(before), Value::Array(after)) if before.iter().chain(after).any(Value::is_object) => {
+            for place in 0..before.len().max(after.len()) {
+                let at = |items: &[Value]| items.get(place).cloned().unwrap_or_default();
+                compare(&below(&place.to_string()), &at(before), &at(after), changes);
+            }
+        }
+        _ if old != new => changes.push(format!("{path} {} → {}", short(old), short(new))),
+        _ => {}
     }
 }
 

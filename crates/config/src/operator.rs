@@ -101,6 +101,10 @@ impl Reader<'_> {
         for (name, entry) in names(&file.environments) {
             let entry = environment(entry.as_ref());
             operator.origin(text, "environments", &name);
+            let explain = format!("/environments/{name}/explain");
+            if text.has(&explain) {
+                operator.origins.insert(explain.clone(), text.origin(&explain));
+            }
             operator.environments.insert(name, entry);
         }
         for (name, entry) in names(&file.targets) {
@@ -108,6 +112,8 @@ impl Reader<'_> {
             if let Some(target) = self.target(text, &pointer, &name, &entry.kinds) {
                 let granted = self.grants(text, &pointer, target, entry, one_owner);
                 operator.origin(text, "targets", &name);
+                let at = format!("{pointer}{}", step(&granted.target.kind));
+                operator.settings_origins(text, &pointer, &at, &granted.target.settings);
                 operator.targets.insert(name, granted);
             }
         }
@@ -133,6 +139,7 @@ impl Reader<'_> {
             self.host_paths(&mut settings, descriptor.paths);
             self.secrets_exist(text, &pointer, &settings);
             operator.origin(text, "sources", &name);
+            operator.settings_origins(text, &format!("/sources/{name}"), &pointer, &settings);
             operator.sources.insert(name.clone(), SourceSpec { name, kind: kind.clone(), settings });
         }
         if text.root.at("/sources").is_some_and(|sources| sources.entries().is_empty()) {
@@ -267,6 +274,8 @@ impl Reader<'_> {
             return;
         }
         operator.origins.insert(format!("/targets/{name}"), text.origin(&pointer));
+        let at = format!("{pointer}{}", step(&target.kind));
+        operator.settings_origins(text, &format!("/targets/{name}"), &at, &target.settings);
         let granted = Granted { target, pointer, allow: None, commands: Vec::new(), reach: Vec::new() };
         operator.targets.insert(name.clone(), granted);
     }
@@ -345,6 +354,13 @@ impl Operator {
         let pointer = format!("/{section}/{name}");
         let origin = text.origin(&pointer);
         self.origins.insert(pointer, origin);
+    }
+
+    fn settings_origins(&mut self, text: &Text, resolved: &str, written: &str, settings: &Value) {
+        for key in settings.as_object().into_iter().flat_map(|settings| settings.keys()) {
+            let below = step(key);
+            self.origins.insert(format!("{resolved}/settings{below}"), text.origin(&format!("{written}{below}")));
+        }
     }
 }
 

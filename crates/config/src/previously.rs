@@ -64,11 +64,13 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: &[String], stack: &[String]) -
                 vec![small, StackId { environment: scene.id.environment.clone(), app: old.app, target }]
             }
         };
-        for id in ids.into_iter().filter(|id| *id != scene.id) {
+        let own = scene.id.clone();
+        for id in ids.into_iter().filter(|id| *id != own) {
             let message = format!("`{}` is still the name of a stack", shown(text));
             let fault = scene.text.fault(&pointer, message, "remove it here, or remove the stack that has the name");
             scene.claims.push((id.clone(), fault));
             if !all.contains(&id) {
+                scene.remember(&format!("/previously/{}", all.len()), &pointer);
                 all.push(id);
             }
         }

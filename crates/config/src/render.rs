@@ -39,6 +39,8 @@ pub(crate) fn resolve(
         Value::Object(settings) => settings,
         _ => Map::new(),
     };
+    let written = if scene.text.has(&pointer) { pointer.clone() } else { scene.pointer(at, "/path") };
+    scene.remember("/render", &written);
     // The small form says `path` without a renderer; its place is there.
     let path_pointer = |below: &str| match scene.text.has(&pointer) {
         true => format!("{pointer}{below}"),
@@ -67,7 +69,8 @@ pub(crate) fn resolve(
 
     let mut render = RenderStep { kind, settings: Value::Object(settings), vars: BTreeMap::new(), secrets: BTreeMap::new() };
     for (name, (place, value)) in all {
-        scene.remember(&format!("/render/vars{}", step(&name)), &place);
+        let part = if value.get("secret").is_some() { "secrets" } else { "vars" };
+        scene.remember(&format!("/render/{part}{}", step(&name)), &place);
         match value.as_object().filter(|map| map.contains_key("secret")) {
             Some(map) => drop(secret(scene, &place, map).map(|secret| render.secrets.insert(name, secret))),
             None if has_secret(&value) => {

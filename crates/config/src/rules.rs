@@ -51,6 +51,9 @@ pub(crate) fn policy(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Polic
     let rules = scene.environment();
     let base = rules.map_or_else(Deletes::default, |rules| rules.deletes);
     let explain = rules.is_some_and(|rules| rules.environment.explain);
+    let environment = format!("/environments/{}", scene.id.environment);
+    scene.remember_operators("/policy/explain", &format!("{environment}/explain"));
+    scene.remember_operators("/policy/deletes", &format!("{environment}/gates/deletes/at_most"));
     Policy {
         drift: pick(scene, "drift", stack.drift, app.drift).unwrap_or_default(),
         on_existing: pick(scene, "on_existing", stack.on_existing, app.on_existing).unwrap_or_default(),
@@ -107,8 +110,10 @@ fn sensitive(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Vec<String> {
     let mut all = Vec::new();
     for (at, globs) in [(At::App, &app.sensitive), (At::Stack, &stack.sensitive)] {
         for (place, glob) in globs.iter().flatten().enumerate() {
-            check_glob(scene, &scene.pointer(at, &format!("/sensitive/{place}")), glob);
+            let pointer = scene.pointer(at, &format!("/sensitive/{place}"));
+            check_glob(scene, &pointer, glob);
             if !all.contains(glob) {
+                scene.remember(&format!("/policy/sensitive/{}", all.len()), &pointer);
                 all.push(glob.clone());
             }
         }

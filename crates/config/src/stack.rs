@@ -74,6 +74,13 @@ impl<'a> Scene<'a> {
         self.origins.insert(format!("/stacks{}{resolved}", step(&self.id.key())), origin);
     }
 
+    /// Remembers a resolved value that the operator's file decides.
+    pub fn remember_operators(&mut self, resolved: &str, written: &str) {
+        if let Some(text) = self.operator.text.as_ref().filter(|text| text.has(written)) {
+            self.origins.insert(format!("/stacks{}{resolved}", step(&self.id.key())), text.origin(written));
+        }
+    }
+
     pub fn one_owner(&self) -> bool {
         self.operator.one_owner
     }
@@ -106,8 +113,9 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: Said, stack: Said) -> Option<S
     let checks = checks(scene, &app.rules, &stack.rules);
     let interval = interval(scene, &app.rules, &stack.rules);
     let previously = previously::resolve(scene, &app.rules.previously, &stack.rules.previously);
-    if scene.text.has(&format!("{pointer}/into")) {
-        scene.remember("/into", &format!("{pointer}/into"));
+    let into = format!("{pointer}/into");
+    if scene.text.has(&into) {
+        scene.remember("/into", &into);
     }
     let origin = scene.text.origin(&pointer);
     Some(Stack { id, source: scene.source.clone(), render: render?, into: stack.placed.into, policy, checks, previously, interval, origin })

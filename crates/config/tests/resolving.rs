@@ -149,41 +149,60 @@ fn show_tells_where_values_come_from() {
     let loaded = loaded(OPERATOR, &[("apps/site/app.yaml", &APP.replace("[web, web-2]", "web"))]);
     let shown = show(&loaded);
     assert_eq!(shown["stacks"]["prod/site@web"]["policy"]["drift"], "hold");
-    let origins = serde_json::to_string_pretty(&shown["origins"]).expect("is JSON");
+    let origins = shown["origins"].as_object().expect("by pointer");
+    let told =
+        |pointer: &&String| ["/targets/web/", "/sources", "/secrets", "/environments"].iter().any(|start| pointer.starts_with(start));
+    let of_prod = |pointer: &&String| {
+        ["policy", "render", "into", "interval", "source"].iter().any(|part| pointer.starts_with(&format!("/stacks/prod~1site@web/{part}")))
+    };
+    let lines: Vec<String> = origins
+        .keys()
+        .filter(|pointer| told(pointer) || of_prod(pointer))
+        .map(|pointer| format!("{pointer} {}\n", origins[pointer]))
+        .collect();
     expect![[r#"
-        {
-          "/apps/site": "apps/site/app.yaml:1",
-          "/environments/dev": "trued.yaml:2",
-          "/environments/prod": "trued.yaml:3",
-          "/secrets/token": "trued.yaml:7",
-          "/stacks/dev~1site@web": "apps/site/app.yaml:5",
-          "/stacks/dev~1site@web/checks": "apps/site/app.yaml:8",
-          "/stacks/dev~1site@web/into": "apps/site/app.yaml:5",
-          "/stacks/dev~1site@web/policy/on_change": "apps/site/app.yaml:7",
-          "/stacks/dev~1site@web/policy/on_delete": "apps/site/app.yaml:9",
-          "/stacks/dev~1site@web/policy/rollback": "apps/site/app.yaml:12",
-          "/stacks/dev~1site@web/render/settings/path": "apps/site/app.yaml:3",
-          "/stacks/dev~1site@web/render/vars/list": "apps/site/app.yaml:3",
-          "/stacks/dev~1site@web/render/vars/title": "apps/site/app.yaml:3",
-          "/stacks/prod~1site@web": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/checks": "apps/site/app.yaml:8",
-          "/stacks/prod~1site@web/interval": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/into": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/policy/deletes": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/policy/drift": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/policy/on_change": "apps/site/app.yaml:7",
-          "/stacks/prod~1site@web/policy/on_delete": "apps/site/app.yaml:9",
-          "/stacks/prod~1site@web/policy/on_existing": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/policy/rollback": "apps/site/app.yaml:12",
-          "/stacks/prod~1site@web/render/settings/path": "apps/site/app.yaml:3",
-          "/stacks/prod~1site@web/render/vars/extra": "apps/site/app.yaml:6",
-          "/stacks/prod~1site@web/render/vars/list": "apps/site/app.yaml:3",
-          "/stacks/prod~1site@web/render/vars/title": "apps/site/app.yaml:6",
-          "/targets/web": "trued.yaml:5",
-          "/targets/web-2": "trued.yaml:6"
-        }"#]]
-    .assert_eq(&origins);
-    assert!(!shown.to_string().contains("secret value"));
+        /environments/dev/explain "default"
+        /environments/prod/explain "trued.yaml:3"
+        /secrets/token/file "trued.yaml:7"
+        /sources/own/kind "default"
+        /sources/own/name "default"
+        /sources/own/settings/exclude/0 "default"
+        /sources/own/settings/exclude/1 "default"
+        /sources/own/settings/path "default"
+        /stacks/prod~1site@web/interval "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/into "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/policy/deletes/count "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/policy/deletes/percent "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/policy/drift "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/policy/explain "trued.yaml:3"
+        /stacks/prod~1site@web/policy/on_change/0/argv/0 "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/0/argv/1 "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/0/argv/2 "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/0/name "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/1/argv/0 "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/1/argv/1 "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_change/1/name "apps/site/app.yaml:7"
+        /stacks/prod~1site@web/policy/on_delete/0/0 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_delete/0/1 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_delete/1/0 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_delete/1/1 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_delete/2/0 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_delete/2/1 "apps/site/app.yaml:9"
+        /stacks/prod~1site@web/policy/on_existing "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/policy/rollback "apps/site/app.yaml:12"
+        /stacks/prod~1site@web/policy/sensitive/0 "apps/site/app.yaml:10"
+        /stacks/prod~1site@web/render/kind "apps/site/app.yaml:3"
+        /stacks/prod~1site@web/render/secrets/token "apps/site/app.yaml:3"
+        /stacks/prod~1site@web/render/settings/path "apps/site/app.yaml:3"
+        /stacks/prod~1site@web/render/vars/extra "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/render/vars/list/0 "apps/site/app.yaml:3"
+        /stacks/prod~1site@web/render/vars/list/1 "apps/site/app.yaml:3"
+        /stacks/prod~1site@web/render/vars/title "apps/site/app.yaml:6"
+        /stacks/prod~1site@web/source "apps/site/app.yaml:6"
+        /targets/web/kind "trued.yaml:5"
+        /targets/web/name "trued.yaml:5"
+        /targets/web/settings/root "trued.yaml:5"
+    "#]].assert_eq(&lines.concat());
 }
 
 #[test]
@@ -202,10 +221,10 @@ fn what_changed_is_one_line_each() {
     let lines = |lines: Vec<String>| lines.join("\n") + "\n";
     expect![[r#"
         environment prod: explain true → false
-        stack dev/site: checks [{"kind":"http","settings":{"url":"http://127.0.0.1/dev"}},{"kind":"command","se… → [{"kind":"http","settings":{"url":"http://127.0.0.1/dev"}}]
+        stack dev/site: checks.1 {"kind":"command","settings":["systemctl","reload","nginx@dev"]} → nothing
         stack dev/site: policy.on_delete [["legal/**","retain"],["a/**","report"],["**","delete"]] → [["legal/**","retain"],["**","delete"]]
         stack dev/site: policy.sensitive ["*.key"] → nothing
-        stack prod/site: checks [{"kind":"http","settings":{"url":"http://127.0.0.1/prod"}},{"kind":"command","s… → [{"kind":"http","settings":{"url":"http://127.0.0.1/prod"}}]
+        stack prod/site: checks.1 {"kind":"command","settings":["systemctl","reload","nginx@prod"]} → nothing
         stack prod/site: policy.deletes.percent 10 → 40
         stack prod/site: policy.drift hold → revert
         stack prod/site: policy.explain true → nothing
