@@ -1,1 +1,33 @@
-//! trued-sources
+//! Sources: Git repositories and folders, as immutable revisions whose bytes are verified when they are read.
+//!
+//! Nothing here starts a process, writes into a repository or a folder that somebody else owns, or follows a link.
+
+use std::sync::Arc;
+
+use trued_doors::{Answer, BoxFuture, SourceKind};
+use trued_model::{Code, Refusal};
+
+mod disk;
+mod folder;
+mod git;
+mod kept;
+mod links;
+mod names;
+
+pub use git::{RepositoryPlace, find_repository};
+
+/// All kinds of source that this crate knows.
+pub fn kinds() -> Vec<Arc<dyn SourceKind>> {
+    vec![Arc::new(folder::Folder), Arc::new(git::Git)]
+}
+
+/// Runs reading and fetching off the async worker.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> Answer<T> + Send + 'static) -> BoxFuture<'static, Answer<T>> {
+    Box::pin(async move {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_cancelled() => Err(Refusal::new(Code::Cancelled, "read a source: the program is stopping")),
+            Err(_) => Err(Refusal::new(Code::Broken, "read a source: the reader stopped")),
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! One look at a folder: every path with its content's digest, and the digest of them all. Keeps no bytes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+use trued_doors::Answer;
+use trued_model::{BlobRef, Code, Digest, Refusal, Shape, Timestamp, encode_path};
+
+use crate::disk::{self, Root};
+use crate::names::{self, Excluded, OWN_FOLDER};
+use crate::{folder::Limits, links};
+
+/// Times a folder that changes under our eyes is looked at before we give up.
+const LOOKS: usize = 3;
+/// A file changed this shortly before a look may change again within the same tick of the file system's clock, so
+/// its next look reads it again whatever its times say.
+const TICK_MS: i64 = 2_000;
+
+/// What a folder holds at one instant.
+pub(super) struct Scan {
+    pub(super) digest: Digest,
+    pub(super) items: BTreeMap<Vec<u8>, Item>,
+    began: Timestamp,
+}
+
+/// One path of a scan.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub(super) shape: Shape,
+    /// Content, or the link's text; `None` for an empty folder.
+    pub(super) content: Option<BlobRef>,
+    mark: Option<Mark>,
+}
+
+/// What says, without reading it, that a file is the one that was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    place: (u64, u64),
+    size: u64,
+    changed: (i64, u64),
+    modified: (i64, u64),
+}
+
+/// Walks and hashes a folder. A file that an earlier scan has read, and that has not been touched since, is not read again.
+pub(super) fn scan(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, before: Option<&Scan>) -> Answer<Scan> {
+    for _ in 0..LOOKS {
+        match look(root, excluded, limits, now, before) {
+            Err(refusal) if refusal.code == Code::Absent => continue,
+            other => return other,
+        }
+    }
+    Err(Refusal::new(Code::Changed, "read a folder: files come and go while it is read")
+        .help("try again when whatever writes there is done"))
+}
+
+fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, before: Option<&Scan>) -> Answer<Scan> {
+    let mut found: Vec<(Vec<u8>, FileType)> = Vec::new();
+    disk::walk(root, &mut |_, path, kind| {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        if name == b".git" || (name == OWN_FOLDER && kind == FileType::Directory) || excluded.has(path) {
+            return Ok(false);
+        }
+        names::check(path)?;
+        if !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory) {
+            return Err(names::refuse(path, "it is neither a file, a folder nor a link"));
+        }
+        if found.len() as u64 >= limits.files {
+            let message = format!("read a folder: it holds more than {} paths", limits.files);
+            return Err(Refusal::new(Code::TooLarge, message).help("raise limits.files of the source if that is right"));
+        }
+        found.push((path.to_vec(), kind));
+        Ok(true)
+    })?;
+    // A folder is an entry when no other path lies in it; walking lists a folder right before what it holds.
+    let empty = |place: usize| found.get(place + 1).is_none_or(|(next, _)| names::below(&found[place].0, next).is_none());
+    let kept: Vec<&(Vec<u8>, FileType)> = (found.iter().enumerate())
+        .filter(|(place, (_, kind))| *kind != FileType::Directory || empty(*place))
+        .map(|(_, found)| found)
+        .collect();
+    let known = |path: &[u8]| before.and_then(|scan| scan.known(path));
+    let items = disk::spread(&kept, |(path, kind)| item(root, path, *kind, limits, known(path)))?;
+    let items: BTreeMap<Vec<u8>, Item> = kept.into_iter().map(|(path, _)| path.clone()).zip(items).collect();
+
+    let bytes: u64 = items.values().filter_map(|item| item.content).map(|content| content.bytes).sum();
+    if bytes > limits.bytes {
+        let message = format!("read a folder: its files hold {bytes} bytes, more than {}", limits.bytes);
+        return Err(Refusal::new(Code::TooLarge, message).help("raise limits.bytes of the source if that is right"));
+    }
+    let mut texts = BTreeMap::new();
+    for (path, _) in items.iter().filter(|(_, item)| item.shape == Shape::Link) {
+        texts.insert(path.clone(), root.link(path).map_err(|errno| disk::refuse_path(path, errno))?);
+    }
+    links::check(&texts)?;
+    Ok(Scan { digest: digest(items.iter().map(|(path, item)| (path.as_slice(), item))), items, began: now })
+}
+
+/// Digests a listing: one line per path, in the order of their bytes, `MODE SHA256 PATH`.
+pub(super) fn digest<'a>(items: impl Iterator<Item = (&'a [u8], &'a Item)>) -> Digest {
+    let mut hash = Sha256::new();
+    for (path, item) in items {
+        let mode = match item.shape {
+            Shape::File { executable: false } => "100644",
+            Shape::File { executable: true } => "100755",
+            Shape::Link => "120000",
+            Shape::Folder => "040000",
+        };
+        let content = item.content.map_or_else(|| "-".to_owned(), |content| content.digest.hex());
+        hash.update(format!("{mode} {content} {}\n", encode_path(path)));
+    }
+    Digest(hash.finalize().into())
+}
+
+impl Scan {
+    /// What was read of a path, if its times can tell whether it still is that.
+    fn known(&self, path: &[u8]) -> Option<(Mark, &Item)> {
+        let item = self.items.get(path)?;
+        let mark = item.mark?;
+        let changed = mark.changed.0.saturating_mul(1000) + i64::try_from(mark.changed.1 / 1_000_000).unwrap_or(0);
+        (changed.saturating_add(TICK_MS) < self.began.0).then_some((mark, item))
+    }
+}
+
+fn item(root: &Root, path: &[u8], kind: FileType, limits: &Limits, known: Option<(Mark, &Item)>) -> Answer<Item> {
+    let gone = |errno| disk::refuse_path(path, errno);
+    match kind {
+        FileType::Directory => Ok(Item { shape: Shape::Folder, content: None, mark: None }),
+        FileType::Symlink => {
+            let text = root.link(path).map_err(|errno| gone(moved(errno)))?;
+            Ok(Item { shape: Shape::Link, content: Some(BlobRef::of(&text)), mark: None })
+        }
+        _ => {
+            let (mut file, stat) = root.file(path).map_err(|errno| gone(moved(errno)))?;
+            let mark = mark(&stat);
+            let shape = Shape::File { executable: disk::executable(&stat) };
+            if let Some((before, item)) = known
+                && before == mark
+            {
+                return Ok(Item { shape, content: item.content, mark: Some(mark) });
+            }
+            let content = hash(&mut file, limits.bytes).map_err(|error| gone(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+            Ok(Item { shape, content: Some(content), mark: Some(mark) })
+        }
+    }
+}
+
+/// A file that became a link or a folder since it was listed is a folder that changes, not a loop.
+fn moved(errno: Errno) -> Errno {
+    match errno {
+        Errno::LOOP | Errno::INVAL | Errno::NOTDIR => Errno::NOENT,
+        other => other,
+    }
+}
+
+fn mark(stat: &Stat) -> Mark {
+    #[expect(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the widths of stat's fields differ between machines")]
+    Mark {
+        place: (u64::from(stat.st_dev), u64::from(stat.st_ino)),
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        changed: (i64::from(stat.st_ctime), stat.st_ctime_nsec as u64),
+        modified: (i64::from(stat.st_mtime), stat.st_mtime_nsec as u64),
+    }
+}
+
+/// Hashes a file to its end, at most one byte more than the limit.
+fn hash(file: &mut File, limit: u64) -> std::io::Result<BlobRef> {
+    let mut buffer = [0; 32 * 1024];
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut from = file.take(limit.saturating_add(1));
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hash.update(&buffer[..count]);
+                bytes += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(BlobRef { digest: Digest(hash.finalize().into()), bytes, sealed: false })
+}

@@ -1,0 +1,465 @@
+//! HTTP for fetching: one client per fetch, bounded in bytes and time, that stays on the configured host and gives
+//! credentials to nobody else. gix speaks Git's protocol over it.
+
+use std::any::Any;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use gix_transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
+use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{StatusCode, redirect};
+use trued_doors::Answer;
+use trued_model::{Code, Refusal, Secret};
+
+use super::pack::PackCount;
+use super::settings::Limits;
+use super::url::RemoteUrl;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(20);
+/// Longest silence of a server that is connected.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Most bytes of what is not a pack: the list of references.
+const REFERENCES: u64 = 64 << 20;
+/// Redirections followed on the same host.
+const REDIRECTIONS: usize = 5;
+
+/// What says who we are to a server.
+pub(super) struct Identity {
+    pub(super) user: String,
+    pub(super) password: Secret,
+}
+
+/// One fetch's way to one server.
+pub(super) struct Wire {
+    client: Client,
+    url: RemoteUrl,
+    authorization: Option<HeaderValue>,
+    redirected: Option<String>,
+    bounds: Bounds,
+    outcome: Outcome,
+}
+
+/// Where the first refusal of a fetch is kept, in our words: gix carries errors as text through many layers.
+#[derive(Clone, Default)]
+pub(super) struct Outcome(Arc<Mutex<Option<Refusal>>>);
+
+impl Outcome {
+    pub(super) fn take(&self) -> Option<Refusal> {
+        self.lock().take()
+    }
+
+    /// Remembers a refusal and gives an error to stop with.
+    fn stop(&self, refusal: Refusal) -> io::Error {
+        let error = io::Error::other(refusal.to_string());
+        self.lock().get_or_insert(refusal);
+        error
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Bounds {
+    bytes: u64,
+    objects: u64,
+    until: Instant,
+}
+
+impl Wire {
+    /// Prepares a client. Nothing is sent yet.
+    pub(super) fn new(url: &RemoteUrl, identity: Option<&Identity>, ca: Option<&Path>, limits: &Limits) -> Answer<Wire> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(Refusal::new(Code::Broken, "prepare a client: the program installed no cryptography"));
+        }
+        let origin = url.clone();
+        let stay =
+            redirect::Policy::custom(move |attempt| match origin.same_origin(attempt.url()) && attempt.previous().len() <= REDIRECTIONS {
+                true => attempt.follow(),
+                false => attempt.stop(),
+            });
+        let mut builder = Client::builder().connect_timeout(CONNECT).timeout(SILENCE).redirect(stay).user_agent("trued");
+        builder = match (url.encrypted(), ca) {
+            // Nothing is encrypted on the way to this machine itself, so there is nobody to trust or to go through.
+            (false, _) => builder.tls_certs_only([]).no_proxy(),
+            (true, None) => builder,
+            (true, Some(ca)) => builder.tls_certs_only(certificates(ca)?),
+        };
+        let client = builder
+            .build()
+            .map_err(|error| Refusal::new(Code::Invalid, format!("prepare a client for {}: {}", url.host(), causes(&error))))?;
+        let bounds =
+            Bounds { bytes: limits.fetch_bytes, objects: limits.fetch_objects, until: Instant::now() + limits.fetch_time.to_std() };
+        let authorization = identity.map(authorization).transpose()?;
+        Ok(Wire { client, url: url.clone(), authorization, redirected: None, bounds, outcome: Outcome::default() })
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome.clone()
+    }
+
+    fn request(
+        &self,
+        method: reqwest::Method,
+        url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> io::Result<RequestBuilder> {
+        let parsed = reqwest::Url::parse(url).ok().filter(|url| self.url.same_origin(url));
+        let Some(parsed) = parsed else {
+            return Err(self.outcome.stop(Refusal::new(Code::Invalid, format!("fetch from {}: asked to go elsewhere", self.url.host()))));
+        };
+        let mut request = self.client.request(method, parsed);
+        for line in headers {
+            let header = line
+                .as_ref()
+                .split_once(':')
+                .and_then(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.trim()).ok()?)));
+            if let Some((name, value)) = header.filter(|(name, _)| *name != reqwest::header::USER_AGENT) {
+                request = request.header(name, value);
+            }
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+
+    fn exchange(&self, request: RequestBuilder) -> Arc<Mutex<Exchange>> {
+        Arc::new(Mutex::new(Exchange::Waiting {
+            request: Some(request),
+            body: Vec::new(),
+            host: self.url.host(),
+            known: self.authorization.is_some(),
+            bounds: self.bounds,
+            outcome: self.outcome.clone(),
+        }))
+    }
+}
+
+impl Http for Wire {
+    type Headers = Headers;
+    type ResponseBody = Body;
+    type PostBody = Upload;
+
+    fn get(
+        &mut self,
+        url: &str,
+        base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> gix::Result<GetResponse<Headers, Body>> {
+        let request = self.request(reqwest::Method::GET, url, headers).map_err(gix::Error::from_error)?;
+        let exchange = self.exchange(request);
+        let arrived = lock(&exchange).send().map_err(gix::Error::from_error)?;
+        // A server may say that the repository has another name now; the next request goes there at once.
+        let tail = url.strip_prefix(base_url).unwrap_or(url);
+        self.redirected = arrived.filter(|at| at != url).and_then(|at| Some(at.strip_suffix(tail)?.to_owned()));
+        Ok(GetResponse { headers: Headers::of(&exchange), body: Body::of(&exchange) })
+    }
+
+    fn post(
+        &mut self,
+        url: &str,
+        _base_url: &str,
+        headers: impl IntoIterator<Item = impl AsRef<str>>,
+        _body: PostBodyDataKind,
+    ) -> gix::Result<PostResponse<Headers, Body, Upload>> {
+        let request = self.request(reqwest::Method::POST, url, headers).map_err(gix::Error::from_error)?;
+        let exchange = self.exchange(request);
+        Ok(PostResponse { post_body: Upload(exchange.clone()), headers: Headers::of(&exchange), body: Body::of(&exchange) })
+    }
+
+    fn configure(&mut self, _config: &dyn Any) -> gix::Result<()> {
+        Ok(())
+    }
+
+    fn redirected_base_url(&self) -> Option<String> {
+        self.redirected.clone()
+    }
+}
+
+/// One request and its answer. It is sent when the answer is first asked for, with all that was written until then.
+enum Exchange {
+    Waiting { request: Option<RequestBuilder>, body: Vec<u8>, host: String, known: bool, bounds: Bounds, outcome: Outcome },
+    Answered { headers: Cursor<Vec<u8>>, body: Option<BufReader<Bounded>> },
+}
+
+fn lock(exchange: &Arc<Mutex<Exchange>>) -> MutexGuard<'_, Exchange> {
+    exchange.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Exchange {
+    /// Sends the request if that has not happened; gives the URL that answered, the first time.
+    fn send(&mut self) -> io::Result<Option<String>> {
+        let Exchange::Waiting { request, body, host, known, bounds, outcome } = self else {
+            return Ok(None);
+        };
+        let Some(request) = request.take() else {
+            return Err(io::Error::other("the request failed before"));
+        };
+        let body = std::mem::take(body);
+        let pack = contains(&body, b"command=fetch") || contains(&body, b"want ");
+        if Instant::now() >= bounds.until {
+            return Err(outcome.stop(too_slow(host)));
+        }
+        let response = request.body(body).send().map_err(|error| outcome.stop(unreachable(host, &error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(outcome.stop(refused(host, &response, *known)));
+        }
+        let url = response.url().to_string();
+        let mut lines = Vec::new();
+        for (name, value) in response.headers() {
+            lines.extend_from_slice(name.as_str().as_bytes());
+            lines.extend_from_slice(b": ");
+            lines.extend_from_slice(value.as_bytes());
+            lines.push(b'\n');
+        }
+        let left = if pack { bounds.bytes } else { REFERENCES.min(bounds.bytes) };
+        let bounded = Bounded {
+            from: response,
+            host: std::mem::take(host),
+            left,
+            until: bounds.until,
+            objects: PackCount::new(pack.then_some(bounds.objects)),
+            outcome: outcome.clone(),
+        };
+        *self = Exchange::Answered { headers: Cursor::new(lines), body: Some(BufReader::with_capacity(64 << 10, bounded)) };
+        Ok(Some(url))
+    }
+}
+
+/// What gix writes the request's body into.
+pub(super) struct Upload(Arc<Mutex<Exchange>>);
+
+impl Write for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *lock(&self.0) {
+            Exchange::Waiting { body, .. } => {
+                body.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            Exchange::Answered { .. } => Err(io::Error::other("the request was already sent")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer's headers, one line each.
+pub(super) struct Headers {
+    exchange: Arc<Mutex<Exchange>>,
+    lines: Option<Cursor<Vec<u8>>>,
+}
+
+/// The answer's body.
+pub(super) struct Body {
+    exchange: Arc<Mutex<Exchange>>,
+    bytes: Option<BufReader<Bounded>>,
+}
+
+impl Headers {
+    fn of(exchange: &Arc<Mutex<Exchange>>) -> Headers {
+        Headers { exchange: exchange.clone(), lines: None }
+    }
+
+    fn lines(&mut self) -> io::Result<&mut Cursor<Vec<u8>>> {
+        if self.lines.is_none() {
+            let mut exchange = lock(&self.exchange);
+            exchange.send()?;
+            if let Exchange::Answered { headers, .. } = &mut *exchange {
+                self.lines = Some(std::mem::take(headers));
+            }
+        }
+        self.lines.as_mut().ok_or_else(|| io::Error::other("no answer came"))
+    }
+}
+
+impl Body {
+    fn of(exchange: &Arc<Mutex<Exchange>>) -> Body {
+        Body { exchange: exchange.clone(), bytes: None }
+    }
+
+    fn bytes(&mut self) -> io::Result<&mut BufReader<Bounded>> {
+        if self.bytes.is_none() {
+            let mut exchange = lock(&self.exchange);
+            exchange.send()?;
+            if let Exchange::Answered { body, .. } = &mut *exchange {
+                self.bytes = body.take();
+            }
+        }
+        self.bytes.as_mut().ok_or_else(|| io::Error::other("no answer came"))
+    }
+}
+
+impl Read for Headers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.lines()?.read(buffer)
+    }
+}
+
+impl BufRead for Headers {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.lines()?.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Some(lines) = &mut self.lines {
+            lines.consume(count);
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.bytes()?.read(buffer)
+    }
+}
+
+impl BufRead for Body {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.bytes()?.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        if let Some(bytes) = &mut self.bytes {
+            bytes.consume(count);
+        }
+    }
+}
+
+/// An answer's bytes up to their bounds.
+struct Bounded {
+    from: Response,
+    host: String,
+    left: u64,
+    until: Instant,
+    objects: PackCount,
+    outcome: Outcome,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.until {
+            return Err(self.outcome.stop(too_slow(&self.host)));
+        }
+        let count = self.from.read(buffer).map_err(|error| self.outcome.stop(broken_off(&self.host, &error)))?;
+        self.left = match self.left.checked_sub(count as u64) {
+            Some(left) => left,
+            None => {
+                let message = format!("fetch from {}: the server sends more bytes than allowed", self.host);
+                return Err(self
+                    .outcome
+                    .stop(Refusal::new(Code::TooLarge, message).help("raise limits.fetch_bytes of the source if that is right")));
+            }
+        };
+        match self.objects.see(&buffer[..count]) {
+            Ok(()) => Ok(count),
+            Err(objects) => {
+                let message = format!("fetch from {}: the server sends {objects} objects, more than allowed", self.host);
+                Err(self
+                    .outcome
+                    .stop(Refusal::new(Code::TooLarge, message).help("raise limits.fetch_objects of the source if that is right")))
+            }
+        }
+    }
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+fn authorization(identity: &Identity) -> Answer<HeaderValue> {
+    let plain = Secret::new([identity.user.as_bytes(), b":", identity.password.reveal().trim_ascii()].concat());
+    let encoded = Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain.reveal())).into_bytes());
+    let mut value = HeaderValue::from_bytes(encoded.reveal())
+        .map_err(|_| Refusal::new(Code::Invalid, "prepare credentials: they do not fit into a header"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn certificates(file: &Path) -> Answer<Vec<reqwest::Certificate>> {
+    let pem =
+        std::fs::read(file).map_err(|error| crate::disk::refuse(&format!("ca {}", file.display()), super::repository::errno(&error)))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Refusal::new(Code::Invalid, format!("read ca {}: it holds no PEM certificate", file.display()))),
+    }
+}
+
+fn refused(host: &str, response: &Response, known: bool) -> Refusal {
+    let status = response.status();
+    let say = |code, words: &str, help: &str| Refusal::new(code, format!("fetch from {host}: {words}")).help(help);
+    match status {
+        StatusCode::UNAUTHORIZED if known => {
+            say(Code::Denied, "the server does not accept the credentials", "check the secret and what it may read")
+        }
+        StatusCode::UNAUTHORIZED => {
+            say(Code::Denied, "the server asks for credentials", "name a secret: token: { secret: NAME }; a wrong path looks the same")
+        }
+        StatusCode::FORBIDDEN => say(Code::Denied, "the server forbids it", "check what the credentials may read"),
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            say(Code::Absent, "the server knows no such repository", "check the url; without credentials a private one looks the same")
+        }
+        status if status.is_redirection() => {
+            let to = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = to.and_then(|to| reqwest::Url::parse(to).ok()).and_then(|to| to.host_str().map(str::to_owned));
+            let to = to.unwrap_or_else(|| "another place".to_owned());
+            say(Code::Invalid, &format!("the server sends us on to {to}"), "if that is right, write its address as url")
+        }
+        StatusCode::TOO_MANY_REQUESTS => say(Code::Unreachable, "the server says that it was asked too often", "ask less often"),
+        status if status.is_server_error() => say(Code::Unreachable, &format!("the server answers {status}"), "it is tried again"),
+        status => say(Code::Invalid, &format!("the server answers {status}"), "check the url"),
+    }
+}
+
+fn unreachable(host: &str, error: &reqwest::Error) -> Refusal {
+    if error.is_timeout() {
+        return Refusal::new(Code::TimedOut, format!("fetch from {host}: the server does not answer")).help("it is tried again");
+    }
+    Refusal::new(Code::Unreachable, format!("fetch from {host}: {}", causes(error))).help("it is tried again")
+}
+
+fn broken_off(host: &str, error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::TimedOut => {
+            Refusal::new(Code::TimedOut, format!("fetch from {host}: the server fell silent")).help("it is tried again")
+        }
+        _ => {
+            Refusal::new(Code::Unreachable, format!("fetch from {host}: the connection broke: {}", causes(error))).help("it is tried again")
+        }
+    }
+}
+
+fn too_slow(host: &str) -> Refusal {
+    Refusal::new(Code::TimedOut, format!("fetch from {host}: it takes longer than allowed"))
+        .help("raise limits.fetch_time of the source if that is right")
+}
+
+/// What is behind an error: the causes, without the outermost words, which may hold a URL.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text = if text.is_empty() { words } else { format!("{text}: {words}") };
+        }
+        next = cause.source();
+    }
+    if text.is_empty() { "no more is known".to_owned() } else { text }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({})", self.url)
+    }
+}

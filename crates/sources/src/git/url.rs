@@ -1,0 +1,215 @@
+//! Where a repository is: a typed address. Whatever could smuggle an option, a command or a credential is not one.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use trued_doors::Answer;
+use trued_model::{Code, Refusal};
+
+/// An address that was understood.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Address {
+    /// A repository on this machine, opened in place.
+    Local(PathBuf),
+    /// A repository that is asked over HTTP.
+    Remote(RemoteUrl),
+}
+
+/// `https://host/path`, or `http://` on this machine: no user, no password, no query, no fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct RemoteUrl(Url);
+
+/// Longest address, in bytes.
+const LONGEST: usize = 2048;
+
+/// Reads an address as the operator wrote it. Refusals never repeat a part that may hold a secret.
+pub(super) fn parse(text: &str) -> Answer<Address> {
+    let invalid = |why: &str, help: &str| Err(Refusal::new(Code::Invalid, format!("read the source's url: {why}")).help(help));
+    if text.is_empty() || text.len() > LONGEST {
+        return invalid("it is empty, or longer than 2,048 bytes", WRITE);
+    }
+    if text.starts_with('-') {
+        return invalid("it starts with -, as an option does", WRITE);
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return invalid("it contains white space or control characters", WRITE);
+    }
+    if Path::new(text).is_absolute() {
+        return Ok(Address::Local(PathBuf::from(text)));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        if text.contains("::") {
+            return invalid("it names a remote helper, and none is ever started", WRITE);
+        }
+        return match text.split_once(':') {
+            Some((host, _)) if host.starts_with('-') || host.contains("@-") => invalid("its host starts with -, as an option does", WRITE),
+            Some(_) => Err(no_ssh()),
+            None => invalid("it is neither a URL nor an absolute path", "write path: for a repository beside the configuration"),
+        };
+    };
+    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return invalid("its scheme is not a plain word", WRITE);
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    if host.is_empty() && scheme != "file" {
+        return invalid("it has no host", WRITE);
+    }
+    if host.starts_with('-') || authority.starts_with('-') {
+        return invalid("its host starts with -, as an option does", WRITE);
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" | "http" => remote(text),
+        "ssh" => Err(no_ssh()),
+        "git" => invalid("git:// can neither be kept secret nor verified", WRITE),
+        "file" => invalid("file:// is not a way to name a local repository", "write its path: path: ../repository"),
+        _ => invalid("its scheme is not one that sources understand", WRITE),
+    }
+}
+
+const WRITE: &str = "write https://host/path, or path: for a repository on this machine";
+
+fn no_ssh() -> Refusal {
+    Refusal::new(Code::Unsupported, "read the source's url: ssh is not available yet").help("write https://host/path with a token")
+}
+
+fn remote(text: &str) -> Answer<Address> {
+    let invalid = |why: &str, help: &str| Err(Refusal::new(Code::Invalid, format!("read the source's url: {why}")).help(help));
+    let Ok(url) = Url::parse(text) else {
+        return invalid("it is not a URL", WRITE);
+    };
+    let Some(host) = url.host_str() else {
+        return invalid("it has no host", WRITE);
+    };
+    if !url.username().is_empty() || url.password().is_some() || text.split('/').nth(2).is_some_and(|authority| authority.contains('@')) {
+        return invalid("it holds a user name or a password", "name a secret instead: token: { secret: NAME }");
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return invalid("it has a query or a fragment", "a repository has none; a token belongs into a secret");
+    }
+    if url.scheme() == "http" && !is_this_machine(host) {
+        return invalid("http:// is read and changed by anybody on the way", "write https://");
+    }
+    Ok(Address::Remote(RemoteUrl(url)))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+impl RemoteUrl {
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether bytes to it are encrypted; if not, they do not leave this machine.
+    pub(super) fn encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Host and port, for people.
+    pub(super) fn host(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Whether a URL leads to the same scheme, host and port.
+    pub(super) fn same_origin(&self, other: &Url) -> bool {
+        self.0.origin() == other.origin()
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> Refusal {
+        match parse(text) {
+            Ok(_) => panic!("{text} passes"),
+            Err(refusal) => refusal,
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_understood() {
+        for text in [
+            "https://git.example/shop",
+            "https://git.example:8443/a/b.git",
+            "http://127.0.0.1:3000/x",
+            "http://[::1]/x",
+            "http://localhost/x",
+        ] {
+            assert!(matches!(parse(text), Ok(Address::Remote(_))), "{text}");
+        }
+        assert!(parse("/srv/git/shop") == Ok(Address::Local(PathBuf::from("/srv/git/shop"))));
+    }
+
+    #[test]
+    fn fault_08_addresses_that_smuggle_options_or_commands_are_refused() {
+        for text in [
+            "-oProxyCommand=touch /tmp/x",
+            "-oProxyCommand=id",
+            "--upload-pack=id",
+            "ext::sh -c id",
+            "ext::id",
+            "fd::7",
+            "ssh://-x@h/p",
+            "ssh://-oProxyCommand=id/p",
+            "ssh://u@-oProxyCommand=id/p",
+            "-x@h:p",
+            "u@-oProxyCommand=id:p",
+            "file:///etc",
+            "git://host/p",
+            "https://-host/p",
+            "ftp://host/p",
+            "ext+x://host/p",
+            "https://host/a b",
+            "https://host/a\nb",
+            "http://git.example/p",
+            "http://169.254.169.254/p",
+            "relative/path",
+            "https://",
+            "",
+        ] {
+            let refusal = refused(text);
+            assert_eq!(refusal.code, Code::Invalid, "{text}: {refusal}");
+            assert!(!refusal.help.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fault_08_ssh_is_said_to_be_not_available_yet() {
+        for text in ["ssh://git@host/p", "git@host:p", "SSH://host/p"] {
+            let refusal = refused(text);
+            assert_eq!(refusal.code, Code::Unsupported, "{text}");
+            assert!(refusal.message.contains("not available yet"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn fault_104_credentials_in_an_address_are_refused_and_not_repeated() {
+        for text in [
+            "https://user:hunter2@git.example/p",
+            "https://hunter2@git.example/p",
+            "https://@git.example/p",
+            "https://git.example/p?token=hunter2",
+            "https://git.example/p#hunter2",
+            "ssh://git:hunter2@git.example/p",
+            "http://user:hunter2@git.example/p",
+            "x://user:hunter2@git.example/p",
+            "hunter2@-host:p",
+        ] {
+            let refusal = refused(text);
+            assert!(!format!("{refusal:?}").contains("hunter2"), "{text}: {refusal:?}");
+        }
+    }
+}

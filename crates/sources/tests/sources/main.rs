@@ -1,0 +1,8 @@
+//! Sources against real repositories, a real HTTP server and real folders. Only these tests start processes.
+
+mod folder;
+mod hostile;
+mod local;
+mod remote;
+mod support;
+mod work_tree;
