@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 digest; written `sha256:<64 hex>`.
@@ -94,5 +95,44 @@ impl<'de> Deserialize<'de> for Digest {
 /// # Panics
 /// When the value has a map with keys that are not strings; none of the model's values has one.
 pub fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json_canonicalizer::to_vec(value).expect("values of the model are JSON")
+    match serde_json::to_value(value) {
+        // The common case, several times faster: a sorted tree, written as it is.
+        Ok(tree) if plain(&tree) => serde_json::to_vec(&tree).expect("a tree is JSON"),
+        _ => serde_json_canonicalizer::to_vec(value).expect("values of the model are JSON"),
+    }
+}
+
+/// Whether a tree needs none of what RFC 8785 adds to sorted keys: numbers written as doubles, keys whose order as UTF-16
+/// is another than as UTF-8.
+fn plain(tree: &Value) -> bool {
+    const EXACT: u64 = 1 << 53;
+    match tree {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(n) => n.as_i64().map(i64::unsigned_abs).or(n.as_u64()).is_some_and(|n| n < EXACT),
+        Value::Array(items) => items.iter().all(plain),
+        Value::Object(fields) => fields.iter().all(|(key, value)| key.bytes().all(|byte| byte < 0xEE) && plain(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every shape that the fast way may get wrong, against the implementation of RFC 8785.
+    #[test]
+    fn canonical_bytes_are_those_of_rfc_8785() {
+        let values = [
+            json!({ "b": 1, "a": [null, true, -7, "é\u{1}\n\"\\/\u{7f}"], "": {}, "B": [] }),
+            json!({ "\u{10000}": 1, "\u{e000}": 2, "\u{ffff}": 3, "é": 4 }),
+            json!([0.1, 1.0, -0.0, 1e21, 1e-7, 123456789012345680000.0, 5e-324]),
+            json!([u64::MAX, i64::MIN, 9_007_199_254_740_991u64, 9_007_199_254_740_992u64, -9_007_199_254_740_993i64]),
+        ];
+        for value in &values {
+            let expect = serde_json_canonicalizer::to_vec(value).expect("JSON");
+            assert_eq!(String::from_utf8(canonical(value)), String::from_utf8(expect));
+        }
+        assert_eq!(canonical(&values[1]), "{\"é\":4,\"\u{10000}\":1,\"\u{e000}\":2,\"\u{ffff}\":3}".as_bytes());
+    }
 }
