@@ -30,13 +30,12 @@ const NAMED: usize = 4096;
 /// Room for events read at once.
 const EVENTS: usize = 64 * 1024;
 
-/// Watches until the root goes away or nobody listens. Ends at once where it cannot watch.
+/// How often a root that is not there, or cannot be watched, is tried again.
+const TRIED_EVERY: Duration = Duration::from_secs(1);
+
+/// Watches until nobody listens. A root that goes away is waited for; that it went and that it came are hints.
 pub(crate) fn watch(tree: Arc<Tree>) -> BoxStream<'static, Hint> {
-    let begin = async move {
-        let started = tokio::task::spawn_blocking(move || Watcher::start(tree)).await;
-        stream::unfold(started.ok().flatten(), |watcher| async move { watcher?.next().await })
-    };
-    stream::once(begin).flatten().boxed()
+    stream::unfold(Watching { tree, on: None, was_missing: false }, |watching| watching.next()).boxed()
 }
 
 struct Watcher {
@@ -57,21 +56,28 @@ struct News {
     over: bool,
 }
 
+impl News {
+    fn add(&mut self, path: Vec<u8>) {
+        if path.is_empty() || self.paths.len() >= NAMED {
+            self.anywhere = true;
+        } else {
+            self.paths.insert(path);
+        }
+    }
+}
+
 impl Watcher {
-    fn start(tree: Arc<Tree>) -> Option<Watching> {
+    /// Watches all folders there are; `None` where there is no root, or no way to watch.
+    fn start(tree: Arc<Tree>) -> Option<Watcher> {
         let root = Root::open(&tree.root).ok()?;
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
         let mut watcher = Watcher { tree, root, inotify, folders: BTreeMap::new(), news: News::default() };
-        if let Err(errno) = watcher.add(Vec::new()) {
-            let shown = watcher.tree.root.display().to_string();
-            tracing::warn!(root = shown, why = words(errno), "changes are not noticed as they happen, only at each interval");
-            return None;
-        }
-        Some(Watching { ready: None, watcher: Some(watcher) })
+        watcher.add(Vec::new(), false);
+        Some(watcher)
     }
 
-    /// Watches a folder and all below it. What cannot be reached is left out; having no watches left is an error.
-    fn add(&mut self, folder: Vec<u8>) -> rustix::io::Result<()> {
+    /// Watches a folder and all below it. Where it is new, what is in it already is news too: it came before the watch.
+    fn add(&mut self, folder: Vec<u8>, new: bool) {
         let mask = WatchFlags::ATTRIB
             | WatchFlags::CLOSE_WRITE
             | WatchFlags::CREATE
@@ -88,10 +94,14 @@ impl Watcher {
             let Ok(open) = self.root.folder_to_read(&folder) else { continue };
             // By descriptor: a path could be longer than the kernel takes, or lead through a link by now.
             match inotify::add_watch(&self.inotify, format!("/proc/self/fd/{}", open.as_raw_fd()), mask) {
-                Ok(watch) => self.folders.insert(watch, folder.clone()),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) if !folder.is_empty() => continue,
-                Err(errno) => return Err(errno),
-            };
+                Ok(watch) => drop(self.folders.insert(watch, folder.clone())),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
+                Err(errno) => {
+                    let root = self.tree.root.display().to_string();
+                    tracing::warn!(root, why = words(errno), "some changes are only noticed at the next interval");
+                    return;
+                }
+            }
             let Ok(entries) = Dir::read_from(&open) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_bytes();
@@ -101,12 +111,14 @@ impl Watcher {
                         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
                     other => other == FileType::Directory,
                 };
+                if new && !own {
+                    self.news.add(join(&folder, name));
+                }
                 if is_folder && !own {
                     ahead.push(join(&folder, name));
                 }
             }
         }
-        Ok(())
     }
 
     /// Stops watching a folder that was moved away, and all below it.
@@ -114,7 +126,9 @@ impl Watcher {
         let below = |path: &[u8]| path.strip_prefix(folder).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'));
         let gone: Vec<i32> = self.folders.iter().filter(|(_, path)| below(path)).map(|(watch, _)| *watch).collect();
         for watch in gone {
-            self.folders.remove(&watch);
+            if let Some(path) = self.folders.remove(&watch) {
+                self.news.add(path);
+            }
             // Already gone where the folder itself is.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
@@ -145,10 +159,7 @@ impl Watcher {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             self.news.anywhere = true;
             // Folders may have come meanwhile; those that are watched already are not watched twice.
-            if let Err(errno) = self.add(Vec::new()) {
-                tracing::warn!(why = words(errno), "some folders are not watched");
-            }
-            return;
+            return self.add(Vec::new(), false);
         }
         let Some(folder) = self.folders.get(&watch).cloned() else { return };
         if what.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
@@ -170,17 +181,11 @@ impl Watcher {
             if what.contains(ReadFlags::MOVED_FROM) {
                 self.leave(&path);
             }
-            if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO)
-                && let Err(errno) = self.add(path.clone())
-            {
-                tracing::warn!(why = words(errno), "some folders are not watched");
+            if what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
+                self.add(path.clone(), true);
             }
         }
-        if path.is_empty() || self.news.paths.len() >= NAMED {
-            self.news.anywhere = true;
-        } else {
-            self.news.paths.insert(path);
-        }
+        self.news.add(path);
     }
 
     /// What is to be told; `None` when it was only ourselves.
@@ -195,23 +200,29 @@ impl Watcher {
     }
 }
 
-/// A watcher between two hints.
+/// A watch between two hints.
 struct Watching {
-    /// Tells when there are events; a copy of the watcher's descriptor.
-    ready: Option<AsyncFd<OwnedFd>>,
-    watcher: Option<Watcher>,
+    tree: Arc<Tree>,
+    /// The watcher, and what tells when there are events for it: a copy of its descriptor.
+    on: Option<(AsyncFd<OwnedFd>, Watcher)>,
+    was_missing: bool,
 }
 
 impl Watching {
-    async fn next(mut self) -> Option<(Hint, Option<Watching>)> {
+    async fn next(mut self) -> Option<(Hint, Watching)> {
         loop {
-            let ready = match self.ready.take() {
-                Some(ready) => ready,
-                None => registered(self.watcher.as_ref()?.inotify.try_clone().ok()?)?,
+            let Some((ready, mut watcher)) = self.on.take() else {
+                self.on = self.start().await;
+                if self.on.is_none() {
+                    self.was_missing = true;
+                    tokio::time::sleep(TRIED_EVERY).await;
+                } else if std::mem::take(&mut self.was_missing) {
+                    return Some((Hint::default(), self));
+                }
+                continue;
             };
             ready.readable().await.ok()?.clear_ready();
             tokio::time::sleep(COLLECTED).await;
-            let mut watcher = self.watcher.take()?;
             let taken = tokio::task::spawn_blocking(move || {
                 watcher.take_in();
                 let over = watcher.news.over;
@@ -219,17 +230,44 @@ impl Watching {
                 (watcher, hint, over)
             });
             let (watcher, hint, over) = taken.await.ok()?;
-            let on = (!over).then_some(Watching { ready: Some(ready), watcher: Some(watcher) });
-            match (hint, on) {
-                (Some(hint), on) => return Some((hint, on)),
-                (None, Some(on)) => self = on,
-                (None, None) => return None,
+            self.was_missing |= over;
+            self.on = (!over).then_some((ready, watcher));
+            if let Some(hint) = hint {
+                return Some((hint, self));
             }
         }
+    }
+
+    async fn start(&self) -> Option<(AsyncFd<OwnedFd>, Watcher)> {
+        let tree = self.tree.clone();
+        let watcher = tokio::task::spawn_blocking(move || Watcher::start(tree)).await.ok()??;
+        let ready = registered(watcher.inotify.try_clone().ok()?)?;
+        Some((ready, watcher))
     }
 }
 
 #[expect(deprecated, reason = "its successor is unsafe for types that may close early; an owned descriptor does not")]
 fn registered(inotify: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     AsyncFd::new(inotify).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::ground::Ground;
+
+    #[test]
+    fn events_that_were_lost_are_anywhere_and_no_folder_is_forgotten() {
+        let ground = Ground::new();
+        let mut watcher = Watcher::start(Arc::new(ground.tree())).unwrap();
+        std::fs::create_dir_all(ground.path("a/b")).unwrap();
+        // The queue was full: of the new folders nothing was heard but this.
+        watcher.happened(-1, ReadFlags::QUEUE_OVERFLOW, None);
+        assert_eq!(watcher.tell(), Some(Hint::default()));
+        watcher.take_in();
+        watcher.tell();
+        std::fs::write(ground.path("a/b/c"), "").unwrap();
+        watcher.take_in();
+        assert_eq!(watcher.tell(), Some(Hint { addresses: BTreeSet::from([Address::new("a/b/c")]) }));
+    }
 }

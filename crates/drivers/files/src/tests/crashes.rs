@@ -95,6 +95,24 @@ fn a_crash_while_everything_is_removed() {
 }
 
 #[test]
+fn fault_53_nothing_is_in_sight_before_it_is_durable_and_nothing_is_answered_before_it_is() {
+    let ground = Ground::new();
+    let owned = ground.begin(&things([("a", file("1"))]));
+    let mut tree = ground.tree();
+    let changes = ground.plan(&tree, &owned, &things([("a", file("2")), ("b/c", file("3"))]));
+    let moments = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = moments.clone();
+    tree.probe.step_in = Some(Arc::new(move |moment| {
+        seen.lock().unwrap().push(moment);
+        Ok(())
+    }));
+    run(&tree, &changes);
+    use Moment::*;
+    let expected = [Marking, Staged, Staged, Settling, Checked, Swapped, Placed, Folder, Checked, Placed, Closing, Sweeping];
+    assert_eq!(*moments.lock().unwrap(), expected);
+}
+
+#[test]
 fn a_dead_process_holds_no_lock() {
     let ground = Ground::new();
     let mut tree = ground.tree();

@@ -3,7 +3,8 @@
 mod crashes;
 mod denied;
 mod disks;
-mod ground;
+pub(crate) mod ground;
+mod hints;
 mod names;
 mod oracle;
 mod parsing;
