@@ -104,14 +104,18 @@ pub fn canonical<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Whether a tree needs none of what RFC 8785 adds to sorted keys: numbers written as doubles, keys whose order as UTF-16
 /// is another than as UTF-8.
-fn plain(tree: &Value) -> bool {
-    const EXACT: u64 = 1 << 53;
+pub(crate) fn plain(tree: &Value) -> bool {
     match tree {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
-        Value::Number(n) => n.as_i64().map(i64::unsigned_abs).or(n.as_u64()).is_some_and(|n| n < EXACT),
+        Value::Number(n) => n.as_i64().map(i64::unsigned_abs).or(n.as_u64()).is_some_and(exact),
         Value::Array(items) => items.iter().all(plain),
         Value::Object(fields) => fields.iter().all(|(key, value)| key.bytes().all(|byte| byte < 0xEE) && plain(value)),
     }
+}
+
+/// Whether doubles, which the numbers of canonical JSON are, hold an integer exactly.
+pub(crate) fn exact(n: u64) -> bool {
+    n < 1 << 53
 }
 
 #[cfg(test)]
