@@ -11,7 +11,7 @@ use trued_doors::{Descriptor, Driver};
 use trued_model::{Code, Refusal};
 
 use crate::grants;
-use crate::shape::{AppFile, NAME_PATTERN, NAME_TITLE, OperatorFile};
+use crate::shape::{AppFile, NAME_LENGTH, NAME_PATTERN, NAME_TITLE, OperatorFile};
 
 /// The two kinds of configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ fn shape<T: JsonSchema>(title: &str) -> Value {
 
 /// The keys of a section are names.
 fn named(section: &mut Value) {
-    section["propertyNames"] = json!({ "pattern": NAME_PATTERN, "title": NAME_TITLE });
+    section["propertyNames"] = json!({ "pattern": NAME_PATTERN, "maxLength": NAME_LENGTH, "title": NAME_TITLE });
 }
 
 /// A mapping with exactly one of these kinds.

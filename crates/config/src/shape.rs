@@ -182,20 +182,21 @@ pub(crate) struct Rules {
     pub rollback: Option<bool>,
 }
 
-/// What a name looks like, as a pattern.
-pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+/// What a name looks like, besides its length. Counted repetitions would make the compiled form many times larger.
+pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+pub(crate) const NAME_LENGTH: u32 = 63;
 pub(crate) const NAME_TITLE: &str = "a name: a-z, 0-9 and -, at most 63 characters, no - at either end";
 
 fn name(_: &mut schemars::SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": NAME_PATTERN, "title": NAME_TITLE })
+    json_schema!({ "type": "string", "pattern": NAME_PATTERN, "maxLength": NAME_LENGTH, "title": NAME_TITLE })
 }
 
 fn at_most(_: &mut schemars::SchemaGenerator) -> Schema {
-    json_schema!({ "type": ["integer", "string"], "minimum": 0, "maximum": 1_000_000, "pattern": "^(100|[0-9]{1,2})%$", "title": "a number, or a share such as \"20%\"" })
+    json_schema!({ "type": ["integer", "string"], "minimum": 0, "maximum": 1_000_000, "pattern": "^(100|[0-9]?[0-9])%$", "title": "a number, or a share such as \"20%\"" })
 }
 
 fn commands(_: &mut schemars::SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "propertyNames": { "pattern": NAME_PATTERN, "title": NAME_TITLE },
+    json_schema!({ "type": "object", "propertyNames": { "pattern": NAME_PATTERN, "maxLength": NAME_LENGTH, "title": NAME_TITLE },
         "additionalProperties": { "type": "array", "items": { "type": "string" }, "minItems": 1, "title": "a program and its arguments as a list" } })
 }
 
@@ -229,5 +230,5 @@ fn delete_words(_: &mut schemars::SchemaGenerator) -> Schema {
 }
 
 fn span(_: &mut schemars::SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": "^[0-9]{1,9}(ms|s|m|h|d)$", "title": "a span of time such as 15s, 5m or 1h" })
+    json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "maxLength": 12, "title": "a span of time such as 15s, 5m or 1h" })
 }

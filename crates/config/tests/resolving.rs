@@ -202,7 +202,8 @@ fn show_tells_where_values_come_from() {
         /targets/web/kind "trued.yaml:5"
         /targets/web/name "trued.yaml:5"
         /targets/web/settings/root "trued.yaml:5"
-    "#]].assert_eq(&lines.concat());
+    "#]]
+    .assert_eq(&lines.concat());
 }
 
 #[test]

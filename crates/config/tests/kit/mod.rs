@@ -39,26 +39,28 @@ fn kind(kind: &'static str, paths: &'static [&'static str], properties: Value, r
 
 pub fn kinds() -> &'static Kinds {
     static KINDS: OnceLock<Kinds> = OnceLock::new();
-    KINDS.get_or_init(|| {
-        let secret = json!({ "type": "object", "required": ["secret"], "properties": { "secret": { "type": "string" } }, "additionalProperties": false });
-        let mut git = kind(
-            "git",
-            &["/path"],
-            json!({ "url": { "type": "string" }, "path": { "type": "string" }, "branch": { "type": "string" }, "token": secret, "own": { "type": "boolean" } }),
-            json!([]),
-        );
-        git.schema["oneOf"] = json!([{ "required": ["url"] }, { "required": ["path"] }]);
-        let folder = kind("folder", &["/path"], json!({ "path": { "type": "string" } }), json!(["path"]));
-        let plain = kind("plain", &["/path"], json!({ "path": { "type": "string" } }), json!(["path"]));
-        let template = kind("template", &["/path"], json!({ "path": { "type": "string" }, "vars": { "type": "object" } }), json!(["path"]));
-        let root = json!({ "type": "string", "description": "the folder below which everything is managed" });
-        let files = kind("files", &["/root"], json!({ "root": root, "create": { "type": "boolean" } }), json!(["root"]));
-        let http = kind("http", &[], json!({ "url": { "type": "string" }, "status": { "type": "integer", "minimum": 100 } }), json!(["url"]));
-        let mut command = kind("command", &[], json!({}), json!([]));
-        command.schema = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
-        let drivers: [Arc<dyn Driver>; 1] = [Arc::new(Shown(files))];
-        Kinds::new([git, folder], [plain, template], drivers, [http, command]).expect("the schemas compose")
-    })
+    KINDS.get_or_init(new_kinds)
+}
+
+pub fn new_kinds() -> Kinds {
+    let secret = json!({ "type": "object", "required": ["secret"], "properties": { "secret": { "type": "string" } }, "additionalProperties": false });
+    let mut git = kind(
+        "git",
+        &["/path"],
+        json!({ "url": { "type": "string" }, "path": { "type": "string" }, "branch": { "type": "string" }, "token": secret, "own": { "type": "boolean" } }),
+        json!([]),
+    );
+    git.schema["oneOf"] = json!([{ "required": ["url"] }, { "required": ["path"] }]);
+    let folder = kind("folder", &["/path"], json!({ "path": { "type": "string" } }), json!(["path"]));
+    let plain = kind("plain", &["/path"], json!({ "path": { "type": "string" } }), json!(["path"]));
+    let template = kind("template", &["/path"], json!({ "path": { "type": "string" }, "vars": { "type": "object" } }), json!(["path"]));
+    let root = json!({ "type": "string", "description": "the folder below which everything is managed" });
+    let files = kind("files", &["/root"], json!({ "root": root, "create": { "type": "boolean" } }), json!(["root"]));
+    let http = kind("http", &[], json!({ "url": { "type": "string" }, "status": { "type": "integer", "minimum": 100 } }), json!(["url"]));
+    let mut command = kind("command", &[], json!({}), json!([]));
+    command.schema = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+    let drivers: [Arc<dyn Driver>; 1] = [Arc::new(Shown(files))];
+    Kinds::new([git, folder], [plain, template], drivers, [http, command]).expect("the schemas compose")
 }
 
 /// Loads an operator's file and app files (`SOURCE//PATH`, or a plain path in the own source).
