@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use rusqlite::{Connection, params};
-use trued_model::{BlobRef, Digest, Entry, Kind, MAX_ENTRY, StackId, Timestamp, canonical};
+use trued_model::{BlobRef, Digest, Entry, Kind, MAX_ENTRY, StackId, Timestamp};
 
 use super::Ended;
 use crate::sqlite::refused;
@@ -96,7 +96,7 @@ fn examine(leaf: &[u8]) -> Result<Examined, String> {
         return Err(format!("has {} bytes, more than {MAX_ENTRY}", leaf.len()));
     }
     let entry: Entry = serde_json::from_slice(leaf).map_err(|error| format!("is not an entry: {error}"))?;
-    if canonical(&entry) != leaf {
+    if entry.leaf() != leaf {
         return Err("is not in canonical form".to_owned());
     }
     let Entry { kind, stack, run, valid_from, recorded_at, revision, links, body, blobs, .. } = entry;
