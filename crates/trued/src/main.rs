@@ -1,1 +1,66 @@
-fn main() {}
+//! The program: reads the command line, runs one verb, ends with its status. Decides nothing else.
+
+mod acting;
+mod cli;
+mod commands;
+mod configured;
+mod counters;
+mod exit;
+mod gather;
+mod logs;
+mod place;
+mod record;
+mod screen;
+mod when;
+mod wire;
+mod written;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use trued_runtime::Counters;
+
+use crate::exit::Exit;
+use crate::screen::Screen;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and version are results; the rest is about wrong input.
+            let status = if said.use_stderr() { Exit::Input } else { Exit::Done };
+            let _ = said.print();
+            return status.into();
+        }
+    };
+    let screen = Screen::new(cli.output);
+    logs::to_standard_error(matches!(cli.verb, cli::Verb::Serve(_)));
+    let counters = Arc::new(Counters::default());
+    let outcome = run(cli, &screen, counters.clone());
+    let written = counters::write(&counters);
+    let status = match outcome {
+        Ok(status) => status,
+        Err(error) => exit::report(&screen, &error),
+    };
+    match written {
+        Ok(()) => status.into(),
+        Err(error) => exit::report(&screen, &error).into(),
+    }
+}
+
+fn run(cli: cli::Cli, screen: &Screen, counters: Arc<Counters>) -> anyhow::Result<Exit> {
+    let mut builder = match cli.verb.is_long_lived() {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build()?;
+    let status = runtime.block_on(async {
+        counters::on_signal(counters.clone())?;
+        let at = place::Asked { config: cli.config, state: cli.state };
+        commands::run(cli.verb, commands::Session { at, screen, counters }).await
+    });
+    // What still runs in the background reads only; nothing is waited for.
+    runtime.shutdown_background();
+    status
+}

@@ -1,0 +1,41 @@
+//! The configuration, with one thing added: what it grants as secrets is what may be read as secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use trued_config::OperatorConfiguration;
+use trued_doors::{BoxFuture, Configuration, Configured, Source};
+use trued_model::{Estate, Finding, Name, Revision, SourceSpec};
+
+use super::secrets::Granted;
+
+pub struct Granting {
+    pub operator: OperatorConfiguration,
+    pub granted: Arc<Granted>,
+}
+
+impl Configuration for Granting {
+    fn sources(&self) -> Result<BTreeMap<Name, SourceSpec>, Vec<Finding>> {
+        let sources = self.operator.sources()?;
+        // The operator's file alone, without any source: sources may need secrets before anything else is known.
+        if let Some(Ok(loaded)) = self.operator.loaded(&BTreeMap::new()).now_or_never() {
+            self.granted.grant(loaded.estate.secrets);
+        }
+        Ok(sources)
+    }
+
+    fn load<'a>(&'a self, at: &'a BTreeMap<Name, (Arc<dyn Source>, Revision)>) -> BoxFuture<'a, Configured> {
+        Box::pin(async move {
+            let configured = self.operator.load(at).await;
+            if let Some(estate) = &configured.estate {
+                self.granted.grant(estate.secrets.clone());
+            }
+            configured
+        })
+    }
+
+    fn differences(&self, old: &Estate, new: &Estate) -> Vec<String> {
+        self.operator.differences(old, new)
+    }
+}

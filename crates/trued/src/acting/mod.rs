@@ -1,0 +1,100 @@
+//! What verbs that act share: the runtime with its doors, who acts, and how a pass is shown.
+
+pub mod cache;
+pub mod clock;
+pub mod granting;
+pub mod secrets;
+pub mod view;
+
+use std::sync::Arc;
+
+use trued_doors::Query;
+use trued_model::{Actor, Kind, StackId, StackNames, Want};
+use trued_runtime::{Aim, Runtime};
+
+use crate::commands::Session;
+use crate::exit::usage;
+use crate::wire::{self, Hand};
+
+/// An opened runtime.
+pub struct Acting {
+    pub runtime: Arc<Runtime>,
+    pub opened: wire::Acting,
+}
+
+impl Acting {
+    /// Opens configuration, record and doors. Without a hand nothing is written but `cache/`.
+    pub async fn open(session: &Session<'_>, hand: Hand, verb: &str) -> anyhow::Result<Acting> {
+        let opened = wire::open_to_act(&session.at, hand, verb)?;
+        let runtime = Arc::new(Runtime::new(opened.doors.clone()).counting(session.counters.clone()));
+        Ok(Acting { runtime, opened })
+    }
+
+    /// What a pass of a one-shot verb is about. Without a named revision the newest counts, and in a repository of
+    /// one's own the working tree.
+    pub async fn aim(&self, stacks: &[String], revision: Option<&str>, writes: bool) -> anyhow::Result<Aim> {
+        let want = revision.map_or(Want::WorkTree, |named| Want::Named(named.to_owned()));
+        let mut aim = Aim { want, stacks: Vec::new(), writes, look: true };
+        if !stacks.is_empty() {
+            let quiet = Aim { writes: false, ..aim.clone() };
+            self.runtime.look_up(&quiet).await?;
+            let names = self.runtime.names();
+            aim.stacks = stacks.iter().map(|named| find(&names, named)).collect::<anyhow::Result<_>>()?;
+        }
+        Ok(aim)
+    }
+
+    /// The stack a person named, from the record alone: works with source and configuration gone.
+    pub async fn on_record(&self, named: &str) -> anyhow::Result<StackId> {
+        let stacks = self.opened.doors.store.stacks().await?;
+        find(&StackNames::new(&stacks), named)
+    }
+
+    /// Wakes a `serve` on the same state folder, if one runs.
+    pub async fn wake_serve(&self) -> bool {
+        wire::ask_serve(&self.opened.state, "wake", serde_json::Value::Null).await.is_ok_and(|answer| answer.is_some())
+    }
+
+    /// The newest entry's index of a kind, for verbs that default to it.
+    pub async fn newest(&self, kind: Kind) -> anyhow::Result<Option<u64>> {
+        let query = Query { kinds: vec![kind], limit: Some(1), ..Query::default() };
+        Ok(self.opened.doors.store.find(query).await?.pop().map(|indexed| indexed.index))
+    }
+}
+
+/// Finds the stack a person named among those that are known.
+pub fn find(names: &StackNames, named: &str) -> anyhow::Result<StackId> {
+    names.find(named).cloned().ok_or_else(|| {
+        let known: Vec<&str> = names.iter().map(|(_, written)| written).collect();
+        let known = if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+        usage(format!("there is no stack {named}; {known}"))
+    })
+}
+
+/// The person at this terminal, as the process tells.
+pub fn person() -> Actor {
+    let uid = rustix::process::getuid().as_raw();
+    let id = std::fs::read_to_string("/etc/passwd").ok().and_then(|users| name_of(&users, uid)).unwrap_or_else(|| format!("uid {uid}"));
+    Actor { kind: "person".to_owned(), id, evidence: "process".to_owned() }
+}
+
+/// Looks a user up in the text of `/etc/passwd` (passwd(5): name, password, uid, …).
+fn name_of(users: &str, uid: u32) -> Option<String> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_looked_up_by_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        assert_eq!(name_of(users, 1000).as_deref(), Some("ada"));
+        assert_eq!(name_of(users, 7), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! How plans and passes are shown, to people and machines: the same facts twice.
+
+use serde_json::{Value, json};
+use trued_model::{Action, Change, Decision, Finding, Plan};
+use trued_runtime::{Pending, Report, StackReport};
+
+use crate::exit::Exit;
+use crate::screen::Screen;
+
+/// How many changes of a stack people are shown.
+const SHOWN: usize = 40;
+
+/// The exit status of a pass.
+pub fn status(report: &Report, proposes: bool) -> Exit {
+    match report.status(proposes) {
+        0 => Exit::Done,
+        1 => Exit::Failed,
+        2 => Exit::Input,
+        _ => Exit::Remain,
+    }
+}
+
+/// `trued plan --output json`.
+pub fn plans(report: &Report) -> Value {
+    json!({
+        "plans": report.stacks.iter().map(plan).collect::<Vec<_>>(),
+        "findings": findings(report),
+    })
+}
+
+/// `trued apply --output json`.
+pub fn applied(report: &Report) -> Value {
+    let stack = |stack: &StackReport| {
+        let mut shown = plan(stack);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.remove("changes");
+            shown.insert("outcome".to_owned(), json!(stack.outcome.map(|outcome| outcome.word())));
+            shown.insert("written".to_owned(), json!(stack.written));
+        }
+        shown
+    };
+    json!({ "stacks": report.stacks.iter().map(stack).collect::<Vec<_>>(), "findings": findings(report) })
+}
+
+fn plan(stack: &StackReport) -> Value {
+    let (changes, held) = match &stack.plan {
+        Some((plan, decision)) => (plan.changes.iter().map(change).collect(), held(plan, decision)),
+        None => (Vec::new(), Vec::new()),
+    };
+    let drift = stack.drift.iter().map(|item| json!({ "address": item.address, "cause": item.cause, "since": item.since }));
+    json!({
+        "stack": stack.name,
+        "digest": stack.plan.as_ref().map(|(_, decision)| decision.plan),
+        "revision": stack.revision,
+        "desired": stack.desired,
+        "changes": changes,
+        "held": held,
+        "drift": drift.collect::<Vec<_>>(),
+        "pending": stack.pending.iter().map(|pending| word(*pending)).collect::<Vec<_>>(),
+        "error": stack.refusal.as_ref().map(|refusal| json!({ "code": refusal.code, "message": refusal.message, "help": refusal.help })),
+    })
+}
+
+fn change(change: &Change) -> Value {
+    let reasons: Vec<String> = change.reasons.iter().map(trued_model::Reason::words).collect();
+    json!({ "address": change.address, "action": change.action, "before": change.before, "after": change.after, "reasons": reasons })
+}
+
+fn held(plan: &Plan, decision: &Decision) -> Vec<Value> {
+    let parts = decision.held.iter().flat_map(|part| part.changes.iter().map(move |index| (part, *index)));
+    let one = |(part, index): (&trued_model::Part, usize)| json!({ "address": plan.changes[index].address, "kind": part.kind, "why": part.why, "next": part.next, "digest": part.digest });
+    parts.map(one).collect()
+}
+
+/// All findings, each with its stack where it has one.
+fn findings(report: &Report) -> Vec<Value> {
+    let own = report.stacks.iter().flat_map(|stack| stack.findings.iter().cloned().map(|finding| named(finding, &stack.name)));
+    report.findings.iter().cloned().chain(own).map(|finding| finding_value(&finding)).collect()
+}
+
+fn named(finding: Finding, stack: &str) -> Finding {
+    Finding { stack: finding.stack.or_else(|| Some(stack.to_owned())), ..finding }
+}
+
+fn finding_value(finding: &Finding) -> Value {
+    json!({
+        "file": finding.place.as_ref().map(|place| &place.file),
+        "line": finding.place.as_ref().map(|place| place.line),
+        "column": finding.place.as_ref().map(|place| place.column),
+        "stack": finding.stack,
+        "message": finding.message,
+        "help": finding.help,
+    })
+}
+
+/// Shows a plan to people.
+pub fn show_plans(report: &Report, screen: &Screen) -> anyhow::Result<()> {
+    for stack in &report.stacks {
+        let Some((plan, decision)) = &stack.plan else { continue };
+        if plan.changes.is_empty() {
+            screen.line(format!("{}: nothing to do{}", stack.name, at(stack)))?;
+        } else {
+            screen.line(format!("{}: {}{}", stack.name, summary(plan), at(stack)))?;
+            screen.line(screen.dim(&format!("  plan {}", decision.plan)))?;
+        }
+        for change in plan.changes.iter().take(SHOWN) {
+            screen.line(format!("  {}", change_line(change, screen)))?;
+        }
+        if plan.changes.len() > SHOWN {
+            screen.line(format!("  … and {} more; --output json lists all", plan.changes.len() - SHOWN))?;
+        }
+        show_rest(stack, screen)?;
+    }
+    say_findings(report, screen);
+    Ok(())
+}
+
+/// Shows to people what a pass did.
+pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
+    for stack in &report.stacks {
+        for line in &stack.lines {
+            screen.line(format!("{}: {line}", stack.name))?;
+        }
+        screen.line(one_line(stack))?;
+        show_rest(stack, screen)?;
+    }
+    say_findings(report, screen);
+    Ok(())
+}
+
+/// What became of a stack, in one line.
+pub fn one_line(stack: &StackReport) -> String {
+    let did = match stack.outcome {
+        Some(outcome) => format!("{}, {} written", outcome.word(), stack.written),
+        None if stack.plan.is_none() => "not walked".to_owned(),
+        None => "unchanged".to_owned(),
+    };
+    format!("{}: {did}{}", stack.name, at(stack))
+}
+
+/// What is held, what waits, what drifted: the same under a plan and a pass.
+fn show_rest(stack: &StackReport, screen: &Screen) -> anyhow::Result<()> {
+    if let Some((plan, decision)) = &stack.plan {
+        for part in &decision.held {
+            let first = part.changes.first().map_or("", |index| plan.changes[*index].address.as_str());
+            let more = if part.changes.len() > 1 { format!(" and {} more", part.changes.len() - 1) } else { String::new() };
+            screen.line(format!("  {} {first}{more}: {}", screen.yellow("held"), part.why))?;
+            screen.line(format!("       {}", part.next))?;
+        }
+    }
+    for item in stack.drift.iter().take(SHOWN) {
+        let line = item.line.map(|line| format!(" line {line}")).unwrap_or_default();
+        screen.line(format!("  {} {}{line}: {} since {}", screen.yellow("drift"), item.address, item.cause.words(), item.since))?;
+    }
+    for pending in &stack.pending {
+        let sentence = match pending {
+            Pending::RolledBack => "a rollback stands until the source wants something else, or `trued resume`",
+            Pending::Suspended => "suspended; `trued resume` lets it go on",
+            Pending::Drift => "drift waits for a word; `trued incidents` shows it",
+            Pending::Undecided => "a command may have run; `trued incidents` asks whether it did",
+        };
+        screen.line(format!("  {} {sentence}", screen.yellow("waits")))?;
+    }
+    Ok(())
+}
+
+fn say_findings(report: &Report, screen: &Screen) {
+    for finding in &report.findings {
+        screen.say(&format!("{}: {finding}", screen.red("finding")));
+    }
+    for stack in &report.stacks {
+        for finding in &stack.findings {
+            screen.say(&format!("{}: {}", screen.red("finding"), named(finding.clone(), &stack.name)));
+        }
+        if let Some(refusal) = &stack.refusal {
+            let help = if refusal.help.is_empty() { String::new() } else { format!("; {}", refusal.help) };
+            screen.say(&format!("{}: {}: {refusal}{help}", screen.red("error"), stack.name));
+        }
+    }
+}
+
+fn at(stack: &StackReport) -> String {
+    let short = |revision: &String| match revision.split_once('+') {
+        Some((commit, dirty)) => format!("{}+{dirty}", &commit[..commit.len().min(12)]),
+        None => revision.trim_start_matches("sha256:").chars().take(12).collect(),
+    };
+    stack.revision.as_ref().map(|revision| format!(", revision {}", short(revision))).unwrap_or_default()
+}
+
+fn summary(plan: &Plan) -> String {
+    let mut words = Vec::new();
+    for action in [Action::Create, Action::Update, Action::Replace, Action::Delete, Action::Move, Action::Adopt, Action::Forget] {
+        let count = plan.changes.iter().filter(|change| change.action == action).count();
+        if count > 0 {
+            words.push(format!("{count} to {}", action.word()));
+        }
+    }
+    words.join(", ")
+}
+
+fn change_line(change: &Change, screen: &Screen) -> String {
+    let sign = match change.action {
+        Action::Create => screen.green("+"),
+        Action::Update | Action::Replace => screen.yellow("~"),
+        Action::Delete => screen.red("-"),
+        Action::Move => screen.yellow(">"),
+        Action::Adopt | Action::Forget => "=".to_owned(),
+    };
+    let reasons: Vec<String> = change.reasons.iter().map(trued_model::Reason::words).collect();
+    format!("{sign} {:<8} {}  {}", change.action.word(), change.address, screen.dim(&reasons.join(", ")))
+}
+
+fn word(pending: Pending) -> &'static str {
+    match pending {
+        Pending::RolledBack => "rolled-back",
+        Pending::Suspended => "suspended",
+        Pending::Drift => "drift",
+        Pending::Undecided => "undecided",
+    }
+}

@@ -1,0 +1,66 @@
+//! `trued apply`: one wake of what `serve` runs.
+
+use serde_json::json;
+
+use crate::acting::{Acting, view};
+use crate::commands::Session;
+use crate::exit::Exit;
+use crate::wire::{self, Hand};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  trued apply
+  trued apply prod/site
+  trued apply --revision v1.4")]
+pub struct Args {
+    /// Only these stacks
+    pub stacks: Vec<String>,
+    /// Apply this branch, tag or commit instead of the newest
+    #[arg(long, alias = "ref", value_name = "REVISION")]
+    pub revision: Option<String>,
+}
+
+pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
+    let state = session.at.state()?;
+    if let Some(exit) = handed_over(&args, session, &state).await? {
+        return Ok(exit);
+    }
+    let acting = Acting::open(session, Hand::Writes, "apply").await?;
+    let aim = acting.aim(&args.stacks, args.revision.as_deref(), true).await?;
+    let report = acting.runtime.pass(&aim).await;
+    acting.runtime.release().await?;
+    let report = report?;
+    if session.screen.is_json() {
+        session.screen.document(&view::applied(&report))?;
+    } else {
+        view::show_applied(&report, session.screen)?;
+    }
+    Ok(view::status(&report, false))
+}
+
+/// A running `serve` holds the leases: an apply of what it follows is handed to it, any other is refused.
+async fn handed_over(args: &Args, session: &Session<'_>, state: &std::path::Path) -> anyhow::Result<Option<Exit>> {
+    if wire::ask_serve(state, "ping", json!({})).await?.is_none() {
+        return Ok(None);
+    }
+    let quiet = Acting::open(session, Hand::None, "apply").await?;
+    quiet.runtime.look_up(&quiet.aim(&[], args.revision.as_deref(), false).await?).await?;
+    let asked = json!({ "stacks": args.stacks, "revisions": quiet.runtime.revisions() });
+    let Some(answer) = wire::ask_serve(state, "apply", asked).await? else { return Ok(None) };
+    if !answer.ok {
+        anyhow::bail!("{}", answer.message);
+    }
+    if session.screen.is_json() {
+        session.screen.document(&answer.body)?;
+    } else {
+        session.screen.line(&answer.message)?;
+    }
+    let status = answer.body.get("status").and_then(serde_json::Value::as_u64);
+    Ok(Some(match status {
+        Some(0) | None => Exit::Done,
+        Some(1) => Exit::Failed,
+        Some(2) => Exit::Input,
+        Some(_) => Exit::Remain,
+    }))
+}

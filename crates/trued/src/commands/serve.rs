@@ -1,0 +1,148 @@
+//! `trued serve`: keeps stacks true until told to stop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use trued_doors::BoxFuture;
+use trued_model::{Duration, Name, Revision, Want};
+use trued_runtime::{Aim, Pace, Runtime};
+
+use crate::acting::{Acting, find, view};
+use crate::commands::Session;
+use crate::exit::Exit;
+use crate::wire::{self, Hand};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  trued serve
+  trued serve --poll 30s --listen 127.0.0.1:9080")]
+pub struct Args {
+    /// How often sources are asked
+    #[arg(long, value_name = "SPAN", default_value = "30s")]
+    pub poll: trued_model::Duration,
+    /// Answer health questions here; loopback only
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
+    let state = session.at.state()?;
+    if wire::ask_serve(&state, "ping", json!({})).await?.is_some() {
+        anyhow::bail!("a serve runs on {} already", state.display());
+    }
+    let acting = Acting::open(session, Hand::Writes, "serve").await?;
+    let (stop, stopped) = watch::channel(false);
+    let wake = Arc::new(Notify::new());
+    let control = Control { runtime: acting.runtime.clone(), wake: wake.clone() };
+    let socket = wire::control(&state, Arc::new(control))?;
+    let health = match args.listen {
+        Some(address) => Some(wire::health(address, Arc::new(Awake(acting.runtime.clone()))).await?),
+        None => None,
+    };
+    tokio::spawn(async move {
+        stop_asked().await;
+        let _ = stop.send(true);
+    });
+    session.screen.say(&format!("serving; state in {}; ask with `trued status`, stop with Ctrl-C", state.display()));
+    let pace = Pace { poll: args.poll, heartbeat: Duration::from_secs(60) };
+    let served = acting.runtime.serve(pace, wake, stopped).await;
+    drop(socket);
+    drop(health);
+    served?;
+    Ok(Exit::Done)
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn stop_asked() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+}
+
+/// What others may ask of a running `serve` through its socket.
+struct Control {
+    runtime: Arc<Runtime>,
+    wake: Arc<Notify>,
+}
+
+impl wire::Controlled for Control {
+    fn call<'a>(&'a self, request: wire::Request, _peer: wire::Peer) -> BoxFuture<'a, wire::Response> {
+        Box::pin(async move {
+            match request.verb.as_str() {
+                "ping" => said("awake", json!({})),
+                "wake" => {
+                    self.wake.notify_one();
+                    said("woken", json!({}))
+                }
+                "apply" | "reconcile" => self.pass(&request.arguments).await,
+                other => refused(format!("serve knows no {other}")),
+            }
+        })
+    }
+}
+
+impl Control {
+    /// One pass over the named stacks. An apply names the revisions it would use; others than ours are refused.
+    async fn pass(&self, arguments: &Value) -> wire::Response {
+        let mut aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true };
+        if let Err(refusal) = self.runtime.look_up(&aim).await {
+            return refused(refusal.to_string());
+        }
+        let asked: BTreeMap<Name, Revision> =
+            arguments.get("revisions").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+        let ours = self.runtime.revisions();
+        if let Some((name, revision)) = asked.iter().find(|(name, revision)| ours.get(*name) != Some(*revision)) {
+            let follows = ours.get(name).map_or_else(|| "nothing".to_owned(), Revision::short);
+            return refused(format!(
+                "a serve runs here and follows {follows} of source {name}, not {}; commit it, or stop the serve",
+                revision.short()
+            ));
+        }
+        let names = self.runtime.names();
+        let named: Vec<String> = arguments.get("stacks").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
+        for name in &named {
+            match find(&names, name) {
+                Ok(stack) => aim.stacks.push(stack),
+                Err(error) => return refused(error.to_string()),
+            }
+        }
+        match self.runtime.pass(&aim).await {
+            Ok(report) => {
+                let status = report.status(false);
+                let mut body = view::applied(&report);
+                if let Some(body) = body.as_object_mut() {
+                    body.insert("status".to_owned(), json!(status));
+                }
+                let did: Vec<String> = report.stacks.iter().map(view::one_line).collect();
+                wire::Response { ok: true, body, message: did.join("\n") }
+            }
+            Err(refusal) => refused(refusal.to_string()),
+        }
+    }
+}
+
+fn said(message: &str, body: Value) -> wire::Response {
+    wire::Response { ok: true, body, message: message.to_owned() }
+}
+
+fn refused(message: String) -> wire::Response {
+    wire::Response { ok: false, body: Value::Null, message }
+}
+
+/// What health questions are answered with.
+struct Awake(Arc<Runtime>);
+
+impl wire::Health for Awake {
+    fn report(&self) -> Value {
+        json!({ "stacks": self.0.estate().stacks.len(), "sources": self.0.revisions().len(), "counters": self.0.counters().report() })
+    }
+
+    fn ready(&self) -> bool {
+        !self.0.estate().stacks.is_empty()
+    }
+}

@@ -1,0 +1,106 @@
+//! `trued status`: how each stack stands, as of the record. Looks at no target.
+
+use serde_json::{Value, json};
+use trued_engine::history::{self, Health, Status};
+use trued_model::Timestamp;
+
+use crate::commands::Session;
+use crate::exit::Exit;
+use crate::gather;
+use crate::record::Record;
+use crate::screen::Screen;
+use crate::when;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  trued status
+  trued status prod/site --output json
+
+Ends with status 3 when changes or holds remain.")]
+pub struct Args {
+    /// Only this stack
+    stack: Option<String>,
+}
+
+pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
+    let record = Record::open(session).await?;
+    let mut rows = Vec::new();
+    for stack in record.stacks(args.stack.as_deref())? {
+        let status = history::status(&stack, &gather::memory(&record, &stack).await?);
+        let since = match status.shown_by {
+            Some(index) => Some(record.entry(index).await?.entry.valid_from),
+            None => None,
+        };
+        rows.push((status, since));
+    }
+    let exit = if rows.iter().any(|(status, _)| status.remains()) { Exit::Remain } else { Exit::Done };
+    let screen = session.screen;
+    if screen.is_json() {
+        let stacks: Vec<Value> = rows.iter().map(|(status, since)| row(&record, status, *since)).collect();
+        screen.document(&json!({ "stacks": stacks }))?;
+        return Ok(exit);
+    }
+    if rows.is_empty() {
+        screen.line("nothing is on record yet; `trued plan` shows what would change")?;
+    }
+    for (status, since) in &rows {
+        print(&record, status, *since, screen)?;
+    }
+    Ok(exit)
+}
+
+fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
+    let verdict = status.verdict.as_ref().map(|(index, verdict)| {
+        json!({ "index": index, "outcome": verdict.outcome, "verified": verdict.verified, "checks": verdict.checks, "why": verdict.why })
+    });
+    let drift = status.drift.as_ref().map(|open| {
+        json!({ "index": open.index, "since": open.since, "policy": open.drift.policy, "count": open.drift.count, "next": open.drift.next })
+    });
+    let held = status.held.iter().flat_map(|(index, parts)| {
+        let part = move |part: &trued_model::body::HeldPart| {
+            json!({ "index": index, "kind": part.kind, "digest": part.digest, "count": part.count, "why": part.why, "next": part.next })
+        };
+        parts.iter().map(part)
+    });
+    json!({
+        "stack": record.names.write(&status.stack),
+        "revision": status.revision,
+        "health": status.health,
+        "why": status.why,
+        "since": since,
+        "verdict": verdict,
+        "drift": drift,
+        "held": held.collect::<Vec<_>>(),
+        "suspended": status.suspended,
+        "rolled_back": status.rolled_back,
+        "incidents": status.incidents,
+    })
+}
+
+fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Screen) -> anyhow::Result<()> {
+    let word = status.health.word();
+    let health = match status.health {
+        Health::Ready => screen.green(word),
+        Health::Degraded => screen.red(word),
+        Health::Progressing | Health::Unknown => screen.yellow(word),
+    };
+    let since = since.map(|since| format!(" since {}", when::clock(since, record.now))).unwrap_or_default();
+    let revision = status.revision.as_deref().map(|id| format!(", {}", &id[..id.len().min(12)])).unwrap_or_default();
+    let why = if status.why.is_empty() { String::new() } else { format!(": {}", status.why) };
+    screen.line(format!("{}  {health}{revision}{since}{why}", record.names.write(&status.stack)))?;
+    if let Some(open) = &status.drift {
+        let since = when::clock(open.since, record.now);
+        screen.line(format!("  drift #{} since {since}: {} drifted; {}", open.index, open.drift.count, open.drift.next))?;
+    }
+    for part in status.held.iter().flat_map(|(_, parts)| parts) {
+        screen.line(format!("  held {}: {}; {} ({})", part.kind.word(), part.why, part.next, part.digest.short()))?;
+    }
+    if let Some(index) = status.suspended {
+        screen.line(format!("  suspended by #{index}"))?;
+    }
+    if let Some(index) = status.rolled_back {
+        screen.line(format!("  rolled back by #{index}; stays until the source renders something else, or `trued resume`"))?;
+    }
+    Ok(())
+}
