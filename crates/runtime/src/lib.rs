@@ -21,6 +21,6 @@ pub use counters::Counters;
 pub use doors::Doors;
 pub use render::Shown;
 pub use report::{Pending, Report, StackReport};
-pub use runtime::{Aim, Runtime};
+pub use runtime::{Aim, Runtime, snapshot_key};
 pub use say::{Adopted, Answer as AnswerWord, Word};
 pub use serve::{Pace, Stop};

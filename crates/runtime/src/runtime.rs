@@ -206,7 +206,8 @@ impl From<BadManifest> for Unread {
     }
 }
 
-fn snapshot_key(id: &StackId) -> String {
+/// The note that holds the last snapshot of what the record says of a stack, as JSON of a [`StackMemory`].
+pub fn snapshot_key(id: &StackId) -> String {
     format!("memory/{}", id.key())
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use trued_doors::Answer;
+use trued_doors::{Answer, BoxFuture};
 use trued_model::body::{Heartbeat, Looks};
-use trued_model::{Duration, Finding, HoldKind, Kind, Name, StackId, Want, canonical};
+use trued_model::{Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
 
 use crate::incidents::{self, Trouble};
 use crate::lease::RENEW_EVERY;
@@ -46,7 +46,7 @@ impl Runtime {
         let mut left = self.aimed(aim);
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
         for _ in 0..ROUNDS {
-            let walks = left.iter().map(|id| self.walk(id, aim));
+            let walks: Vec<BoxFuture<'_, StackReport>> = left.iter().map(|id| self.walk(id, aim).boxed()).collect();
             let walked: Vec<StackReport> = futures::stream::iter(walks).buffer_unordered(ABREAST).collect().await;
             let moved = walked.iter().any(|stack| stack.outcome.is_some());
             for stack in walked {
@@ -89,7 +89,7 @@ impl Runtime {
         let mut seen = None;
         let mut said = Vec::new();
         while !*stop.borrow() {
-            let before = (self.state().revisions.clone(), self.estate());
+            let before = self.followed_now();
             let turn = async {
                 match self.refresh(&aim).await {
                     Ok(findings) => self.say_once(&mut said, findings),
@@ -98,7 +98,7 @@ impl Runtime {
             };
             tokio::select! { biased; _ = stop.changed() => break, () = turn => {} }
             tasks.follow(self, &bell);
-            let moved = before != (self.state().revisions.clone(), self.estate());
+            let moved = before != self.followed_now();
             let head = self.doors.store.head().await.ok().map(|head| head.size);
             if moved {
                 self.mark_newer().await;
@@ -121,6 +121,12 @@ impl Runtime {
         keeper.abort();
         self.heartbeat(pace).await;
         self.release().await
+    }
+
+    /// What is followed now: a change of it wakes every stack.
+    fn followed_now(&self) -> (BTreeMap<Name, Revision>, Arc<Estate>) {
+        let state = self.state();
+        (state.revisions.clone(), state.estate.clone())
     }
 
     /// Walks that work towards something older end after the batch in hand.
