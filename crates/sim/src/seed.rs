@@ -1,0 +1,570 @@
+//! One seed, from its first commit to its last promise: trouble first, then everything is healed and must come right.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use trued_doors::{Clock, Store};
+use trued_model::body::{Incident, Outcome};
+use trued_model::{Digest, DriftPolicy, HoldKind, Kind, StackId};
+
+use crate::chance::Chance;
+use crate::history::BROKEN;
+use crate::script::{FILES, Fault, Options, Step, Touch, script};
+use crate::target::{Edit, Faults, Target};
+use crate::witness::{Promise, Violation, wishes};
+use crate::words::name;
+use crate::world::{World, person, simulate};
+
+/// The most lines of a failed world's history that are shown.
+const SHOWN: usize = 80;
+/// So many rounds of saying yes to everything until a healed world must have nothing left to ask.
+const ROUNDS: usize = 8;
+/// How long a serving process has to come right.
+const SERVED: u64 = 600;
+
+/// What became of one seed.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Of all that happened, in order.
+    pub history: Digest,
+    pub entries: u64,
+    pub writes: u64,
+    pub orders: u64,
+}
+
+/// A world that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub violation: Violation,
+    pub options: Options,
+    pub journal: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {}", self.seed, self.violation)?;
+        writeln!(f, "{:?}", self.options)?;
+        f.write_str(&self.journal)
+    }
+}
+
+/// Runs one world.
+pub fn run(seed: u64) -> Result<Seen, Box<Failure>> {
+    let mut chance = Chance::new(seed);
+    let options = Options::new(&mut chance);
+    let steps = script(&mut chance, &options);
+    let kept = options.clone();
+    simulate(seed, async move |mut world| {
+        let mut walk = Walk::new(&mut world, &options, chance);
+        let done = AssertUnwindSafe(walk.whole(&steps)).catch_unwind().await;
+        let mut world = world;
+        if done.is_err() {
+            world.universe.witness().broken(Promise::Record, "the world broke off in a panic".to_owned());
+        }
+        match world.violations().first() {
+            Some(violation) => Err(Box::new(Failure { seed, violation: violation.clone(), options: kept, journal: world.journal(SHOWN) })),
+            None => Ok(seen(&mut world).await),
+        }
+    })
+}
+
+async fn seen(world: &mut World) -> Seen {
+    let entries = world.entries(&[]).len() as u64;
+    let witness = world.universe.witness();
+    let history = Digest::of(witness.journal.join("\n").as_bytes());
+    Seen { history, entries, writes: world.writes(), orders: witness.orders }
+}
+
+/// The root of the record's tree: two runs of one seed write the same bytes.
+pub fn record(seed: u64) -> (Digest, Digest) {
+    let mut chance = Chance::new(seed);
+    let options = Options::new(&mut chance);
+    let steps = script(&mut chance, &options);
+    simulate(seed, async move |mut world| {
+        Walk::new(&mut world, &options, chance).whole(&steps).await;
+        let root = world.universe.store.head().await.map_or(Digest::of(b""), |head| head.root);
+        (seen(&mut world).await.history, root)
+    })
+}
+
+struct Walk<'a> {
+    world: &'a mut World,
+    options: &'a Options,
+    chance: Chance,
+    stacks: Vec<StackId>,
+    /// Stacks that are taken out of the configuration, as they were.
+    away: BTreeMap<usize, trued_model::Stack>,
+    renamed: u32,
+}
+
+impl<'a> Walk<'a> {
+    fn new(world: &'a mut World, options: &'a Options, chance: Chance) -> Walk<'a> {
+        for target in 0..options.targets {
+            let mut target = Target::new(name(&format!("t{target}")));
+            target.confirms = options.confirms;
+            target.checks_epochs = options.checks_epochs;
+            target.ground().faults.millis = options.millis;
+            world.universe.set_target(target);
+        }
+        let mut stacks = Vec::new();
+        for stack in 0..options.stacks {
+            let into = if options.shared { String::new() } else { format!("in{stack}") };
+            let id = world.stack(&format!("s{stack}"), &format!("t{}", stack % options.targets), &into);
+            let drift = if stack == 0 { options.drift } else { DriftPolicy::Revert };
+            world.configure(&id, |stack| {
+                stack.policy.drift = drift;
+                stack.policy.on_existing = options.on_existing();
+                stack.policy.on_change = options.on_change();
+                stack.policy.rollback = options.rolls_back;
+            });
+            if options.checks {
+                world.check(&id);
+            }
+            stacks.push(id);
+        }
+        Walk { world, options, chance, stacks, away: BTreeMap::new(), renamed: 0 }
+    }
+
+    async fn whole(&mut self, steps: &[Step]) {
+        if self.options.serves {
+            self.world.serve();
+        }
+        for step in steps {
+            self.world.universe.witness().say(&self.world.universe, format_args!("step {step:?}"));
+            self.step(step).await;
+            if !self.world.violations().is_empty() {
+                return;
+            }
+        }
+        self.heal().await;
+        if self.world.violations().is_empty() {
+            self.come_right().await;
+        }
+        self.world.stop().await;
+    }
+
+    async fn step(&mut self, step: &Step) {
+        match step {
+            Step::Commit(touches) => {
+                touches.iter().for_each(|touch| self.touch(touch));
+                self.world.commit();
+            }
+            Step::Rewind(back) => {
+                self.world.universe.history.rewind(*back as usize);
+                self.world.tree = self.world.universe.history.tree();
+            }
+            Step::Reachable(reachable) => self.world.universe.history.set_reachable(*reachable),
+            Step::Stranger { target, stack, file, edit } => {
+                let address = self.address(*stack, *file);
+                self.world.stranger(&format!("t{target}"), &address, edit.clone());
+            }
+            Step::Fault { target, fault } => self.fault(*target, fault),
+            Step::Pass => self.pass().await,
+            Step::PassAndDie(places) => {
+                self.world.process.die_after(*places);
+                self.pass().await;
+                self.world.process.die_after(u64::MAX);
+            }
+            Step::Kill => {
+                let served = self.world.serves();
+                self.world.crash();
+                if served {
+                    self.world.serve();
+                }
+            }
+            Step::Wait(seconds) => self.world.wait(*seconds).await,
+            Step::Jump(millis) => self.world.universe.clock.jump(*millis),
+            Step::Approve(which) => {
+                let held = self.world.held();
+                let parts: Vec<Digest> = held.iter().flat_map(|(_, _, held)| held.parts.iter().map(|part| part.digest)).collect();
+                if let Some(digest) = parts.get((*which as usize).checked_rem(parts.len()).unwrap_or(0)) {
+                    let term = trued_model::Duration::from_secs(3600);
+                    let _ = self.world.runtime.approve(&digest.to_string(), term, "why not", &person(), None).await;
+                }
+            }
+            Step::Answer(which, word) => self.answer_something(*which, *word).await,
+            Step::Suspend(stack) => {
+                let _ = self.world.runtime.suspend(&self.stacks[*stack as usize], "test", &person()).await;
+            }
+            Step::Resume(stack) => {
+                let _ = self.world.runtime.resume(&self.stacks[*stack as usize], "test", &person()).await;
+            }
+            Step::RollBack(stack) => {
+                let _ = self.world.runtime.roll_back(&self.stacks[*stack as usize], None, "test", &person()).await;
+            }
+            Step::Rename(stack) => self.rename(*stack as usize),
+            Step::Unconfigure(stack) => {
+                let estate = self.world.universe.estate();
+                if let Some(known) = estate.stacks.get(&self.stacks[*stack as usize]) {
+                    self.away.insert(*stack as usize, known.clone());
+                    self.world.unconfigure(&known.id.clone());
+                }
+            }
+            Step::Configure(stack) => self.configure_again(*stack as usize),
+            Step::Unreadable(stack, unreadable) => {
+                let app = self.stacks[*stack as usize].app.clone();
+                self.world.universe.configure(|estate| {
+                    estate.unreadable.retain(|known| *known != app);
+                    if *unreadable {
+                        estate.unreadable.push(app);
+                    }
+                });
+            }
+            Step::FailCheck(stack, fails) => self.world.fail_check(&self.stacks[*stack as usize].clone(), *fails),
+            Step::FailCommand(fails) => self.fail_command(*fails),
+            Step::Second => {
+                if !self.world.serves() {
+                    let first = self.world.another();
+                    let passed = self.world.pass().await;
+                    if passed.report.is_some() && self.chance.one_in(2) {
+                        let _ = self.world.runtime.release().await;
+                    }
+                    // The first goes on where it was stopped, at times after its leases have ended.
+                    if self.chance.one_in(2) {
+                        self.world.wait(20).await;
+                    }
+                    self.world.act_as(first);
+                }
+            }
+        }
+        self.world.bury_if_dead();
+        self.world.universe.appended();
+    }
+
+    async fn pass(&mut self) {
+        if self.world.serves() {
+            self.world.wake();
+            self.world.wait(30).await;
+        } else {
+            self.world.pass().await;
+        }
+    }
+
+    fn fail_command(&mut self, fails: bool) {
+        let mut broken = self.world.universe.broken_programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if fails {
+            broken.insert("reload".to_owned())
+        } else {
+            broken.remove("reload")
+        };
+    }
+
+    /// The app gets another name; it says which one it had.
+    fn rename(&mut self, stack: usize) {
+        let old = self.stacks[stack].clone();
+        let Some(known) = self.world.universe.estate().stacks.get(&old).cloned() else { return };
+        self.renamed += 1;
+        let id = StackId { app: name(&format!("r{}", self.renamed)), ..old.clone() };
+        let mut previously = vec![old.clone()];
+        previously.extend(known.previously.clone());
+        self.world.universe.configure(|estate| {
+            estate.stacks.remove(&old);
+            estate.stacks.insert(id.clone(), trued_model::Stack { id: id.clone(), previously, ..known });
+        });
+        self.stacks[stack] = id;
+    }
+
+    fn configure_again(&mut self, stack: usize) {
+        if let Some(known) = self.away.remove(&stack) {
+            self.world.universe.configure(|estate| {
+                estate.stacks.insert(known.id.clone(), known);
+            });
+        }
+    }
+
+    fn folder(&self, stack: u64) -> String {
+        format!("s{stack}")
+    }
+
+    /// Where a file of a stack lies on its target. Stacks that share a root want some of the same addresses.
+    fn address(&self, stack: u64, file: u64) -> String {
+        let file = FILES[file as usize];
+        if self.options.shared { self.shared(stack, file) } else { format!("in{stack}/{file}") }
+    }
+
+    /// In a shared root the second half of the files has a folder for each stack, the first half is for everybody.
+    fn shared(&self, stack: u64, file: &str) -> String {
+        let everybodys = FILES.iter().position(|known| *known == file).is_some_and(|place| place < 2);
+        if everybodys { file.to_owned() } else { format!("own{stack}/{file}") }
+    }
+
+    fn path(&self, stack: u64, file: &str) -> String {
+        let inner = if self.options.shared { self.shared(stack, file) } else { file.to_owned() };
+        format!("{}/{inner}", self.folder(stack))
+    }
+
+    fn touch(&mut self, touch: &Touch) {
+        match touch {
+            Touch::Write { stack, file, text } => {
+                let path = self.path(*stack, FILES[*file as usize]);
+                self.write(&path, &format!("text {text}"));
+            }
+            Touch::Remove { stack, file } => {
+                let path = self.path(*stack, FILES[*file as usize]);
+                self.world.remove(&path);
+            }
+            Touch::Empty { stack } => {
+                let folder = self.folder(*stack);
+                self.world.remove(&folder);
+            }
+            Touch::Fill { stack } => {
+                for file in FILES.iter().skip(if self.options.shared && *stack > 0 { 2 } else { 0 }) {
+                    let path = self.path(*stack, file);
+                    self.write(&path, "text 0");
+                }
+            }
+            Touch::Break { stack, broken } => {
+                let path = format!("{}/{BROKEN}", self.folder(*stack));
+                if *broken {
+                    self.world.put(&path, "yes");
+                } else {
+                    self.world.remove(&path);
+                }
+            }
+            Touch::Move { from, to, file } => {
+                let file = FILES[(*file % 2) as usize];
+                let (old, new) = (self.path(*from, file), self.path(*to, file));
+                if old != new
+                    && let Some(content) = self.world.tree.remove(&old)
+                {
+                    self.world.tree.insert(new, content);
+                }
+            }
+            Touch::Turn { stack } => {
+                let folder = format!("{}/c", self.folder(*stack));
+                if self.world.tree.contains_key(&folder) {
+                    self.write(&format!("{folder}/d"), "text 1");
+                } else {
+                    self.world.remove(&folder);
+                    self.write(&folder, "text 2");
+                }
+            }
+            Touch::EmptyFolder { stack, there } => {
+                let folder = format!("{}/k", self.folder(*stack));
+                if *there {
+                    self.world.tree.insert(folder, None);
+                } else {
+                    self.world.remove(&folder);
+                }
+            }
+        }
+    }
+
+    /// Writes a file; what it would lie in gives way.
+    fn write(&mut self, path: &str, text: &str) {
+        for (end, _) in path.match_indices('/') {
+            self.world.tree.remove(&path[..end]);
+        }
+        self.world.remove(path);
+        self.world.put(path, text);
+    }
+
+    fn fault(&mut self, target: u64, fault: &Fault) {
+        let addressed = |stack: &u64, file: &u64| self.address(*stack, *file);
+        let mut faults = Faults { millis: self.options.millis, ..Faults::default() };
+        match fault {
+            Fault::None => {}
+            Fault::Away => faults.away = true,
+            Fault::Unseen => faults.unseen = true,
+            Fault::Hidden { stack, file } => {
+                faults.hidden.insert(trued_model::Address::new(addressed(stack, file)));
+            }
+            Fault::LostReplies(count) => faults.lost_replies = *count,
+            Fault::Refusals(code, count) => faults.refusals = Some((*code, *count)),
+            Fault::Forbidden { stack, file } => {
+                faults.forbidden.insert(trued_model::Address::new(addressed(stack, file)), trued_model::Code::Denied);
+            }
+            Fault::Room(room) => faults.room = Some(*room),
+            Fault::Hangs => faults.hangs = true,
+            Fault::Meddling { stack, file, edit } => faults.meddling.push((addressed(stack, file), edit.clone())),
+        }
+        self.world.target(&format!("t{target}")).ground().faults = faults;
+    }
+
+    async fn answer_something(&mut self, which: u64, word: u64) {
+        const WORDS: [&str; 8] = ["revert", "adopt", "ignore", "delete", "forget", "take-over", "accept", "done"];
+        let kinds = [Kind::Held, Kind::DriftOpened, Kind::DriftUpdated, Kind::IncidentOpened, Kind::Intent];
+        let items: Vec<u64> = self.world.entries(&kinds).iter().rev().take(8).map(|indexed| indexed.index).collect();
+        let Some(item) = items.get((which as usize).checked_rem(items.len()).unwrap_or(0)) else { return };
+        for turn in 0..WORDS.len() {
+            let word = WORDS[(word as usize + turn) % WORDS.len()];
+            if self.world.answer(*item, word).await.is_ok() {
+                break;
+            }
+        }
+    }
+
+    /// Ends every fault, and gives every word that something waits for.
+    async fn heal(&mut self) {
+        self.world.universe.witness().say(&self.world.universe, "heal");
+        self.world.process.die_after(u64::MAX);
+        for target in self.world.universe.targets() {
+            target.ground().faults = Faults { millis: self.options.millis, ..Faults::default() };
+        }
+        self.world.universe.history.set_reachable(true);
+        self.world.universe.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.fail_command(false);
+        for stack in 0..self.stacks.len() {
+            self.configure_again(stack);
+        }
+        self.world.universe.configure(|estate| estate.unreadable.clear());
+        // A stack that renders nothing has nothing to come right to.
+        for stack in 0..self.options.stacks {
+            self.touch(&Touch::Break { stack, broken: false });
+            let path = self.path(stack, "f");
+            self.write(&path, "last");
+        }
+        self.world.commit();
+    }
+
+    async fn come_right(&mut self) {
+        for _ in 0..ROUNDS {
+            self.rest().await;
+            if !self.world.violations().is_empty() || !self.say_yes().await {
+                break;
+            }
+        }
+        self.rest().await;
+        if !self.world.violations().is_empty() {
+            return;
+        }
+        if self.world.serves() {
+            let before = (self.world.writes(), self.world.rows());
+            self.world.wait(SERVED).await;
+            if (self.world.writes(), self.world.rows()) != before {
+                let more = self.world.rows() - before.1;
+                self.world.universe.witness().broken(Promise::Idempotent, format!("{more} entries in {SERVED} quiet seconds"));
+            }
+        } else {
+            self.world.settle().await;
+        }
+        self.as_desired();
+        let universe = self.world.universe.clone();
+        universe.witness().at_rest(&universe);
+    }
+
+    async fn rest(&mut self) {
+        if self.world.serves() {
+            self.world.wake();
+            self.world.wait(SERVED / 4).await;
+        } else {
+            self.world.pass().await;
+            self.world.wait(20).await;
+            self.world.pass().await;
+        }
+        self.world.universe.appended();
+    }
+
+    /// Answers everything that is open; gives whether anything was.
+    async fn say_yes(&mut self) -> bool {
+        let before = self.world.rows();
+        let now = self.world.universe.clock.now();
+        let mut wants: Vec<(u64, &str)> = Vec::new();
+        for indexed in self.world.entries(&[Kind::IncidentOpened]) {
+            let words = indexed.entry.body::<Incident>().map(|incident| incident.words).unwrap_or_default();
+            if words.iter().any(|word| word == "accept") {
+                wants.push((indexed.index, "accept"));
+            }
+        }
+        for indexed in self.world.entries(&[Kind::Intent]) {
+            let account = indexed.entry.stack.clone();
+            let open = account.is_some_and(|stack| self.world.universe.witness().account(&stack).open.contains_key(&indexed.index));
+            if open {
+                wants.push((indexed.index, "done"));
+            }
+        }
+        let mut resumes = Vec::new();
+        {
+            let mut witness = self.world.universe.witness();
+            for id in self.stacks.clone() {
+                let account = witness.account(&id);
+                if account.drift.as_ref().is_some_and(|open| !open.answered) {
+                    wants.extend(account.drift.as_ref().map(|open| (open.index, "revert")));
+                }
+                if account.suspended.is_some() || account.rolled.is_some() {
+                    resumes.push(id);
+                }
+            }
+        }
+        let answered: std::collections::BTreeSet<u64> =
+            self.world.entries(&[Kind::Answered]).iter().filter_map(|indexed| indexed.entry.link("answers")).collect();
+        for (item, word) in wants {
+            if word == "revert" || !answered.contains(&item) {
+                let _ = self.world.answer(item, word).await;
+            }
+        }
+        for id in resumes {
+            let _ = self.world.runtime.resume(&id, "amnesty", &person()).await;
+        }
+        let asked: Vec<Digest> = self
+            .world
+            .held()
+            .iter()
+            .flat_map(|(_, _, held)| held.parts.iter().filter(|part| part.kind.approvable()).map(|part| part.digest))
+            .collect();
+        let standing: Vec<Digest> = self
+            .world
+            .entries(&[Kind::Approval])
+            .iter()
+            .filter_map(|indexed| indexed.entry.body::<trued_model::body::Approved>().ok())
+            .filter(|approved| approved.until > now)
+            .map(|approved| approved.digest)
+            .collect();
+        for digest in asked.into_iter().filter(|digest| !standing.contains(digest)) {
+            let term = trued_model::Duration::from_secs(86_400);
+            let _ = self.world.runtime.approve(&digest.to_string(), term, "amnesty", &person(), None).await;
+        }
+        self.world.universe.appended();
+        self.world.rows() > before
+    }
+
+    /// What is there is what is desired, wherever nothing is held.
+    fn as_desired(&mut self) {
+        let universe = self.world.universe.clone();
+        let estate = universe.estate();
+        let head = universe.history.head();
+        let held: BTreeMap<StackId, Vec<HoldKind>> =
+            self.world.held().into_iter().map(|(_, id, held)| (id, held.parts.iter().map(|part| part.kind).collect())).collect();
+        for stack in estate.stacks.values() {
+            if let Some(kinds) = held.get(&stack.id) {
+                let excused = kinds.iter().all(|kind| matches!(kind, HoldKind::Claimed | HoldKind::Waiting | HoldKind::Depends));
+                if !excused || !self.options.shared {
+                    let sentence = format!("{:?} is still held for {kinds:?} although everything was answered", stack.id);
+                    universe.witness().broken(Promise::Converges, sentence);
+                }
+                continue;
+            }
+            let Some(wishes) = wishes(&universe, stack, &head) else { continue };
+            let target = universe.target(&stack.id.target);
+            let alone = stack.policy.drift == DriftPolicy::Alert;
+            for (address, wish) in &wishes {
+                let there = target.ground().look(address, target.nested);
+                let strange = there.as_ref().is_some_and(|node| node.foreign) || target.ground().stolen.contains(address);
+                if there.map(|node| node.fingerprint).as_ref() != Some(wish) && !(alone && strange) {
+                    let sentence = format!("{:?} desires {wish} at {address}, and it is not there", stack.id);
+                    universe.witness().broken(Promise::Converges, sentence);
+                    return;
+                }
+            }
+            let ours: Vec<trued_model::Address> =
+                universe.witness().account(&stack.id).inventory.keys().filter(|address| !wishes.contains_key(*address)).cloned().collect();
+            let left = ours.iter().find(|address| target.ground().nodes.contains_key(*address));
+            if let Some(address) = left {
+                universe.witness().broken(Promise::Converges, format!("{address} is {:?}'s, not desired, and still there", stack.id));
+            }
+        }
+        let failed = |id: &StackId| {
+            let newest = self.world.entries_of(id, &[Kind::Verdict]).pop();
+            newest.and_then(|verdict| verdict.entry.body::<trued_model::body::Verdict>().ok()).map(|verdict| verdict.outcome)
+        };
+        for id in estate.stacks.keys().filter(|id| !held.contains_key(id)) {
+            if failed(id) == Some(Outcome::Failed) {
+                universe.witness().broken(Promise::Converges, format!("the last run of {id:?} failed although nothing is wrong any more"));
+            }
+        }
+        let _ = Edit::Remove;
+    }
+}
