@@ -36,6 +36,14 @@ pub(super) struct Item {
     mark: Option<Mark>,
 }
 
+/// A path on the way.
+struct Found {
+    path: Vec<u8>,
+    kind: FileType,
+    /// What an earlier scan read there, if it has not been touched since.
+    known: Option<Item>,
+}
+
 /// What says, without reading it, that a file is the one that was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mark {
@@ -58,8 +66,8 @@ pub(super) fn scan(root: &Root, excluded: &Excluded, limits: &Limits, now: Times
 }
 
 fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, before: Option<&Scan>) -> Answer<Scan> {
-    let mut found: Vec<(Vec<u8>, FileType)> = Vec::new();
-    disk::walk(root, &mut |_, path, kind| {
+    let mut found: Vec<Found> = Vec::new();
+    disk::walk(root, &mut |parent, path, kind| {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         if name == b".git" || (name == OWN_FOLDER && kind == FileType::Directory) || excluded.has(path) {
             return Ok(false);
@@ -72,18 +80,22 @@ fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, befor
             let message = format!("read a folder: it holds more than {} paths", limits.files);
             return Err(Refusal::new(Code::TooLarge, message).help("raise limits.files of the source if that is right"));
         }
-        found.push((path.to_vec(), kind));
+        let known = match before.and_then(|scan| scan.known(path)) {
+            Some((before, item)) => {
+                let now = mark(&disk::stat(parent, name).map_err(|errno| disk::refuse_path(path, errno))?);
+                (now == before).then(|| item.clone())
+            }
+            None => None,
+        };
+        found.push(Found { path: path.to_vec(), kind, known });
         Ok(true)
     })?;
     // A folder is an entry when no other path lies in it; walking lists a folder right before what it holds.
-    let empty = |place: usize| found.get(place + 1).is_none_or(|(next, _)| names::below(&found[place].0, next).is_none());
-    let kept: Vec<&(Vec<u8>, FileType)> = (found.iter().enumerate())
-        .filter(|(place, (_, kind))| *kind != FileType::Directory || empty(*place))
-        .map(|(_, found)| found)
-        .collect();
-    let known = |path: &[u8]| before.and_then(|scan| scan.known(path));
-    let items = disk::spread(&kept, |(path, kind)| item(root, path, *kind, limits, known(path)))?;
-    let items: BTreeMap<Vec<u8>, Item> = kept.into_iter().map(|(path, _)| path.clone()).zip(items).collect();
+    let empty = |place: usize| found.get(place + 1).is_none_or(|next| names::below(&found[place].path, &next.path).is_none());
+    let counts = |place: usize| found[place].kind != FileType::Directory || empty(place);
+    let kept: Vec<&Found> = (0..found.len()).filter(|place| counts(*place)).map(|place| &found[place]).collect();
+    let items = disk::spread(&kept, |found| item(root, found, limits))?;
+    let items: BTreeMap<Vec<u8>, Item> = kept.iter().map(|found| found.path.clone()).zip(items).collect();
 
     let bytes: u64 = items.values().filter_map(|item| item.content).map(|content| content.bytes).sum();
     if bytes > limits.bytes {
@@ -124,25 +136,20 @@ impl Scan {
     }
 }
 
-fn item(root: &Root, path: &[u8], kind: FileType, limits: &Limits, known: Option<(Mark, &Item)>) -> Answer<Item> {
-    let gone = |errno| disk::refuse_path(path, errno);
-    match kind {
-        FileType::Directory => Ok(Item { shape: Shape::Folder, content: None, mark: None }),
-        FileType::Symlink => {
-            let text = root.link(path).map_err(|errno| gone(moved(errno)))?;
+fn item(root: &Root, found: &Found, limits: &Limits) -> Answer<Item> {
+    let path = &found.path;
+    let gone = |errno| disk::refuse_path(path, moved(errno));
+    match (&found.known, found.kind) {
+        (Some(known), _) => Ok(known.clone()),
+        (_, FileType::Directory) => Ok(Item { shape: Shape::Folder, content: None, mark: None }),
+        (_, FileType::Symlink) => {
+            let text = root.link(path).map_err(gone)?;
             Ok(Item { shape: Shape::Link, content: Some(BlobRef::of(&text)), mark: None })
         }
         _ => {
-            let (mut file, stat) = root.file(path).map_err(|errno| gone(moved(errno)))?;
-            let mark = mark(&stat);
-            let shape = Shape::File { executable: disk::executable(&stat) };
-            if let Some((before, item)) = known
-                && before == mark
-            {
-                return Ok(Item { shape, content: item.content, mark: Some(mark) });
-            }
+            let (mut file, stat) = root.file(path).map_err(gone)?;
             let content = hash(&mut file, limits.bytes).map_err(|error| gone(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-            Ok(Item { shape, content: Some(content), mark: Some(mark) })
+            Ok(Item { shape: Shape::File { executable: disk::executable(&stat) }, content: Some(content), mark: Some(mark(&stat)) })
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use trued_model::{BlobRef, Code, Relation, Shape, Want};
 
-use crate::support::{bundle, newest, open, paths, refused};
+use crate::support::{bundle, newest, open, paths, refused, unprivileged};
 
 fn put(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
@@ -168,6 +168,25 @@ async fn absent_and_refused_are_different_things() {
 }
 
 #[tokio::test]
+async fn a_change_is_seen_whatever_its_times_say() {
+    let folder = site();
+    let path = folder.path().join("site/index.html");
+    let source = open("folder", json!({ "path": folder.path() }));
+    let before = newest(&source).await;
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    let set = || std::fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    set();
+    assert_eq!(newest(&source).await, before);
+    // The same size, and the same time of modification.
+    std::fs::write(&path, "HELLO").unwrap();
+    set();
+    assert_ne!(newest(&source).await, before);
+    std::fs::write(&path, "hello").unwrap();
+    set();
+    assert_eq!(newest(&source).await, before);
+}
+
+#[tokio::test]
 async fn a_folder_beyond_its_limits_is_refused_not_cut_short() {
     let folder = site();
     let few = open("folder", json!({ "path": folder.path(), "limits": { "files": 3 } }));
@@ -184,6 +203,26 @@ async fn a_pipe_is_refused_by_path_and_never_opened() {
     let refusal = refused(open("folder", json!({ "path": folder.path() })).resolve(Want::Newest).await);
     assert_eq!(refusal.code, Code::Invalid);
     assert!(refusal.message.contains("site/pipe"), "{refusal}");
+}
+
+#[test]
+fn what_may_not_be_read_is_denied_by_path_and_not_absent() {
+    let folder = site();
+    let all = |path: &str, mode| std::fs::set_permissions(folder.path().join(path), PermissionsExt::from_mode(mode)).unwrap();
+    all("", 0o755);
+    all("site", 0o755);
+    all("site/run.sh", 0o755);
+    let newest = || unprivileged(async { open("folder", json!({ "path": folder.path() })).resolve(Want::Newest).await });
+    newest().unwrap();
+    for (path, mode) in [("site/index.html", 0o600), ("site/empty", 0o700), ("site", 0o700)] {
+        let (before, own) = (std::fs::metadata(folder.path().join(path)).unwrap().permissions(), rustix::process::geteuid());
+        // Its owner may read it in any case, so where we are nobody special, nobody may.
+        all(path, if own.is_root() { mode } else { 0 });
+        let refusal = refused(newest());
+        std::fs::set_permissions(folder.path().join(path), before).unwrap();
+        assert_eq!(refusal.code, Code::Denied, "{path}: {refusal:?}");
+        assert!(refusal.message.contains(path), "{refusal}");
+    }
 }
 
 #[tokio::test]

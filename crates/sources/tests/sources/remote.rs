@@ -255,8 +255,9 @@ async fn fault_11_any_flipped_bit_in_the_pack_is_found_and_fetched_again() {
     let good = newest(&world.main()).await;
     let [pack] = &packs(&world.store())[..] else { panic!("one pack") };
     let size = std::fs::metadata(pack).unwrap().len() as usize;
-    // Every seventh byte between header and trailer, so that each kind of object is hit.
-    for place in (12..size - 20).step_by(7) {
+    let (mut flips, mut found) = (0, 0);
+    // Every nineteenth byte between header and trailer, so that each kind of object is hit.
+    for place in (12..size - 20).step_by(19) {
         let [pack] = &packs(&world.store())[..] else { panic!("one pack") };
         damage(pack, |bytes| bytes[place] ^= 0x10);
         let source = world.main();
@@ -269,11 +270,14 @@ async fn fault_11_any_flipped_bit_in_the_pack_is_found_and_fetched_again() {
             );
         }
         let [pack] = &packs(&world.store())[..] else { panic!("one pack") };
+        flips += 1;
+        found += source.fetches();
         if source.fetches() == 0 {
             // The flip hit what nothing here needs to read (a commit's own bytes are needed, another's header may not be).
             damage(pack, |bytes| bytes[place] ^= 0x10);
         }
     }
+    assert!(found * 2 > flips, "{found} of {flips} flips were where something was read");
 }
 
 #[tokio::test]

@@ -89,6 +89,22 @@ impl Clock for WallClock {
     }
 }
 
+/// Runs something as a user who may not do everything. Root may, and a test about what is denied would pass emptily.
+pub fn unprivileged<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                // Of this thread only, and of those it starts.
+                let (user, group) = (rustix::thread::Uid::from_raw(65_534), rustix::thread::Gid::from_raw(65_534));
+                rustix::thread::set_thread_gid(group).unwrap();
+                rustix::thread::set_thread_uid(user).unwrap();
+            }
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+        });
+        thread.join().unwrap()
+    })
+}
+
 /// A `git` command that sees nothing of this machine's or this user's configuration.
 pub fn git_command(folder: &Path) -> Command {
     let mut command = Command::new("git");
@@ -123,6 +139,8 @@ impl Repo {
         std::fs::create_dir(&path).unwrap();
         let repo = Repo { _keep: keep, path };
         repo.git(&["init", "-q", "-b", "main"]);
+        // Nothing in the background: tests compare what is on disk.
+        repo.git(&["config", "gc.auto", "0"]);
         repo
     }
 

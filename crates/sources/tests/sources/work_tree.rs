@@ -7,7 +7,7 @@ use serde_json::json;
 use trued_doors::Source;
 use trued_model::{Code, Relation, Revision, Shape, Want};
 
-use crate::support::{Repo, bundle, newest, open, paths, refused, snapshot};
+use crate::support::{Repo, bundle, newest, open, paths, refused, snapshot, unprivileged};
 
 fn own(repo: &Repo) -> Arc<dyn Source> {
     open("git", json!({ "path": repo.path, "own": true, "folder": "", "exclude": ["trued.yaml"] }))
@@ -305,4 +305,23 @@ async fn only_the_own_repository_has_a_working_tree() {
     repo.commit_file("a", "1");
     let foreign = open("git", json!({ "path": repo.path }));
     assert_eq!(refused(foreign.resolve(Want::WorkTree).await).code, Code::Unsupported);
+}
+
+#[test]
+fn what_may_not_be_read_is_denied_by_path_and_not_deleted() {
+    let repo = Repo::new();
+    repo.commit_file("site/a", "1");
+    repo.write("site/b", "2");
+    let allow = |path: &str, mode| std::fs::set_permissions(repo.path.join(path), PermissionsExt::from_mode(mode)).unwrap();
+    allow("", 0o755);
+    std::fs::set_permissions(repo.path.parent().unwrap(), PermissionsExt::from_mode(0o755)).unwrap();
+    let look = || unprivileged(async { own(&repo).resolve(Want::WorkTree).await });
+    assert!(look().unwrap().id.contains("+dirty."));
+    for (path, restored) in [("site/b", 0o644), ("site", 0o755), (".git/index", 0o644), (".git/HEAD", 0o644)] {
+        allow(path, 0);
+        let refusal = refused(look());
+        allow(path, restored);
+        assert!(matches!(refusal.code, Code::Denied | Code::Unknown | Code::Invalid), "{path}: {refusal:?}");
+        assert_ne!(refusal.code, Code::Absent);
+    }
 }
