@@ -76,7 +76,9 @@ impl<'a> Folders<'a> {
         let outer = self.root.folder(folder_of(path)).map_err(Barrier::refusal)?;
         let made = self.tree.probe.at(Moment::Folder).and_then(|()| self.own(path)).and_then(|()| {
             make_folder(self.stage.fd(), ON_THE_WAY)?;
-            match rustix::fs::renameat_with(self.stage.fd(), ON_THE_WAY, &outer, last_name(path), RenameFlags::NOREPLACE) {
+            let renaming = self.tree.probe.at(Moment::Renaming);
+            let alone = RenameFlags::NOREPLACE;
+            match renaming.and_then(|()| rustix::fs::renameat_with(self.stage.fd(), ON_THE_WAY, &outer, last_name(path), alone)) {
                 // Somebody else made it meanwhile: as good.
                 Err(Errno::EXIST) => self.stage.remove(self.own, ON_THE_WAY),
                 Err(Errno::INVAL) => rustix::fs::renameat(self.stage.fd(), ON_THE_WAY, &outer, last_name(path)),

@@ -117,15 +117,17 @@ impl<'a> Placing<'a> {
             self.folders.own(target.below.bytes()).map_err(|errno| target.refuse(errno))?;
         }
         let (folder, name) = target.place();
-        let moved = match rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::NOREPLACE) {
-            // A file system that cannot look and rename in one step: look, then rename.
-            Err(Errno::INVAL) => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => rustix::fs::renameat(self.stage.fd(), &target.name, folder, name),
-                Ok(_) => Err(Errno::EXIST),
-                Err(errno) => Err(errno),
-            },
-            other => other,
-        };
+        let renaming = self.tree.probe.at(Moment::Renaming);
+        let moved =
+            match renaming.and_then(|()| rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::NOREPLACE)) {
+                // A file system that cannot look and rename in one step: look, then rename.
+                Err(Errno::INVAL) => match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => rustix::fs::renameat(self.stage.fd(), &target.name, folder, name),
+                    Ok(_) => Err(Errno::EXIST),
+                    Err(errno) => Err(errno),
+                },
+                other => other,
+            };
         moved.map_err(|errno| match errno {
             Errno::EXIST => Refusal::new(Code::Changed, format!("create {}: something was put there meanwhile", target.change.address)),
             errno => target.refuse(errno),
@@ -142,7 +144,8 @@ impl<'a> Placing<'a> {
         if makes_folder(target.change) {
             self.folders.own(target.below.bytes()).map_err(|errno| target.refuse(errno))?;
         }
-        match rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::EXCHANGE) {
+        let renaming = self.tree.probe.at(Moment::Renaming);
+        match renaming.and_then(|()| rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::EXCHANGE)) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Err(changed(&target.change.address, target.change.before.as_ref(), None)),
             Err(Errno::INVAL) => return self.replace_plainly(target, found),
@@ -163,7 +166,8 @@ impl<'a> Placing<'a> {
     fn replace_plainly(&mut self, target: &Target<'_>, found: &Found) -> Result<(), Refusal> {
         let (folder, name) = target.place();
         let now = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| target.refuse(errno))?;
-        if !same(&found.stat, &now) {
+        // A folder shows for itself, when it is removed, whether anything is in it.
+        if !found.is_folder() && !same(&found.stat, &now) {
             return Err(meanwhile(target.change));
         }
         let cleared = match (found.is_folder(), makes_folder(target.change)) {
@@ -195,7 +199,8 @@ impl<'a> Placing<'a> {
                 Err(errno) => Err(target.refuse(errno)),
             };
         }
-        match rustix::fs::renameat_with(folder, name, self.stage.fd(), &target.name, RenameFlags::NOREPLACE) {
+        let renaming = self.tree.probe.at(Moment::Renaming);
+        match renaming.and_then(|()| rustix::fs::renameat_with(folder, name, self.stage.fd(), &target.name, RenameFlags::NOREPLACE)) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(()),
             Err(Errno::INVAL) => rustix::fs::renameat(folder, name, self.stage.fd(), &target.name).map_err(|errno| target.refuse(errno))?,
@@ -230,7 +235,7 @@ impl<'a> Placing<'a> {
         if left.is_ok_and(|left| !staged.is_some_and(|staged| staged.is_untouched(&left))) {
             match self.own.set_aside(self.stage, &target.name) {
                 Ok(place) => tracing::warn!(address = %target.change.address, place, "somebody else writes here; their bytes are kept"),
-                Err(errno) => tracing::error!(address = %target.change.address, %errno, "somebody else's bytes stay in .trued/stage"),
+                Err(errno) => tracing::error!(address = %target.change.address, %errno, "somebody else's bytes could not be kept"),
             }
         }
     }

@@ -14,6 +14,8 @@ pub(crate) enum Moment {
     Folder,
     /// A target was found as expected and is about to be changed.
     Checked,
+    /// Something is about to be renamed in a way that not every file system knows.
+    Renaming,
     /// Old and new have changed places, and what came out has not been looked at.
     Swapped,
     /// A change is in place.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use trued_doors::{Blobs, Clock, Seal};
 use trued_model::{Code, Refusal};
 
-use crate::below::{folder_of, last_name};
+use crate::below::{OWN, folder_of, last_name};
 use crate::look::still;
 use crate::probe::Probe;
 use crate::root::{self, Barrier, Root};
@@ -34,6 +34,8 @@ pub(crate) struct Tree {
     broken: AtomicBool,
     /// What we put in place or removed, as it was directly after, by path: not news to anybody.
     left: Mutex<BTreeMap<Vec<u8>, Option<Stat>>>,
+    /// The file system on which our own folder was last seen.
+    ours_on: Mutex<Option<u64>>,
     owners: OnceLock<BTreeMap<u32, String>>,
 }
 
@@ -57,6 +59,7 @@ impl Tree {
             asked: Mutex::default(),
             broken: AtomicBool::new(false),
             left: Mutex::default(),
+            ours_on: Mutex::default(),
             owners: OnceLock::new(),
         }
     }
@@ -65,13 +68,29 @@ impl Tree {
     pub fn stand(&self) -> Result<Standing, Refusal> {
         let shown = self.root.display();
         match Root::open(&self.root) {
-            Ok(root) => Ok(Standing::Here(root)),
+            Ok(root) => self.same_as_before(&root).map(|()| Standing::Here(root)),
             Err(Errno::NOENT) if self.create => Ok(Standing::Unmade),
             Err(Errno::NOENT) => Err(Refusal::new(Code::Unknown, format!("look at the root {shown}: it is not there"))
                 .help("mount or make it, or say `create: true` in the target")),
             Err(Errno::NOTDIR) => Err(Refusal::new(Code::Unknown, format!("look at the root {shown}: it is not a folder"))),
             Err(errno) => Err(root::refusal(errno, &format!("open the root {shown}"))),
         }
+    }
+
+    /// Refuses a root without our own folder on another file system than the one where we saw it last: an unmounted
+    /// disk leaves its mount point, and what is not there now is not gone.
+    fn same_as_before(&self, root: &Root) -> Result<(), Refusal> {
+        let stat = |name| rustix::fs::statat(root.fd(), name, AtFlags::SYMLINK_NOFOLLOW);
+        let mut ours_on = self.ours_on.lock().unwrap_or_else(PoisonError::into_inner);
+        match (stat(OWN), stat("."), *ours_on) {
+            (Ok(own), _, _) => *ours_on = Some(own.st_dev),
+            (Err(Errno::NOENT), Ok(now), Some(before)) if now.st_dev != before => {
+                let message = format!("look at the root {}: what is managed there was on another file system", self.root.display());
+                return Err(Refusal::new(Code::Unknown, message).help("mount it again; if it was moved on purpose, start Trued again"));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The root for writing, made where it is missing and may be.

@@ -108,7 +108,10 @@ fn fault_53_nothing_is_in_sight_before_it_is_durable_and_nothing_is_answered_bef
     }));
     run(&tree, &changes);
     use Moment::*;
-    let expected = [Marking, Staged, Staged, Settling, Checked, Swapped, Placed, Folder, Checked, Placed, Closing, Sweeping];
+    let expected = [
+        Marking, Staged, Staged, Settling, Checked, Renaming, Swapped, Placed, Folder, Renaming, Checked, Renaming, Placed, Closing,
+        Sweeping,
+    ];
     assert_eq!(*moments.lock().unwrap(), expected);
 }
 

@@ -1,12 +1,13 @@
 //! The root itself: missing, made, replaced; and who may write below it.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 use trued_doors::{Ask, Order};
 use trued_model::{Address, Code, Extent, Seen};
 
-use super::ground::{Ground, Things, file, order, run, run_order, stack, things, whole};
+use super::ground::{Ground, Things, again, file, order, run, run_order, stack, things, whole};
 use crate::observe::observe;
 use crate::own::OwnFolder;
 use crate::root::Root;
@@ -35,6 +36,34 @@ fn a_missing_root_that_may_be_made_is_empty_and_made() {
     let wanted = things([("a", file("1")), ("b/c", file("2"))]);
     ground.bring(&tree, &BTreeSet::new(), &wanted);
     assert_eq!(ground.everything(), whole(&wanted));
+}
+
+#[test]
+fn an_unmounted_disk_that_leaves_its_mount_point_is_unknown() {
+    let mount = |ground: &Ground| Command::new("mount").args(["-t", "tmpfs", "none"]).arg(ground.root()).status().unwrap().success();
+    let in_a_namespace = |program: &std::path::Path| {
+        let mut command = Command::new("unshare");
+        command.args(if rustix::process::geteuid().is_root() { "--mount" } else { "-Urm" }.split_whitespace()).arg(program);
+        command
+    };
+    if !in_a_namespace(std::path::Path::new("true")).output().is_ok_and(|output| output.status.success()) {
+        // Not every machine lets us mount.
+        return;
+    }
+    if !again("tests::roots::an_unmounted_disk_that_leaves_its_mount_point_is_unknown", in_a_namespace) {
+        return;
+    }
+    let ground = Ground::new();
+    assert!(mount(&ground));
+    let wanted = things([("a", file("1"))]);
+    let tree = ground.tree();
+    ground.bring(&tree, &BTreeSet::new(), &wanted);
+    let changes = ground.plan(&tree, &BTreeSet::new(), &things([("a", file("2"))]));
+    assert!(Command::new("umount").arg(ground.root()).status().unwrap().success());
+    let seen = ground.look(&tree, [Address::new("a")].iter());
+    assert!(matches!(&seen.extent, Extent::Unknown(why) if why.contains("another file system")), "{:?}", seen.extent);
+    assert_eq!(run(&tree, &changes).remove(0).unwrap_err().code, Code::Unknown);
+    assert_eq!(ground.everything(), Things::new());
 }
 
 #[test]

@@ -2,13 +2,48 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::Arc;
 
+use rustix::io::Errno;
 use trued_model::{Action, Address, Change, Code, Fingerprint};
 
 use super::ground::{Ground, Thing, Things, again, change, file, link, order, program, run, run_order, stack, things, whole};
+use crate::probe::Moment;
+use crate::tree::Tree;
 
 #[test]
 fn everything_becomes_everything() {
+    everything_becomes_everything_with(|_| {});
+}
+
+#[test]
+fn everything_becomes_everything_where_nothing_can_be_exchanged() {
+    everything_becomes_everything_with(|tree| {
+        tree.probe.step_in = Some(Arc::new(|moment| if moment == Moment::Renaming { Err(Errno::INVAL) } else { Ok(()) }));
+    });
+}
+
+#[test]
+fn where_nothing_can_be_exchanged_what_came_after_the_look_is_still_not_covered() {
+    for (from, to) in [(things([("a", file("old"))]), things([("a", file("new"))])), (Things::new(), things([("a", file("new"))]))] {
+        let ground = Ground::new();
+        let owned = ground.begin(&from);
+        let mut tree = ground.tree();
+        let changes = ground.plan(&tree, &owned, &to);
+        let theirs = ground.path("a");
+        tree.probe.step_in = Some(Arc::new(move |moment| match moment {
+            Moment::Renaming => {
+                std::fs::write(&theirs, "of others").unwrap();
+                Err(Errno::INVAL)
+            }
+            _ => Ok(()),
+        }));
+        assert_eq!(run(&tree, &changes).remove(0).unwrap_err().code, Code::Changed);
+        assert_eq!(ground.everything(), things([("a", file("of others"))]));
+    }
+}
+
+fn everything_becomes_everything_with(prepare: impl Fn(&mut Tree)) {
     let trees: Vec<Things> = vec![
         Things::new(),
         things([("x", file("1"))]),
@@ -24,7 +59,8 @@ fn everything_becomes_everything() {
         for to in &trees {
             let ground = Ground::new();
             let owned = ground.begin(from);
-            let tree = ground.tree();
+            let mut tree = ground.tree();
+            prepare(&mut tree);
             ground.bring(&tree, &owned, to);
             assert_eq!(ground.everything(), whole(to), "from {from:?}");
             let owned = to.keys().cloned().collect();
