@@ -45,6 +45,7 @@ pub(crate) fn inline(input: &Load<'_>, operator: &Operator, gathering: &mut Gath
         let typed: Option<InlineStack> = typed(text, &pointer, written.clone(), &mut |fault| gathering.app_fault(Some(&app), fault));
         let Some(owner) = typed.map(|stack| stack.owner) else { continue };
         let origin = text.origin(&pointer);
+        gathering.origins.insert(format!("/apps/{app}"), origin.clone());
         gathering.estate.apps.insert(app.clone(), App { name: app.clone(), owner, origin });
         let draft = Draft {
             app: &app,

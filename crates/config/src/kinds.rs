@@ -203,7 +203,9 @@ fn without_null(schema: &mut Value) {
                     map.entry(key).or_insert(value);
                 }
             }
-            if map.get("default") == Some(&Value::Null) {
+            // An empty default tells nothing.
+            let empty = [Value::Null, json!(""), json!([]), json!({})];
+            if map.get("default").is_some_and(|default| empty.contains(default)) {
                 map.remove("default");
             }
             map.values_mut().for_each(without_null);

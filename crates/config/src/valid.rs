@@ -104,6 +104,9 @@ fn explain(error: &ValidationError<'_>, schema: &Value, text: &Text, found: &mut
                     "expected something, found nothing in it".to_owned()
                 }
                 (None, ValidationErrorKind::Constant { expected_value }) => format!("expected {expected_value}, found {there}"),
+                (None, ValidationErrorKind::Pattern { pattern }) if pattern.ends_with("(ms|s|m|h|d)$") => {
+                    format!("expected a span of time such as 15s, 5m or 1h, found {there}")
+                }
                 (None, ValidationErrorKind::Pattern { pattern }) => format!("expected text like `{pattern}`, found {there}"),
                 (None, ValidationErrorKind::FalseSchema) => "nothing may stand here".to_owned(),
                 (None, other) => format!("{there} breaks the rule `{}`", other.keyword()),

@@ -603,3 +603,16 @@ stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } 
     "#]],
     );
 }
+
+#[test]
+fn spans_of_time_in_a_kinds_settings() {
+    check(
+        "stacks: { a: { path: x, target: { files: { root: /a } }, verify: [{ http: { url: \"http://a/\", within: 1.5m } }] } }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:1:103: expected a span of time such as 15s, 5m or 1h, found `1.5m`
+            stacks: 
+            unreadable: [a]
+        "#]],
+    );
+}

@@ -56,7 +56,12 @@ pub fn new_kinds() -> Kinds {
     let template = kind("template", &["/path"], json!({ "path": { "type": "string" }, "vars": { "type": "object" } }), json!(["path"]));
     let root = json!({ "type": "string", "description": "the folder below which everything is managed" });
     let files = kind("files", &["/root"], json!({ "root": root, "create": { "type": "boolean" } }), json!(["root"]));
-    let http = kind("http", &[], json!({ "url": { "type": "string" }, "status": { "type": "integer", "minimum": 100 } }), json!(["url"]));
+    let http = kind(
+        "http",
+        &[],
+        json!({ "url": { "type": "string" }, "status": { "type": "integer", "minimum": 100 }, "within": { "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" } }),
+        json!(["url"]),
+    );
     let mut command = kind("command", &[], json!({}), json!([]));
     command.schema = json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
     let drivers: [Arc<dyn Driver>; 1] = [Arc::new(Shown(files))];
