@@ -138,6 +138,7 @@ impl Reader<'_> {
             let mut settings = settings.clone();
             self.host_paths(&mut settings, descriptor.paths);
             self.secrets_exist(text, &pointer, &settings);
+            self.refuse_credentials(text, &format!("{pointer}/url"), &mut settings);
             operator.origin(text, "sources", &name);
             operator.settings_origins(text, &format!("/sources/{name}"), &pointer, &settings);
             operator.sources.insert(name.clone(), SourceSpec { name, kind: kind.clone(), settings });
@@ -300,6 +301,19 @@ impl Reader<'_> {
             {
                 *path = paths::on_host(self.input.folder, path).to_string_lossy().into_owned();
             }
+        }
+    }
+
+    /// An address with a user or a password in it is refused, and not shown anywhere.
+    fn refuse_credentials(&mut self, text: &Text, pointer: &str, settings: &mut Value) {
+        if let Some(Value::String(url)) = settings.get_mut("url")
+            && let Some((scheme, rest)) = url.split_once("://")
+            && let Some((_, host)) = rest.split(['/', '?', '#']).next().and_then(|host| host.rsplit_once('@'))
+        {
+            let after = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
+            *url = format!("{scheme}://{host}{after}");
+            let help = "write `username`, and `password: { secret: NAME }` or `token: { secret: NAME }`";
+            self.faults.push(text.fault(pointer, "this address has a user or a password in it", help));
         }
     }
 

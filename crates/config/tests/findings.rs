@@ -616,3 +616,15 @@ fn spans_of_time_in_a_kinds_settings() {
         "#]],
     );
 }
+
+#[test]
+fn fault_104_credentials_in_an_address_are_refused_and_not_shown() {
+    let loaded = loaded("sources: { shop: { git: { url: \"https://me:Hunter2@git.example/shop\" } } }\n", &[]);
+    expect![[r#"
+        trued.yaml:1:32: this address has a user or a password in it; write `username`, and `password: { secret: NAME }` or `token: { secret: NAME }`
+        stacks: 
+        not usable
+    "#]].assert_eq(&said(&loaded));
+    let shown = trued_config::show(&loaded).to_string();
+    assert!(shown.contains("https://git.example/shop") && !shown.contains("Hunter2"), "{shown}");
+}
