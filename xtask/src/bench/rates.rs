@@ -1,4 +1,4 @@
-//! Benches that a crate brings as an example of its own: it prints one number, things per second.
+//! Benches that a crate brings as a program of its own, which prints things per second.
 
 use anyhow::Context;
 
@@ -7,7 +7,8 @@ use crate::machine;
 
 /// Durable appends in batches to the SQLite store.
 pub fn ledger(_: &Ground) -> anyhow::Result<Vec<Row>> {
-    let rate = example("trued-ledger", "append_rate")?;
+    let printed = printed(&["-p", "trued-ledger", "--example", "append_rate"])?;
+    let rate: f64 = printed.trim().parse().with_context(|| format!("append_rate printed no number: {printed}"))?;
     Ok(vec![Row {
         what: "ledger in SQLite, batches, durable".to_owned(),
         measured: format!("{rate:.0} entries/s"),
@@ -19,7 +20,9 @@ pub fn ledger(_: &Ground) -> anyhow::Result<Vec<Row>> {
 
 /// Whole simulated worlds on one core.
 pub fn simulator(_: &Ground) -> anyhow::Result<Vec<Row>> {
-    let rate = example("trued-sim", "seed_rate")?;
+    let printed = printed(&["-p", "trued-sim", "--bin", "seeds", "--", "1", "1000"])?;
+    let rate = printed.split(" seeds/s").next().and_then(|before| before.rsplit(' ').next());
+    let rate: f64 = rate.and_then(|rate| rate.parse().ok()).with_context(|| format!("seeds printed no rate: {printed}"))?;
     Ok(vec![Row {
         what: "simulator, one core".to_owned(),
         measured: format!("{rate:.0} seeds/s"),
@@ -29,7 +32,6 @@ pub fn simulator(_: &Ground) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-fn example(package: &str, name: &str) -> anyhow::Result<f64> {
-    let printed = machine::read(machine::cargo().args(["run", "--release", "--quiet", "-p", package, "--example", name]))?;
-    printed.trim().parse().with_context(|| format!("{name} printed no number: {printed}"))
+fn printed(program: &[&str]) -> anyhow::Result<String> {
+    machine::read(machine::cargo().args(["run", "--release", "--quiet"]).args(program))
 }
