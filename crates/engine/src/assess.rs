@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trued_model::body::{Cause, DriftItem};
 use trued_model::{Address, Desired, Digest, Duration, Evidence, Fingerprint, Manifest, Observation, Seen, Timestamp};
 
-use crate::StackMemory;
+use crate::{Claims, StackMemory};
 
 /// So many episodes within [`FLAPPING_WITHIN`] are a fight, not an edit.
 const FLAPPING: usize = 3;
@@ -20,13 +20,15 @@ pub struct Assessment {
     pub causes: BTreeMap<Address, Cause>,
 }
 
-/// Compares desired, made and seen. Addresses that could not be seen are no difference; they are not known.
+/// Compares desired, made and seen. Addresses that could not be seen are no difference; they are not known. What is no
+/// longer desired here and is another stack's by now is no drift: that stack may have changed it already.
 ///
 /// `last_look` is the newest complete look before this one: a change cannot have come before it unless the target says so.
 pub fn assess(
     desired: &Desired,
     inventory: &Manifest,
     observed: &Observation,
+    claims: &Claims,
     memory: &StackMemory,
     same_inputs: bool,
     last_look: Option<Timestamp>,
@@ -49,7 +51,8 @@ pub fn assess(
         let seen = observed.get(address);
         let wanted = desired.resources.get(address).map(|resource| &resource.fingerprint);
         let as_made = seen.fingerprint() == Some(&made.fingerprint);
-        if !seen.decided() || as_made || seen.fingerprint() == wanted {
+        let left = !desired.resources.contains_key(address) && claims.elsewhere(address);
+        if !seen.decided() || as_made || seen.fingerprint() == wanted || left {
             continue;
         }
         let cause = outside(memory, address, observed.at);

@@ -25,11 +25,6 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Appro
     let whole = plan.digest();
     let mut holds: Vec<Option<(HoldKind, String)>> = plan.changes.iter().map(|change| change.hold.clone()).collect();
     hold_deletes(plan, policy, standing, &mut holds);
-    if standing.suspended {
-        for hold in &mut holds {
-            hold.get_or_insert((HoldKind::Suspended, "a person suspended the stack".to_owned()));
-        }
-    }
     let mut used = Vec::new();
     for (digest, changes) in parts(plan, &holds).into_values().map(|(digest, changes, _)| (digest, changes)) {
         let kind = holds[changes[0]].as_ref().map(|(kind, _)| *kind);
@@ -39,6 +34,13 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Appro
         if let Some(approval) = approvals.iter().find(good).filter(|_| kind.is_some_and(HoldKind::approvable)) {
             used.push(approval.index);
             changes.iter().for_each(|change| holds[*change] = None);
+        }
+    }
+    // Last, because a yes to a part is no word on the whole stack.
+    if standing.suspended {
+        used.clear();
+        for hold in &mut holds {
+            hold.get_or_insert((HoldKind::Suspended, "a person suspended the stack".to_owned()));
         }
     }
     if standing.nested {

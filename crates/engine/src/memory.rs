@@ -43,8 +43,10 @@ pub struct StackMemory {
     pub blind: Option<u64>,
     /// When drift was seen on an address, for telling a single edit from a fight.
     pub episodes: BTreeMap<Address, Vec<Timestamp>>,
-    /// Whether changes landed after which the commands of `on_change` have not run.
+    /// Whether changes landed in a run that did not come to its end: commands of `on_change` may be owed.
     pub owed: bool,
+    /// Commands that were begun since the newest intent to change something. Each is begun once.
+    pub ran: BTreeSet<String>,
     pub last_verdict: Option<(u64, Verdict)>,
     /// Incidents by kind that were opened before, with when: for recurrence.
     pub recurrences: BTreeMap<String, Vec<Timestamp>>,
@@ -104,6 +106,8 @@ pub struct Rolled {
     pub rollback: Rollback,
     /// The manifest gone back to.
     pub manifest: BlobRef,
+    /// All rendered digests left by rollbacks since the source was followed last: none is taken again.
+    pub rejected: BTreeSet<Digest>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +136,12 @@ impl StackMemory {
     pub fn left_alone(&self, now: Timestamp) -> BTreeSet<Address> {
         let standing = self.ignored.iter().filter(|(_, leave)| leave.until.is_none_or(|until| until > now));
         standing.map(|(address, _)| address.clone()).collect()
+    }
+
+    /// The newest verified release to go back to by itself: none that is in place or was left before.
+    pub fn fallback(&self, current: &Digest) -> Option<&Release> {
+        let left = |desired: &Digest| self.rollback.as_ref().is_some_and(|rolled| rolled.rejected.contains(desired));
+        self.releases.iter().rev().find(|release| release.desired != *current && !left(&release.desired))
     }
 
     /// The newest verified release whose rendered digest is not this one.
@@ -163,6 +173,10 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
         Kind::Intent => {
             let intent: Intent = entry.body().ok()?;
             let plan = entry.blob("plan").copied();
+            match &intent.command {
+                Some(command) => memory.ran.insert(command.clone()),
+                None => std::mem::take(&mut memory.ran).is_empty(),
+            };
             let open = OpenIntent { run: entry.run.clone(), revision: entry.revision.clone(), intent, plan, received: 0 };
             memory.intents.insert(index, open);
         }
@@ -171,7 +185,6 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
             let of = entry.link("receipt-of")?;
             if memory.intents.get(&of)?.intent.command.is_some() {
                 memory.intents.remove(&of);
-                memory.owed = false;
             } else {
                 memory.intents.get_mut(&of)?.received = receipt.so_far;
             }
@@ -228,7 +241,10 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
         }
         Kind::Rollback => {
             let rollback: Rollback = entry.body().ok()?;
-            memory.rollback = Some(Rolled { index, rollback, manifest: *entry.blob("desired")? });
+            let mut rejected = memory.rollback.take().map(|rolled| rolled.rejected).unwrap_or_default();
+            rejected.insert(rollback.rejects);
+            rejected.remove(&rollback.desired);
+            memory.rollback = Some(Rolled { index, rollback, manifest: *entry.blob("desired")?, rejected });
         }
         Kind::Approval => {
             let approved: Approved = entry.body().ok()?;
@@ -240,8 +256,11 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
         }
         Kind::Suspend => memory.suspended = Some(index),
         Kind::Resume => {
-            memory.suspended = None;
             memory.rollback = None;
+            // The engine ends a rollback when the source moves on; what a person suspended only a person lets go on.
+            if entry.actor.kind != "engine" {
+                memory.suspended = None;
+            }
         }
         Kind::BlindStart => memory.blind = Some(index),
         Kind::BlindEnd => memory.blind = None,
@@ -262,7 +281,7 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
     }
     memory.owed = match verdict.outcome {
         Outcome::Landed | Outcome::Blocked => false,
-        _ if verdict.done > 0 && verdict.checks.is_empty() => true,
+        _ if verdict.done > 0 => true,
         _ => memory.owed,
     };
     let in_place = matches!(verdict.outcome, Outcome::Landed) || (verdict.outcome == Outcome::Failed && !verdict.checks.is_empty());
@@ -286,7 +305,7 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
         }
         memory.landed = Some(release);
         // A rollback ends when the source's own new wish is in place.
-        if memory.rollback.as_ref().is_some_and(|rolled| rolled.rollback.desired != desired && rolled.rollback.rejects != desired) {
+        if memory.rollback.as_ref().is_some_and(|rolled| rolled.rollback.desired != desired && !rolled.rejected.contains(&desired)) {
             memory.rollback = None;
         }
     }
@@ -309,9 +328,12 @@ fn fold_answer(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()
         open.answered = true;
         return Some(());
     }
-    if memory.intents.get(&item).is_some_and(|open| open.intent.command.is_some()) {
+    if let Some(command) = memory.intents.get(&item).and_then(|open| open.intent.command.clone()) {
         memory.intents.remove(&item);
-        memory.owed |= answered.word == "not-done";
+        if answered.word == "not-done" {
+            memory.ran.remove(&command);
+            memory.owed = true;
+        }
         return Some(());
     }
     if memory.held.as_ref().is_some_and(|(held, _)| *held == item) {

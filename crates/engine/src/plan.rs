@@ -28,10 +28,22 @@ pub enum Wish {
 pub struct Claims {
     /// Other stacks' inventories: who owns it, and what they last made it.
     pub owners: BTreeMap<Address, (StackId, Fingerprint)>,
-    /// Other stacks' complete renders at the same or a newer revision: who desires it.
-    pub wanted: BTreeMap<Address, StackId>,
+    /// Other stacks' complete renders at the same or a newer revision: who all desires it.
+    pub wanted: BTreeMap<Address, BTreeSet<StackId>>,
     /// Stacks that may use this target and have no such render, with the reason.
     pub incomplete: BTreeMap<StackId, String>,
+}
+
+impl Claims {
+    /// The first of the other stacks that desire an address.
+    fn first(&self, address: &Address) -> Option<&StackId> {
+        self.wanted.get(address)?.first()
+    }
+
+    /// Whether an address is another stack's business now.
+    pub(crate) fn elsewhere(&self, address: &Address) -> bool {
+        self.owners.contains_key(address) || self.wanted.contains_key(address)
+    }
 }
 
 /// What people settled beforehand.
@@ -41,6 +53,8 @@ pub struct Settled {
     pub left_alone: BTreeSet<Address>,
     /// Whether a person said to put open drift back, and where.
     pub revert: Option<u64>,
+    /// Addresses of open drift that nobody has answered.
+    pub drifted: BTreeSet<Address>,
     /// What a person said of an orphaned stack (`delete`, `forget`), and where.
     pub orphan: Option<(String, u64)>,
 }
@@ -159,7 +173,7 @@ fn first_contact(input: &PlanInput, base: Change, as_desired: bool) -> Change {
             reasons: vec![Reason::Claimed { stack: owner.clone() }],
             ..base
         };
-        if input.claims.wanted.get(&moved.address) == Some(owner) {
+        if input.claims.wanted.get(&moved.address).is_some_and(|others| others.contains(owner)) {
             let why = format!("belongs to {}, which still desires it", owner.key());
             return Change { hold: Some((HoldKind::Claimed, why)), ..moved };
         }
@@ -169,7 +183,7 @@ fn first_contact(input: &PlanInput, base: Change, as_desired: bool) -> Change {
         }
         return moved;
     }
-    if let Some(other) = input.claims.wanted.get(address).filter(|other| *other < input.stack) {
+    if let Some(other) = input.claims.first(address).filter(|other| *other < input.stack) {
         let why = format!("{} desires it too, and comes first", other.key());
         let action = if base.before.is_none() { Action::Create } else { Action::Update };
         return Change { action, reasons: vec![Reason::New], hold: Some((HoldKind::Claimed, why)), ..base };
@@ -179,6 +193,9 @@ fn first_contact(input: &PlanInput, base: Change, as_desired: bool) -> Change {
     }
     if base.before.is_none() {
         return Change { action: Action::Create, reasons: vec![Reason::New], ..base };
+    }
+    if input.nested && holds_ours(input, address) {
+        return Change { action: Action::Replace, reasons: vec![Reason::DesiredChanged], ..base };
     }
     let action = if base.before.as_ref().map(kind) == base.after.as_ref().map(kind) { Action::Update } else { Action::Replace };
     let free = input.policy.on_existing == OnExisting::TakeOver || planted::has(Bug::ForeignOverwritten);
@@ -205,13 +222,15 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
     {
         return Some(Change { other: Some(owner.clone()), reasons: vec![Reason::Claimed { stack: owner.clone() }], ..base });
     }
-    if let Some(other) = input.claims.wanted.get(address)
+    if let Some(other) = input.claims.first(address)
         && !planted::has(Bug::DeleteWhatMoved)
     {
         let hold = Some((HoldKind::Waiting, format!("{} takes it over", other.key())));
         return Some(Change { other: Some(other.clone()), reasons: vec![Reason::Claimed { stack: other.clone() }], hold, ..base });
     }
-    if input.nested && covers_desired(input.desired, address) {
+    // A folder that was managed for its own sake, and now has something in it, stays; a file has to go first.
+    let still_folder = item.content.is_none() && !matches!(look(input, address), Ok(Some(state)) if state.fingerprint != item.fingerprint);
+    if input.nested && still_folder && covers_desired(input.desired, address) {
         return Some(base);
     }
     match keep.of(address) {
@@ -277,7 +296,9 @@ fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
         let from_outside = change.reasons.iter().any(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside));
         from_outside && !input.settled.left_alone.contains(&change.address)
     };
-    let Some(first) = changes.iter().find(|change| outside(change)).map(|change| change.address.clone()) else {
+    let out_of_sight = |address: &&Address| !input.settled.left_alone.contains(*address) && look(input, address).is_err();
+    let unseen = input.settled.drifted.iter().filter(|address| input.inventory.items.contains_key(*address)).find(out_of_sight);
+    let Some(first) = changes.iter().find(|change| outside(change)).map(|change| &change.address).or(unseen).cloned() else {
         return;
     };
     for change in changes.iter_mut().filter(|change| change.hold.is_none()) {
@@ -328,6 +349,13 @@ fn unseen(resource: &Resource, made: Option<&Item>, why: String) -> Change {
 /// The kind of thing a fingerprint is of: its second word (`1:file:…`).
 fn kind(fingerprint: &Fingerprint) -> &str {
     fingerprint.as_str().split(':').nth(1).unwrap_or_default()
+}
+
+/// Whether something of ours lies in what is at an address: then it is our own folder, and no stranger's.
+fn holds_ours(input: &PlanInput, address: &Address) -> bool {
+    let from = Address::new(format!("{address}/"));
+    let inside = input.inventory.items.range(from..).take_while(|(inner, _)| below(inner.as_str(), address.as_str()));
+    inside.map(|(inner, _)| look(input, inner)).any(|looked| matches!(looked, Ok(Some(_))))
 }
 
 fn covers_desired(desired: &Desired, address: &Address) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use trued_doors::{Clock, Holder, Order, Query, Store};
 use trued_engine::over_limit;
-use trued_model::body::{Drift, Intent, Outcome, Verdict};
+use trued_model::body::{Answered, Drift, Intent, Outcome, Verdict};
 use trued_model::{
     Action, Address, Change, Digest, DriftPolicy, Estate, Extent, Fingerprint, Indexed, Kind, Name, Observation, OnDelete, OnExisting,
     Refusal, Seen, Stack, StackId,
@@ -257,11 +257,6 @@ impl Witness {
         }
     }
 
-    /// A person said that a command did not run.
-    pub fn command_may_run_again(&mut self, stack: &StackId, name: &str) {
-        self.ran.remove(&(stack.clone(), name.to_owned()));
-    }
-
     /// Reads the record on and checks each new entry.
     pub fn read_on(&mut self, universe: &Universe) {
         let query = Query { after: self.read.checked_sub(1), ascending: true, ..Query::default() };
@@ -283,7 +278,20 @@ impl Witness {
                 self.broken(Promise::Durable, format!("#{} names {}, which a crash would lose", indexed.index, note.role));
             }
         }
-        let Some(id) = entry.stack.clone() else { return };
+        let Some(id) = entry.stack.clone() else {
+            // A person accepted a rewound source: every stack may follow.
+            if entry.kind == Kind::Answered {
+                self.accounts.values_mut().for_each(|account| account.word = true);
+            }
+            return;
+        };
+        if entry.kind == Kind::Answered
+            && entry.body::<Answered>().is_ok_and(|answered| answered.word == "not-done")
+            && let Some(open) = entry.link("answers").and_then(|of| self.accounts.get(&id)?.open.get(&of))
+            && let Some(command) = open.intent.command.clone()
+        {
+            self.ran.remove(&(id.clone(), command));
+        }
         let mut found = self.before_entry(universe, &id, indexed);
         let account = self.accounts.entry(id.clone()).or_default();
         let owned = account.inventory.clone();

@@ -22,7 +22,7 @@ impl Walk<'_> {
         let link = self.runtime.link(&self.stack.id.target).await?;
         let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
         self.epoch = Some(epoch);
-        for command in self.stack.policy.on_change.clone() {
+        for command in std::mem::take(&mut self.commands) {
             let plan = self.plan.as_ref().map_or_else(|| trued_model::Digest::of(b""), |(_, decision)| decision.plan);
             let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
             let body = Intent { plan, part: plan, changes: 0, epoch, command: Some(command.name.clone()), desired };
@@ -89,7 +89,8 @@ impl Walk<'_> {
                 self.runtime.lease(self.cell, link.as_ref()).await.inspect_err(|refusal| self.runtime.lost(self.cell, refusal))?
             }
         };
-        let in_place = outcome == Outcome::Landed || (outcome == Outcome::Failed && self.refused.is_empty() && !self.checks.is_empty());
+        let checked = outcome == Outcome::Failed && self.refused.is_empty() && !self.checks.is_empty();
+        let in_place = outcome == Outcome::Landed || (checked && self.whole);
         let mut verdict = self.verdict(outcome, epoch, in_place);
         if !self.fenced {
             verdict = self.with_states(verdict, in_place)?;
@@ -197,7 +198,7 @@ impl Walk<'_> {
     /// Goes back to the last verified release by itself, where the policy says so.
     fn go_back(&self) -> Option<Draft> {
         let current = self.wanted.as_ref()?.digest;
-        let release = self.memory.release_before(Some(&current))?;
+        let release = self.memory.fallback(&current)?;
         let body =
             Rollback { to: release.index, rejects: current, desired: release.desired, reason: "a check failed after apply".to_owned() };
         self.cell.kept().hinted = true;

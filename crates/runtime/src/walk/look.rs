@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trued_doors::{Ask, Asked};
 use trued_engine::planted::{self, Bug};
-use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, assess, candidates, gate, plan};
+use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::body::{Outcome, Verdict};
-use trued_model::{Action, Address, Change, Code, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen};
+use trued_model::{
+    Action, Address, Change, Code, Command, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen,
+};
 
 use super::{BATCH, Walk};
 use crate::Counters;
@@ -40,8 +42,8 @@ impl Walk<'_> {
                 }
             }
             let of = open.intent.changes;
-            let why = format!("stopped after {} of {of} on record; looked: {found} are in place", open.received);
-            self.report.lines.push(format!("run #{index} {why}; closed"));
+            let why = format!("{} on record, {found} in place", open.received);
+            self.report.lines.push(format!("run #{index} stopped after {} of {of}; looked; closed: {why}", open.received));
             let inventory = self.runtime.store_manifest(&made)?;
             blocking(|| self.runtime.doors.blobs.flush())?;
             let verdict = Verdict {
@@ -112,7 +114,7 @@ impl Walk<'_> {
     pub(super) async fn plan(&mut self) -> Result<Event, Refusal> {
         let now = self.now();
         let asked = candidates(&self.desired, &self.inventory);
-        let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked).await?;
+        let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked, self.wish == Wish::Rollback).await?;
         let settled = Settled {
             left_alone: self.memory.left_alone(now),
             revert: self
@@ -122,6 +124,13 @@ impl Walk<'_> {
                 .and_then(|drift| drift.answer.clone())
                 .filter(|(word, _)| word == "revert")
                 .map(|(_, at)| at),
+            drifted: self
+                .memory
+                .drift
+                .iter()
+                .filter(|drift| drift.answer.is_none())
+                .flat_map(|drift| drift.drift.items.iter().map(|item| item.address.clone()))
+                .collect(),
             orphan: self.memory.orphan_word.clone().filter(|_| self.orphan),
         };
         let _busy = self.runtime.busy.acquire().await;
@@ -142,7 +151,7 @@ impl Walk<'_> {
             _ => false,
         };
         let last_look = self.cell.kept().look;
-        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &self.memory, same_inputs, last_look);
+        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &claims, &self.memory, same_inputs, last_look);
         let standing = Standing {
             resources: self.inventory.items.len(),
             empty: !self.orphan && self.desired.resources.is_empty() && !self.inventory.items.is_empty(),
@@ -160,15 +169,14 @@ impl Walk<'_> {
             (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,
             _ => false,
         };
+        let commands = self.commands_due(!writes.is_empty());
         let planned = Planned {
             batches: writes.len().div_ceil(BATCH) as u32,
             bookkeeping: !bookkeeping.is_empty(),
             keeps: writes.iter().any(|change| change.keep),
             unproven: !proven && !self.orphan && (!self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
             whole: decision.held.is_empty() && (self.orphan || (!drift_left && !unseen)),
-            commands: !self.stack.policy.on_change.is_empty()
-                && (!writes.is_empty() || self.memory.owed)
-                && self.memory.suspended.is_none(),
+            commands: !commands.is_empty(),
             confirms: self.facts.confirms,
         };
         if !self.assessment.drift.is_empty() && drift_left {
@@ -182,10 +190,22 @@ impl Walk<'_> {
         }
         self.writes = writes;
         self.bookkeeping = bookkeeping;
+        self.commands = commands;
+        self.whole = planned.whole;
         self.report.drift = self.assessment.drift.clone();
         self.report.plan = Some((plan.clone(), decision.clone()));
         self.plan = Some((plan, decision));
         Ok(Event::Planned(planned))
+    }
+
+    /// The commands that run after this plan: all of them after changes; those that an interrupted run did not begin
+    /// otherwise. One that was begun is never begun again without a person's word: nobody can look whether it ran.
+    fn commands_due(&self, changes: bool) -> Vec<Command> {
+        if self.memory.suspended.is_some() {
+            return Vec::new();
+        }
+        let due = |command: &&Command| changes || (self.memory.owed && !self.memory.ran.contains(&command.name));
+        self.stack.policy.on_change.iter().filter(due).cloned().collect()
     }
 
     /// The policy that guards this plan: a limit that was loosened counts only once a run has landed under it.

@@ -12,7 +12,8 @@ use trued_doors::{Facts, Link};
 use trued_engine::{Assessment, Effect, Event, Phase, StackMemory, Wish, step};
 use trued_model::body::{Checked, Landed, RefusedItem};
 use trued_model::{
-    Address, BlobRef, Change, Code, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Refusal, Stack, StackId, Timestamp,
+    Address, BlobRef, Change, Code, Command, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Refusal, Stack, StackId,
+    Timestamp,
 };
 
 use crate::cell::{Cell, Wanted};
@@ -50,6 +51,10 @@ pub(crate) struct Walk<'a> {
     writes: Vec<Change>,
     /// Changes to the inventory alone that may be made now.
     bookkeeping: Vec<Change>,
+    /// Commands of `on_change` that are due in this run.
+    commands: Vec<Command>,
+    /// Whether all that is desired is in place once the free part has run.
+    whole: bool,
     /// Bytes found on the target and now on record, by address.
     kept: BTreeMap<Address, trued_doors::Kept>,
     epoch: Option<u64>,
@@ -101,6 +106,8 @@ impl Runtime {
             plan: None,
             writes: Vec::new(),
             bookkeeping: Vec::new(),
+            commands: Vec::new(),
+            whole: false,
             kept: BTreeMap::new(),
             epoch: None,
             intent: None,
@@ -194,7 +201,7 @@ impl Walk<'_> {
         let rendered = self.runtime.wanted(self.cell, &self.stack).await;
         let rolled = self.memory.rollback.clone().filter(|_| !trued_engine::planted::has(trued_engine::planted::Bug::RetakeRejected));
         match (rendered, rolled) {
-            (Ok(wanted), Some(rolled)) if wanted.digest == rolled.rollback.rejects => {
+            (Ok(wanted), Some(rolled)) if rolled.rejected.contains(&wanted.digest) => {
                 self.go_back_to(&rolled.manifest, rolled.rollback.desired)?
             }
             (Err(_), Some(rolled)) => self.go_back_to(&rolled.manifest, rolled.rollback.desired)?,

@@ -88,8 +88,15 @@ impl Walk<'_> {
 
     async fn note_drift(&mut self, drafts: &mut Vec<Draft>) -> Answer<()> {
         let mut items = self.assessment.drift.clone();
-        let set = drift_set(&items);
         let open = self.memory.drift.clone();
+        // What drifted and cannot be seen now has not changed as far as anybody knows: the statement stands.
+        let out_of_sight = |item: &&DriftItem| !self.observed.get(&item.address).decided();
+        let unseen: Vec<DriftItem> = open.iter().flat_map(|open| &open.drift.items).filter(out_of_sight).cloned().collect();
+        if open.as_ref().is_some_and(|open| open.drift.count > LISTED as u64) && self.observed.extent != Extent::Complete {
+            return Ok(());
+        }
+        items.extend(unseen);
+        let set = drift_set(&items);
         if items.is_empty() {
             if let Some(open) = open
                 && self.observed.extent == Extent::Complete
