@@ -4,7 +4,7 @@ use trued_model::body::{Drift, Landed};
 use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp};
 
 use super::evidence::{Grade, grade_of};
-use super::sentence::{Voice, drift_item, sentence, short};
+use super::sentence::{Voice, drift_words, sentence, short};
 
 /// A change that touched an address: the receipt that proves it, and why it was planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub fn why(story: &Story, voice: &Voice) -> Vec<Telling> {
     let mut told = Vec::new();
     let tell = |e: &Indexed| Telling { index: Some(e.index), at: e.entry.valid_from, said: sentence(e, voice) };
     told.extend(episode(story).into_iter().map(|e| match (story.address, item_of(e, story)) {
-        (Some(_), Some(item)) => Telling { said: format!("drift: {}", drift_item(&item, voice)), ..tell(e) },
+        (Some(_), Some(item)) => Telling { said: format!("drift: {}", drift_words(&item, voice)), ..tell(e) },
         _ => tell(e),
     }));
     told.extend(answers(story).map(tell));

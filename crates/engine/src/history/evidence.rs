@@ -35,8 +35,11 @@ impl Grade {
     }
 }
 
-/// Grades what an actor's id rests on; a word that is not known counts as circumstance.
+/// Grades what an actor's id rests on: a grade itself, or a word for it. One that is not known counts as circumstance.
 pub fn grade_of(evidence: &str) -> Grade {
+    if let Some(grade) = Grade::from_word(evidence) {
+        return grade;
+    }
     match evidence {
         "self" | "peer-credentials" | "audit-log" => Grade::A,
         "process" | "webhook" => Grade::AMinus,

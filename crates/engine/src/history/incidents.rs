@@ -16,6 +16,7 @@ pub struct Open {
     pub source: Option<Name>,
     /// An incident's kind, `drift`, or a hold's kind.
     pub kind: String,
+    /// What a person can do; `#N` stands filled in.
     pub next: String,
 }
 
@@ -27,6 +28,9 @@ pub fn incidents(stacks: &BTreeMap<StackId, StackMemory>, loose: &[Indexed]) -> 
     let closed: BTreeSet<u64> =
         loose.iter().filter(|e| e.entry.kind == Kind::IncidentClosed).filter_map(|e| e.entry.link("closes")).collect();
     open.extend(loose.iter().filter(|e| e.entry.kind == Kind::IncidentOpened && !closed.contains(&e.index)).map(of_none));
+    for one in &mut open {
+        one.next = one.next.replace("#N", &format!("#{}", one.index));
+    }
     open.sort_by(|a, b| (a.index, &a.kind).cmp(&(b.index, &b.kind)));
     open
 }

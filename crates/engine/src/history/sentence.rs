@@ -147,7 +147,7 @@ fn answered(entry: &Entry, answered: Answered, who: &str, voice: &Voice) -> Stri
 }
 
 fn drift(indexed: &Indexed, drift: Drift, voice: &Voice) -> String {
-    let first = drift.items.first().map(|item| drift_item(item, voice)).unwrap_or_else(|| "nothing differs".to_owned());
+    let first = drift.items.first().map(|item| drift_words(item, voice)).unwrap_or_else(|| "nothing differs".to_owned());
     let more = more(drift.count, usize::from(!drift.items.is_empty()));
     let policy = match drift.policy {
         DriftPolicy::Revert => "is put back",
@@ -160,7 +160,7 @@ fn drift(indexed: &Indexed, drift: Drift, voice: &Voice) -> String {
 }
 
 /// Says what is the matter with one address: `index.html line 4 changed from outside since 14:03:07`.
-pub(super) fn drift_item(item: &DriftItem, voice: &Voice) -> String {
+pub fn drift_words(item: &DriftItem, voice: &Voice) -> String {
     let line = item.line.map(|line| format!(" line {line}")).unwrap_or_default();
     let what = match (&item.made, &item.found) {
         (_, None) => "removed",
@@ -179,14 +179,15 @@ fn config_changed(changed: ConfigChanged) -> String {
 }
 
 /// Shortens a revision id for people, as [`trued_model::Revision::short`] does.
-pub(super) fn short(id: &str) -> String {
+pub fn short(id: &str) -> String {
     let id = id.strip_prefix("sha256:").unwrap_or(id);
     let (commit, dirty) = id.split_once('+').map_or((id, None), |(commit, dirty)| (commit, Some(dirty)));
     let commit: String = commit.chars().take(12).collect();
     dirty.map(|dirty| format!("{commit}+{dirty}")).unwrap_or(commit)
 }
 
-fn things(number: u64, what: &str) -> String {
+/// Counts things: `1 change`, `2,000 changes`.
+pub fn things(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use trued_engine::history;
 use trued_model::{Finding, Place};
 
 use crate::commands::Session;
@@ -40,9 +41,8 @@ pub async fn run(_args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         print(finding, folder, screen)?;
     }
     match findings.len() {
-        0 => screen.line(format!("{}: {stacks} stacks, nothing to remark", operator.shown))?,
-        1 => screen.say("1 finding"),
-        count => screen.say(&format!("{count} findings")),
+        0 => screen.line(format!("{}: {}, nothing to remark", operator.shown, history::things(stacks as u64, "stack")))?,
+        count => screen.say(&history::things(count as u64, "finding")),
     }
     Ok(exit)
 }

@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags};
 use serde_json::{Value, json};
 use trued_config::{OperatorConfiguration, Own};
 use trued_doors::Query;
+use trued_engine::history;
 
 use crate::commands::Session;
 use crate::configured;
@@ -112,7 +113,7 @@ async fn state_folder(state: &Path) -> Vec<Looked> {
     }
     for key in fs::read_dir(state.join("keys")).into_iter().flatten().flatten() {
         match key.metadata() {
-            Ok(found) if found.is_file() => looked.push(private("key", &key.path(), found.mode(), 0o600)),
+            Ok(found) if found.is_file() => looked.push(private("keys", &key.path(), found.mode(), 0o600)),
             _ => {}
         }
     }
@@ -182,13 +183,13 @@ async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
     let loaded = match configured::load(operator).await {
         Ok(loaded) => loaded,
         Err(findings) => {
-            looked.push(ill("configuration", format!("{} findings", findings.len()), "`trued check` lists them"));
+            looked.push(ill("configuration", history::things(findings.len() as u64, "finding"), "`trued check` lists them"));
             return looked;
         }
     };
     looked.push(match loaded.findings.len() {
-        0 => well("configuration", format!("{}, {} stacks", operator.shown, loaded.estate.stacks.len())),
-        count => ill("configuration", format!("{count} findings"), "`trued check` lists them"),
+        0 => well("configuration", format!("{}, {}", operator.shown, history::things(loaded.estate.stacks.len() as u64, "stack"))),
+        count => ill("configuration", history::things(count as u64, "finding"), "`trued check` lists them"),
     });
     for target in loaded.estate.targets.values() {
         looked.push(match wire::reach(target, &operator.state).await {

@@ -1,7 +1,8 @@
 //! `trued show #N`: one entry, whole, and the bytes it names. Secrets stay sealed.
 
 use serde_json::{Value, json};
-use trued_model::BlobNote;
+use trued_engine::history;
+use trued_model::{Actor, Address, BlobNote, Item};
 
 use crate::commands::Session;
 use crate::commands::log::Row;
@@ -11,6 +12,8 @@ use crate::when;
 
 /// Text of a blob that is printed; more is named by size and digest.
 const SHOWN: u64 = 256 * 1024;
+/// Lines of a manifest that are printed.
+const LISTED: usize = 50;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -53,7 +56,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         ("entry", format!("#{} {}", e.index, entry.kind)),
         ("true since", when::date_and_clock(entry.valid_from)),
         ("recorded", when::date_and_clock(entry.recorded_at)),
-        ("by", format!("{} {} ({})", entry.actor.kind, entry.actor.id, entry.actor.evidence)),
+        ("by", by(&entry.actor)),
         ("because of", entry.cause.clone()),
     ];
     lines.extend(entry.revision.iter().map(|revision| ("revision", revision.clone())));
@@ -67,6 +70,10 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     for (note, shown) in &blobs {
         screen.line("")?;
         screen.line(screen.dim(&format!("--- {} {} ({} bytes)", note.role, note.blob.digest, note.blob.bytes)))?;
+        if let Some(lines) = listing(note, &record) {
+            lines.iter().try_for_each(|line| screen.line(line))?;
+            continue;
+        }
         screen.line(match shown {
             Shown::Text(text) => text.strip_suffix('\n').unwrap_or(text),
             Shown::Sealed => "sealed: there is a secret in it",
@@ -76,6 +83,29 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         })?;
     }
     Ok(Exit::Done)
+}
+
+/// Who it was, and how that is known; a trace is never told as a name.
+fn by(actor: &Actor) -> String {
+    let words = history::actor_words(actor);
+    match history::grade_of(&actor.evidence).is_fact() || actor.id.is_empty() {
+        true => format!("{words} ({})", actor.evidence),
+        false => format!("{words}; evidence {} names {}, which is no proof", actor.evidence, actor.id),
+    }
+}
+
+/// The lines of a manifest, for people.
+fn listing(note: &BlobNote, record: &Record) -> Option<Vec<String>> {
+    if !matches!(note.role.as_str(), "observed" | "desired" | "inventory") {
+        return None;
+    }
+    let manifest = record.manifest(&note.blob).ok()?;
+    let line = |(address, item): (&Address, &Item)| format!("{address}  {}", item.fingerprint);
+    let mut lines: Vec<String> = manifest.items.iter().take(LISTED).map(line).collect();
+    if manifest.items.len() > LISTED {
+        lines.push(format!("… and {} more; `trued at '#N'` lists all", history::count((manifest.items.len() - LISTED) as u64)));
+    }
+    Some(lines)
 }
 
 fn shown(note: &BlobNote, record: &Record) -> anyhow::Result<Shown> {

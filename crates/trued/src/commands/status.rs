@@ -1,6 +1,7 @@
 //! `trued status`: how each stack stands, as of the record. Looks at no target.
 
 use serde_json::{Value, json};
+use trued_engine::OpenDrift;
 use trued_engine::history::{self, Health, Status};
 use trued_model::Timestamp;
 
@@ -55,7 +56,7 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
         json!({ "index": index, "outcome": verdict.outcome, "verified": verdict.verified, "checks": verdict.checks, "why": verdict.why })
     });
     let drift = status.drift.as_ref().map(|open| {
-        json!({ "index": open.index, "since": open.since, "policy": open.drift.policy, "count": open.drift.count, "next": open.drift.next })
+        json!({ "index": open.index, "since": open.since, "policy": open.drift.policy, "count": open.drift.count, "next": next(open) })
     });
     let held = status.held.iter().flat_map(|(index, parts)| {
         let part = move |part: &trued_model::body::HeldPart| {
@@ -78,6 +79,11 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
     })
 }
 
+/// What a person can do about a drift, with its number filled in.
+fn next(open: &OpenDrift) -> String {
+    open.drift.next.replace("#N", &format!("#{}", open.index))
+}
+
 fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Screen) -> anyhow::Result<()> {
     let word = status.health.word();
     let health = match status.health {
@@ -86,7 +92,7 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
         Health::Progressing | Health::Unknown => screen.yellow(word),
     };
     let since = since.map(|since| format!(" since {}", when::clock(since, record.now))).unwrap_or_default();
-    let revision = status.revision.as_deref().map(|id| format!(", {}", &id[..id.len().min(12)])).unwrap_or_default();
+    let revision = status.revision.as_deref().map(|id| format!(", {}", history::short(id))).unwrap_or_default();
     let why = if status.why.is_empty() { String::new() } else { format!(": {}", status.why) };
     screen.line(format!("{}  {health}{revision}{since}{why}", record.names.write(&status.stack)))?;
     if let Some(open) = &status.drift {
@@ -94,7 +100,7 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
         screen.line(format!("  drift #{} since {since}: {} drifted; {}", open.index, open.drift.count, open.drift.next))?;
     }
     for part in status.held.iter().flat_map(|(_, parts)| parts) {
-        screen.line(format!("  held {}: {}; {} ({})", part.kind.word(), part.why, part.next, part.digest.short()))?;
+        screen.line(format!("  held {}: {}; {}", part.kind.word(), part.why, part.next))?;
     }
     if let Some(index) = status.suspended {
         screen.line(format!("  suspended by #{index}"))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::json;
-use trued_engine::history::count;
+use trued_engine::history::{count, things};
 use trued_ledger::{Verification, VerifyOptions};
 
 use crate::commands::Session;
@@ -56,7 +56,10 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
                     screen.line(format!("{}: {remark}", screen.yellow("remark")))?;
                 }
                 let against = if args.against.is_some() { ", and they extend the one kept elsewhere" } else { "" };
-                let proven = format!("{} entries agree with {} signed checkpoints{against}", count(entries), count(checkpoints));
+                let proven = {
+                    let entries = if entries == 1 { "1 entry".to_owned() } else { format!("{} entries", count(entries)) };
+                    format!("{entries} agree with {}{against}", things(checkpoints, "signed checkpoint"))
+                };
                 screen.line(format!("{}: {proven}", screen.green("proven")))?;
             }
             Ok(Exit::Done)
