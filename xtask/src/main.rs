@@ -8,6 +8,7 @@ use anyhow::bail;
 mod bench;
 mod binaries;
 mod machine;
+mod reference;
 mod rings;
 mod rooms;
 mod tally;
@@ -17,6 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask test [RING…] [-- FILTER…]   set up the machine, then run the rings: 1 tidy, 2 check and sim,
                                                3 against the real thing, 4 scripts and crash; all without an argument
        cargo xtask tidy                        ring 1 alone
+       cargo xtask docs                        write docs/reference.md from what the program says of itself
        cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; release build";
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn run(words: &[String]) -> anyhow::Result<bool> {
     match words.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
         Some(("test", rest)) => rings::test(rest),
         Some(("tidy", [])) => rings::test(&["1".to_owned()]),
+        Some(("docs", [])) => reference::write().map(|()| true),
         Some(("bench", rest)) => bench::bench(rest).map(|()| true),
         Some(("help" | "--help" | "-h", _)) => {
             println!("{USAGE}");

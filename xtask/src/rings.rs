@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 
 use crate::binaries::{self, TestBinary};
 use crate::machine;
+use crate::reference;
 use crate::rooms::{self, Ring};
 use crate::tally::Tally;
 use crate::tidy;
@@ -66,6 +67,9 @@ fn run(ring: Ring, built: &[TestBinary], filters: &[String]) -> anyhow::Result<T
             let name = format!("{} {}", binary.package, binary.target);
             sum += report(&name, || binaries::run(binary, filters))?;
         }
+    }
+    if ring == Ring::ScriptsAndCrash && filters.is_empty() {
+        sum += report("reference page", || reference::is_current().map(|()| Tally::PASS))?;
     }
     if ring == Ring::CheckAndSim && filters.is_empty() {
         sum += report("documentation tests", binaries::run_doc_tests)?;
