@@ -157,7 +157,11 @@ impl Source for FolderSource {
 impl Place {
     /// Looks at the folder now, and keeps what was seen.
     fn look(&self) -> Answer<Arc<Scan>> {
-        let root = Root::open(&self.path)?;
+        // A source that is gone as a whole says nothing about what is in it: that is not absent, it cannot be read.
+        let root = Root::open(&self.path).map_err(|refusal| match refusal.code {
+            Code::Absent => Refusal { code: Code::Unreachable, ..refusal },
+            _ => refusal,
+        })?;
         let before = self.scans.newest();
         let scan = Arc::new(scan::scan(&root, &self.excluded, &self.limits, self.clock.now(), before.as_deref())?);
         self.scans.keep(scan.clone(), |kept| kept.digest == scan.digest);

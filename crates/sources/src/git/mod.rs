@@ -8,9 +8,11 @@ use std::sync::Arc;
 use trued_doors::{Answer, Descriptor, Source, SourceKind, SourceOpening};
 use trued_model::encode_path;
 
+mod answers;
 mod history;
 mod http;
 mod pack;
+mod place;
 mod repository;
 mod settings;
 mod source;

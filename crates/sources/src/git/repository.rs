@@ -31,7 +31,8 @@ pub(super) enum Fault {
 /// An object that should be there and is not, or is not what its name says.
 pub(super) struct Torn {
     id: ObjectId,
-    why: String,
+    /// How it is damaged; nothing when it is not there at all.
+    damage: Option<String>,
 }
 
 impl From<Refusal> for Fault {
@@ -51,8 +52,14 @@ impl Fault {
 }
 
 impl Torn {
+    /// Whether it is this object, and all that is known is that it is not there.
+    pub(super) fn is_missing(&self, id: ObjectId) -> bool {
+        self.damage.is_none() && self.id == id
+    }
+
     pub(super) fn refusal(&self) -> Refusal {
-        Refusal::new(Code::Invalid, format!("read object {} of the repository: {}", self.id, self.why))
+        let why = self.damage.as_deref().unwrap_or("it is missing");
+        Refusal::new(Code::Invalid, format!("read object {} of the repository: {why}", self.id))
             .help("check the repository with git fsck; fetch or restore what is damaged")
     }
 }
@@ -71,9 +78,12 @@ impl Repository {
         if let Err(error) = std::fs::metadata(path) {
             return Err(crate::disk::refuse(&format!("repository {}", path.display()), errno(&error)));
         }
+        let refuse = |code, why: &str| Refusal::new(code, format!("open repository {}: {why}", path.display()));
         let shared = isolated().open(path).map_err(|error| {
-            Refusal::new(Code::Invalid, format!("open repository {}: {error}", path.display()))
-                .help("name the folder that holds .git, or a bare repository")
+            if error.is_unsupported() {
+                return refuse(Code::Unsupported, &error.to_string());
+            }
+            refuse(Code::Invalid, &error.to_string()).help("name the folder that holds .git, or a bare repository")
         })?;
         Ok(Repository { shared, idle: Mutex::new(Vec::new()) })
     }
@@ -98,17 +108,17 @@ impl Repository {
 
     /// Reads an object of any kind, verified.
     pub(super) fn object(&self, id: ObjectId) -> Result<(Kind, Vec<u8>), Fault> {
-        let torn = |why: String| Fault::Torn(Torn { id, why });
+        let torn = |damage: Option<String>| Fault::Torn(Torn { id, damage });
         self.with(|handle| {
             let mut bytes = Vec::new();
             let (kind, verified) = match gix::objs::Find::try_find(&handle.objects, &id, &mut bytes) {
                 Ok(Some(object)) => (object.kind, object.verify_checksum(&id)),
-                Ok(None) => return Err(torn("it is missing".to_owned())),
-                Err(error) => return Err(torn(format!("it cannot be read: {error}"))),
+                Ok(None) => return Err(torn(None)),
+                Err(error) => return Err(torn(Some(format!("it cannot be read: {error}")))),
             };
             match verified {
                 Ok(_) => Ok((kind, bytes)),
-                Err(_) => Err(torn("its bytes are not those of its name".to_owned())),
+                Err(_) => Err(torn(Some("its bytes are not those of its name".to_owned()))),
             }
         })
     }
@@ -123,11 +133,11 @@ impl Repository {
 
     /// The size of an object, from its header; not verified.
     pub(super) fn size(&self, id: ObjectId) -> Result<u64, Fault> {
-        let torn = |why: String| Fault::Torn(Torn { id, why });
+        let torn = |damage: Option<String>| Fault::Torn(Torn { id, damage });
         self.with(|handle| match handle.objects.try_header(&id) {
             Ok(Some(header)) => Ok(header.size),
-            Ok(None) => Err(torn("it is missing".to_owned())),
-            Err(error) => Err(torn(format!("it cannot be read: {error}"))),
+            Ok(None) => Err(torn(None)),
+            Err(error) => Err(torn(Some(format!("it cannot be read: {error}")))),
         })
     }
 }

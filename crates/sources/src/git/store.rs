@@ -27,6 +27,11 @@ const HERE: &str = "refs/trued/";
 /// How long one process waits between two looks at a lock that another one holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
+/// Most characters of an error that is not in our own words.
+const LONGEST_WORDS: usize = 400;
+/// How Git's own servers say that they do not have a commit that was asked for by its id.
+const NOT_THERE: &str = "not our ref";
+
 /// A store and the way to its remote.
 pub(super) struct Store {
     url: RemoteUrl,
@@ -128,9 +133,16 @@ impl Store {
         Ok(tips)
     }
 
-    /// Fetches everything again, because something here is torn, with one commit that must be in it.
-    pub(super) fn heal(&self, commit: ObjectId) -> Answer<Arc<Repository>> {
+    /// Fetches everything again, because something in `torn` is torn, with one commit that must be in it. Whoever comes
+    /// while that happens gets what came of it.
+    pub(super) fn heal(&self, commit: ObjectId, torn: &Arc<Repository>) -> Answer<Arc<Repository>> {
         let _lock = self.lock()?;
+        if let Some(healed) = self.repository()?.filter(|now| !Arc::ptr_eq(now, torn)) {
+            let whole = history::commit_of(&healed, commit).is_ok();
+            if whole {
+                return Ok(healed);
+            }
+        }
         // A commit that no branch leads to any more may still be had by its id, if the server lets us ask so.
         self.fetch_afresh(&[Wanted::followed(&Followed::Commit(commit))]).or_else(|refusal| match refusal.code {
             Code::Unreachable | Code::TimedOut | Code::Denied => Err(refusal),
@@ -249,7 +261,14 @@ impl Store {
         }
         match prepared.receive(gix::progress::Discard, &AtomicBool::new(false)) {
             Ok(_) => Ok(found),
-            Err(error) => Err(outcome.take().map_or_else(|| Failure::Local(words(&error)), Failure::Remote)),
+            Err(error) => Err(match (outcome.take(), words(&error)) {
+                (Some(refusal), _) => Failure::Remote(refusal),
+                (None, words) if words.contains(NOT_THERE) => {
+                    let message = format!("fetch from {}: the server has no such commit", self.url.host());
+                    Failure::Remote(Refusal::new(Code::Absent, message))
+                }
+                (None, words) => Failure::Local(words),
+            }),
         }
     }
 
@@ -331,7 +350,15 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// What gix says, in one line.
+/// What gix says, with its causes, in one line that moves no cursor: a server's words may be in it.
 fn words(error: &gix::Error) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut text = String::new();
+    for cause in error.iter_errors() {
+        let words = cause.to_string();
+        let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).collect();
+        if !text.contains(&words) {
+            text = if text.is_empty() { words } else { format!("{text}: {words}") };
+        }
+    }
+    text.chars().take(LONGEST_WORDS).collect()
 }

@@ -270,12 +270,53 @@ async fn bare_repositories_and_linked_working_trees_are_read() {
 }
 
 #[tokio::test]
+async fn objects_may_lie_in_another_repository() {
+    let repo = Repo::new();
+    let commit = repo.commit_file("a", "1");
+    let clone = repo.path.with_extension("shared");
+    repo.git(&["clone", "-q", "--shared", ".", clone.to_str().unwrap()]);
+    let source = open("git", json!({ "path": clone }));
+    let at = newest(&source).await;
+    assert_eq!(at.id, commit);
+    assert_eq!(source.read(&at, "a").await.unwrap(), b"1");
+}
+
+#[tokio::test]
+async fn hashes_of_another_kind_are_said_to_be_not_available_yet() {
+    let folder = tempfile::TempDir::new().unwrap();
+    assert!(git_command(folder.path()).args(["init", "-q", "--object-format=sha256"]).status().unwrap().success());
+    for want in [Want::Newest, Want::WorkTree] {
+        let refusal = refused(open("git", json!({ "path": folder.path(), "own": true })).resolve(want).await);
+        assert_eq!(refusal.code, Code::Unsupported, "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_in_no_encoding_are_written_with_percent_signs() {
+    use std::os::unix::ffi::OsStrExt;
+    let repo = Repo::new();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9 100%\n");
+    std::fs::create_dir(repo.path.join("site")).unwrap();
+    std::fs::write(repo.path.join("site").join(name), "x").unwrap();
+    let encoded = "site/caf%E9 100%25%0A";
+    let source = open("git", json!({ "path": repo.path, "own": true }));
+    let dirty = source.resolve(Want::WorkTree).await.unwrap();
+    repo.commit("odd");
+    for at in [dirty, newest(&source).await] {
+        assert_eq!(source.list(&at).await.unwrap(), [encoded]);
+        assert_eq!(source.read(&at, encoded).await.unwrap(), b"x");
+        let site = bundle(&source, &at, "site").await;
+        assert_eq!(site.reader.read(&encoded["site/".len()..]).unwrap(), b"x");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_a_repository_is_said_so() {
     let folder = tempfile::TempDir::new().unwrap();
     let refusal = refused(open("git", json!({ "path": folder.path() })).resolve(Want::Newest).await);
     assert_eq!(refusal.code, Code::Invalid, "{refusal:?}");
     let refusal = refused(open("git", json!({ "path": folder.path().join("gone") })).resolve(Want::Newest).await);
-    assert_eq!(refusal.code, Code::Absent, "{refusal:?}");
+    assert_eq!(refusal.code, Code::Unreachable, "a source that is gone says nothing about its content: {refusal:?}");
     let repo = Repo::new();
     let refusal = refused(open("git", json!({ "path": repo.path })).resolve(Want::Newest).await);
     assert_eq!(refusal.code, Code::Absent);

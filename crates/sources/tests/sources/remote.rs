@@ -116,6 +116,10 @@ async fn words_a_person_types_are_asked_for_only_when_they_are_not_here() {
     let other = world.repo.commit_file("b", "2");
     assert_eq!(source.resolve(Want::Named(other.clone())).await.unwrap().id, other, "by its id, from the server");
     assert_eq!(source.read(&revision(&other), "b").await.unwrap(), b"2");
+    for nowhere in ["1".repeat(40), "12345678".to_owned()] {
+        let refusal = refused(source.resolve(Want::Named(nowhere)).await);
+        assert_eq!(refusal.code, Code::Absent, "{refusal:?}");
+    }
     let refusal = refused(source.resolve(Want::Named("nothing".into())).await);
     assert_eq!(refusal.code, Code::Absent, "{refusal:?}");
     assert_eq!(source.resolve(Want::Known).await.unwrap().id, first, "what is followed has not moved");

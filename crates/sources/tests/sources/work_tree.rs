@@ -325,3 +325,52 @@ fn what_may_not_be_read_is_denied_by_path_and_not_deleted() {
         assert_ne!(refusal.code, Code::Absent);
     }
 }
+
+#[tokio::test]
+async fn indexes_of_every_form_are_read() {
+    let forms: [&[&str]; 4] = [
+        &["update-index", "--index-version", "4"],
+        &["update-index", "--split-index"],
+        &["update-index", "--untracked-cache"],
+        &["sparse-checkout", "set", "--no-cone", "site/*"],
+    ];
+    for form in forms {
+        let repo = Repo::new();
+        for path in ["site/a", "site/b", "other/c", "top"] {
+            repo.write(path, path);
+        }
+        let head = repo.commit("base");
+        repo.git(form);
+        let source = own(&repo);
+        assert_eq!(work_tree(&source).await.id, head, "{form:?}");
+        repo.write("site/a", "changed");
+        let at = work_tree(&source).await;
+        assert_eq!(bundle(&source, &at, "").await.digest, recorded(&repo), "{form:?}");
+        assert_eq!(source.read(&at, "other/c").await.unwrap(), b"other/c", "{form:?}");
+    }
+    let repo = Repo::new();
+    repo.commit_file("other/a", "1");
+    repo.commit_file("site/a", "1");
+    repo.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "site"]);
+    let refusal = refused(own(&repo).resolve(Want::WorkTree).await);
+    assert_eq!(refusal.code, Code::Unsupported);
+    assert!(refusal.help.contains("--no-sparse-index"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn line_ends_that_git_converts_do_not_make_a_tree_dirty() {
+    let repo = Repo::new();
+    repo.write(".gitattributes", "*.txt text eol=crlf\n");
+    let head = repo.commit_file("site/a.txt", "one\ntwo\n");
+    std::fs::remove_file(repo.path.join("site/a.txt")).unwrap();
+    // The index may not be as old as the file it describes, or nobody believes it.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    repo.git(&["checkout", "-q", "--", "site/a.txt"]);
+    assert_eq!(std::fs::read(repo.path.join("site/a.txt")).unwrap(), b"one\r\ntwo\r\n", "it is converted on disk");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    repo.git(&["update-index", "--refresh", "--force-write-index"]);
+    let source = own(&repo);
+    let at = work_tree(&source).await;
+    assert_eq!(at.id, head);
+    assert_eq!(source.read(&at, "site/a.txt").await.unwrap(), b"one\ntwo\n");
+}
