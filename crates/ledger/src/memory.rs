@@ -191,7 +191,7 @@ impl Store for MemoryStore {
             let mut state = self.state();
             let mut living: Vec<Holder> =
                 self.at_this_moment(&mut state, |leases, moment| leases.values().filter_map(|held| moment.holder(held).cloned()).collect());
-            living.sort_by(|one, other| (one.pid, one.started).cmp(&(other.pid, other.started)));
+            living.sort_by_key(|holder| (holder.pid, holder.started));
             living.dedup_by(|one, other| lease::same(one, other));
             Ok(living)
         })

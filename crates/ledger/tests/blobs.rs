@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use trued_doors::{Blobs, Contents};
+use trued_doors::Blobs;
 use trued_ledger::{DiskBlobs, MemoryBlobs, ScratchBlobs};
 use trued_model::{BlobRef, Code};
 

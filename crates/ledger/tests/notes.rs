@@ -22,7 +22,7 @@ fn another_implementation_opens_our_notes() {
     let opened = Note::from_bytes(note.as_bytes()).unwrap();
     let (verified, unverified) = opened.verify(&VerifierList::new(vec![Box::new(theirs)])).unwrap();
     assert_eq!((verified.len(), unverified.len()), (1, 0));
-    assert_eq!(opened.text(), note[..note.find("\n\n").unwrap() + 1].as_bytes());
+    assert_eq!(opened.text(), &note.as_bytes()[..note.find("\n\n").unwrap() + 1]);
 }
 
 #[test]

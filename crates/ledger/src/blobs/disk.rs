@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,10 +11,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, syncfs, unlinkat};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, Blobs, Contents, Holder};
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
-use super::{Proving, absent, is, other, pass, proven, wrong};
+use super::{absent, is, other, pass, wrong};
 use crate::disk::{cannot, make_folder};
 use crate::process;
 
@@ -157,7 +158,7 @@ impl DiskBlobs {
     /// Makes files durable, gives them their names, and makes the names durable.
     fn settle(&self, pending: &HashMap<Digest, String>, met: &HashSet<Digest>) -> Result<(), Errno> {
         let few = pending.len() + met.len() <= FEW;
-        let mut folders: HashSet<String> = met.iter().map(|digest| shelf(digest)).collect();
+        let mut folders: HashSet<String> = met.iter().map(shelf).collect();
         if let (false, Some(incoming)) = (pending.is_empty(), self.incoming.get()) {
             if few {
                 for file in pending.values() {
@@ -274,6 +275,35 @@ impl Blobs for DiskBlobs {
             state.settled.insert(digest);
         }
         Ok(())
+    }
+}
+
+/// Takes bytes as a blob's after comparing them with its digest.
+fn proven(bytes: Vec<u8>, digest: &Digest) -> Answer<Vec<u8>> {
+    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(wrong(digest)) }
+}
+
+/// Hands bytes on and ends with an error when they were not the blob's.
+struct Proving<R> {
+    from: R,
+    so_far: Sha256,
+    digest: Digest,
+}
+
+impl<R: Read> Proving<R> {
+    fn new(from: R, digest: Digest) -> Proving<R> {
+        Proving { from, so_far: Sha256::new(), digest }
+    }
+}
+
+impl<R: Read> Read for Proving<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        self.so_far.update(&into[..count]);
+        if count == 0 && !into.is_empty() && self.so_far.clone().finalize()[..] != self.digest.0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong(&self.digest)));
+        }
+        Ok(count)
     }
 }
 

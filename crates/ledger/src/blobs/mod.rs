@@ -1,15 +1,17 @@
 //! Content-addressed bytes: on disk, in memory, and over a store that must not be written to.
 
+#[cfg(feature = "sqlite")]
 mod disk;
 mod memory;
 mod scratch;
 
-use std::io::{self, Read};
+use std::io::{ErrorKind, Read};
 
 use sha2::{Digest as _, Sha256};
 use trued_doors::Answer;
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
+#[cfg(feature = "sqlite")]
 pub use disk::DiskBlobs;
 pub use memory::MemoryBlobs;
 pub use scratch::ScratchBlobs;
@@ -29,35 +31,6 @@ fn other(expect: &BlobRef) -> Refusal {
     Refusal::new(Code::Invalid, format!("store blob {}: the bytes given are others", expect.digest))
 }
 
-/// Takes bytes as a blob's after comparing them with its digest.
-fn proven(bytes: Vec<u8>, digest: &Digest) -> Answer<Vec<u8>> {
-    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(wrong(digest)) }
-}
-
-/// Hands bytes on and ends with an error when they were not the blob's.
-struct Proving<R> {
-    from: R,
-    so_far: Sha256,
-    digest: Digest,
-}
-
-impl<R: Read> Proving<R> {
-    fn new(from: R, digest: Digest) -> Proving<R> {
-        Proving { from, so_far: Sha256::new(), digest }
-    }
-}
-
-impl<R: Read> Read for Proving<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(into)?;
-        self.so_far.update(&into[..count]);
-        if count == 0 && !into.is_empty() && self.so_far.clone().finalize()[..] != self.digest.0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong(&self.digest)));
-        }
-        Ok(count)
-    }
-}
-
 /// Passes a stream on in pieces and names what went through. With an expectation it stops once that is exceeded.
 fn pass(from: &mut dyn Read, most: u64, mut into: impl FnMut(&[u8]) -> Answer<()>) -> Answer<BlobRef> {
     let (mut hash, mut bytes) = (Sha256::new(), 0u64);
@@ -65,7 +38,7 @@ fn pass(from: &mut dyn Read, most: u64, mut into: impl FnMut(&[u8]) -> Answer<()
     loop {
         let count = match from.read(&mut buffer) {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(Refusal::new(Code::Unknown, format!("read the bytes to store: {error}"))),
         };
         bytes += count as u64;

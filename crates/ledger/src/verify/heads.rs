@@ -17,8 +17,10 @@ use crate::tree::Frontier;
 pub(super) struct Heads {
     /// By size, smallest first, with the words that name each.
     ahead: VecDeque<(TreeHead, &'static str)>,
-    /// Up to here the record is what was signed.
-    proven: u64,
+    /// The sizes of the two largest heads that the record agrees with so far, the smaller first.
+    proven: [u64; 2],
+    /// The size of the largest such head that is stored with the record.
+    covered: u64,
     /// What is wrong with the heads themselves; told when the entries are found whole.
     flaw: Option<Flaw>,
     /// Checkpoints in the file.
@@ -30,7 +32,7 @@ const STORED: &str = "the checkpoint";
 
 impl Heads {
     pub fn read(file: &Connection, keys: &Path, seen: Option<&str>, against: Option<&str>) -> Answer<Heads> {
-        let mut heads = Heads { ahead: VecDeque::new(), proven: 0, flaw: None, count: 0, remarks: Vec::new() };
+        let mut heads = Heads { ahead: VecDeque::new(), proven: [0, 0], covered: 0, flaw: None, count: 0, remarks: Vec::new() };
         let key = heads.key(meta(file, "origin")?, meta(file, "key")?, keys);
         let stored = || -> rusqlite::Result<Vec<(i64, String)>> {
             file.prepare("SELECT size, note FROM checkpoints ORDER BY size")?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -95,7 +97,10 @@ impl Heads {
         while let Some((head, named)) = self.ahead.front().copied().filter(|(head, _)| head.size <= so_far.size()) {
             self.ahead.pop_front();
             if head.size == so_far.size() && head.root != so_far.root() {
-                let (first, last) = (self.proven, head.size.saturating_sub(1));
+                let [earlier, latest] = self.proven;
+                // Two heads over as many entries that do not agree: what one proves the other does not.
+                let first = if latest < head.size { latest } else { earlier };
+                let last = head.size.saturating_sub(1);
                 let between = format!("entries #{first} to #{last} are not those that {named} over {} entries signs", head.size);
                 let at = |suspect: &Flaw| Flaw {
                     what: format!("{}, and is not what {named} over {} entries signs", suspect.what, head.size),
@@ -104,10 +109,15 @@ impl Heads {
                 return Err(suspect.map_or_else(|| Flaw::at(first, between), at));
             }
             if let Some(suspect) = suspect {
-                let what = format!("{}; the entry is the one that was signed, `trued doctor` makes the rest anew", suspect.what);
+                let what = format!("{}; the entry is the one that was signed, what follows from it is wrong", suspect.what);
                 return Err(Flaw { what, ..suspect.clone() });
             }
-            self.proven = head.size;
+            if self.proven[1] < head.size {
+                self.proven = [self.proven[1], head.size];
+            }
+            if named == STORED {
+                self.covered = head.size;
+            }
         }
         Ok(())
     }
@@ -122,8 +132,8 @@ impl Heads {
         }
         match self.flaw.take() {
             Some(flaw) => Err(flaw),
-            None if self.proven < all.size() => {
-                Err(Flaw::at(self.proven, format!("the entries from #{} on are under no signed checkpoint", self.proven)))
+            None if self.covered < all.size() => {
+                Err(Flaw::at(self.covered, format!("the entries from #{} on are under no signed checkpoint", self.covered)))
             }
             None => Ok(()),
         }

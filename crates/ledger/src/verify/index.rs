@@ -120,9 +120,7 @@ impl Index {
         let stored = spans().map_err(failed)?;
         let expected = self.spans.iter().zip(0..).map(|((low, high), span)| (span, *low, *high));
         if !expected.eq(stored) {
-            return Err(
-                Flaw::of_all("the times that the index gives for spans of entries are not theirs; `trued doctor` makes it anew").into()
-            );
+            return Err(Flaw::of_all("the times that the index gives for spans of entries are not theirs").into());
         }
         let hashes = || -> rusqlite::Result<Vec<(u32, i64, Vec<u8>)>> {
             let mut select = file.prepare("SELECT level, n, hash FROM hashes WHERE level > 0 ORDER BY level, n")?;
@@ -131,13 +129,13 @@ impl Index {
         upper.sort_unstable();
         let stored = hashes().map_err(failed)?;
         if !upper.iter().map(|(level, n, hash)| (*level, *n as i64, hash.0.to_vec())).eq(stored) {
-            return Err(Flaw::of_all("hashes above the entries are not theirs; `trued doctor` makes them anew").into());
+            return Err(Flaw::of_all("hashes above the entries are not theirs").into());
         }
         self.stacks.retain(|number, _| !self.named.contains(number));
         if self.stacks.is_empty() {
             return Ok(());
         }
-        Err(Flaw::of_all("the index names a stack that no entry names; `trued doctor` makes it anew").into())
+        Err(Flaw::of_all("the index names a stack that no entry names").into())
     }
 }
 

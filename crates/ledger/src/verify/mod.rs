@@ -28,6 +28,8 @@ pub struct VerifyOptions {
     pub deep: bool,
     /// A checkpoint of this ledger that was kept elsewhere.
     pub against: Option<String>,
+    /// Leave aside what this folder has seen of the record before: a person is about to take an older one for true.
+    pub accept_backup: bool,
 }
 
 /// What verifying found.
@@ -78,7 +80,7 @@ impl From<Refusal> for Ended {
 /// Verifies a ledger, if there is one. `keys`: the folder of keys, for the log's key and the checkpoint seen last.
 pub(crate) fn ledger(record: Option<&SqliteStore>, keys: &Path, blobs: &dyn Blobs, options: &VerifyOptions) -> Answer<Verification> {
     // Read first: an append beside this may leave a newer one than the record that is read next.
-    let seen = Seen::at(keys).note();
+    let seen = if options.accept_backup { None } else { Seen::at(keys).note() };
     let done = match record {
         Some(record) => record.connect_to_read().map_err(Ended::from).and_then(|file| {
             let snapshot = file.unchecked_transaction().map_err(|error| sqlite::refused("verify the ledger", error))?;

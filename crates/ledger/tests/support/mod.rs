@@ -50,7 +50,7 @@ impl Place {
     }
 
     pub fn verified(&self) {
-        let found = self.verify(&VerifyOptions { deep: true, against: None });
+        let found = self.verify(&VerifyOptions { deep: true, ..VerifyOptions::default() });
         assert!(matches!(&found, Verification::Verified { remarks, .. } if remarks.is_empty()), "{found:?}");
     }
 

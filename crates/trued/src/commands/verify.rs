@@ -34,7 +34,8 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let read = |file: &PathBuf| fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()));
-    let options = VerifyOptions { deep: args.deep, against: args.against.as_ref().map(read).transpose()? };
+    let options =
+        VerifyOptions { deep: args.deep, against: args.against.as_ref().map(read).transpose()?, accept_backup: args.accept_backup };
     let found = wire::ledger(&session.at.state()?)?.verify(&options)?;
     let screen = session.screen;
     if args.accept_backup && matches!(found, Verification::Verified { .. }) {

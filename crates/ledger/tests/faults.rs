@@ -1,0 +1,210 @@
+//! What disks, kills, upgrades and backups do to the state folder, and how it stands that.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use futures::executor::block_on;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use support::{Place, append};
+use trued_doors::conformance::store::draft;
+use trued_ledger::{Ledger, Mode, Verification, VerifyOptions};
+use trued_model::{Code, Kind, Refusal};
+
+fn refused(ledger: &Ledger) -> Refusal {
+    block_on(ledger.store.append(vec![draft(Kind::Observed, None, 0)], None)).expect_err("a refusal")
+}
+
+/// On a file system of two megabytes, mounted for this test alone.
+#[test]
+fn fault_68_a_full_disk_stops_cleanly_and_goes_on() {
+    const TEST: &str = "fault_68_a_full_disk_stops_cleanly_and_goes_on";
+    let Some(place) = support::of_parent() else {
+        let place = Place::new();
+        fs::create_dir(&place.state).unwrap();
+        let child = place.child(TEST);
+        let mount = format!("mount -t tmpfs -o size=2m,mode=700 tmpfs {} && exec \"$0\" \"$@\"", place.state.display());
+        let mut inside = Command::new("unshare");
+        inside.args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount]).arg(child.get_program()).args(child.get_args());
+        inside.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        assert!(inside.status().expect("unshare").success());
+        return;
+    };
+    let ledger = place.open(Mode::Create);
+    append(&ledger, 0..10);
+    let kept = ledger.blobs.put(b"kept").unwrap();
+    ledger.blobs.flush().unwrap();
+    let room = place.state.join("cache");
+    fs::write(&room, vec![1; 256 * 1024]).unwrap();
+
+    let mut done = 10;
+    let full = loop {
+        let drafts = (0..50).map(|n| draft(Kind::Observed, None, n)).collect();
+        match block_on(ledger.store.append(drafts, None)) {
+            Ok(appended) => done += appended.len() as u64,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(full.code, Code::Full, "{full:?}");
+    assert!(!full.help.is_empty() && full.passing());
+    let full = (0..).find_map(|n: u32| ledger.blobs.put(&[n as u8; 65_536]).err()).unwrap();
+    assert_eq!(full.code, Code::Full, "{full:?}");
+
+    // Reading goes on; what was answered is there.
+    assert_eq!(block_on(ledger.store.head()).unwrap().size, done);
+    assert_eq!(ledger.blobs.get(&kept.digest).unwrap(), b"kept");
+    // So does writing, without a restart, once there is room.
+    fs::remove_file(&room).unwrap();
+    append(&ledger, done..done + 5);
+    let late = ledger.blobs.put(b"late").unwrap();
+    ledger.blobs.flush().unwrap();
+    drop(ledger);
+    place.verified();
+    let ledger = place.open(Mode::ReadOnly);
+    assert_eq!(block_on(ledger.store.head()).unwrap().size, done + 5);
+    assert_eq!(ledger.blobs.get(&late.digest).unwrap(), b"late");
+}
+
+/// Makes the disk fail for the calling thread: every sync is an input or output error from here on.
+fn fail_syncs() {
+    let calls = [libc_call("fsync"), libc_call("fdatasync"), libc_call("syncfs")];
+    let rules: BTreeMap<i64, Vec<_>> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let error = u32::try_from(rustix::io::Errno::IO.raw_os_error()).unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), arch).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+/// The number of a system call on the machines this is tested on.
+fn libc_call(name: &str) -> i64 {
+    match (std::env::consts::ARCH, name) {
+        ("x86_64", "fsync") => 74,
+        ("x86_64", "fdatasync") => 75,
+        ("x86_64", "syncfs") => 306,
+        ("aarch64", "fsync") => 82,
+        ("aarch64", "fdatasync") => 83,
+        ("aarch64", "syncfs") => 267,
+        other => panic!("the number of {other:?} is not known here"),
+    }
+}
+
+#[test]
+fn fault_69_a_failed_sync_ends_all_writing() {
+    let place = Place::new();
+    let ledger = place.open(Mode::Create);
+    append(&ledger, 0..3);
+    let few = ledger.blobs.put(b"one").unwrap();
+    // Without a runtime a call runs on the thread that waits for it, which is the one whose disk fails.
+    std::thread::scope(|threads| {
+        let failed = threads.spawn(|| {
+            fail_syncs();
+            (refused(&ledger), ledger.blobs.flush().expect_err("a refusal"))
+        });
+        let (append, flush) = failed.join().unwrap();
+        assert_eq!((append.code, flush.code), (Code::Broken, Code::Broken), "{append:?} {flush:?}");
+    });
+    // The disk would do as it is told again, but what is on it is not known any more.
+    assert_eq!(refused(&ledger).code, Code::Broken);
+    assert_eq!(ledger.blobs.flush().unwrap_err().code, Code::Broken);
+    assert_eq!(ledger.blobs.put(b"two").unwrap_err().code, Code::Broken);
+    assert_eq!(block_on(ledger.store.set_note("a", b"b")).unwrap_err().code, Code::Broken);
+    drop(ledger);
+    let again = place.open(Mode::Existing);
+    assert_eq!(again.blobs.get(&few.digest).unwrap_err().code, Code::Absent);
+    let size = block_on(again.store.head()).unwrap().size;
+    append(&again, size..size + 1);
+    place.verified();
+}
+
+#[test]
+fn fault_69_many_blobs_fail_as_one() {
+    let place = Place::new();
+    let ledger = place.open(Mode::Create);
+    for n in 0..100u32 {
+        ledger.blobs.put(&n.to_le_bytes()).unwrap();
+    }
+    std::thread::scope(|threads| {
+        let failed = threads.spawn(|| {
+            fail_syncs();
+            ledger.blobs.flush().expect_err("a refusal")
+        });
+        assert_eq!(failed.join().unwrap().code, Code::Broken);
+    });
+    assert_eq!(ledger.blobs.flush().unwrap_err().code, Code::Broken);
+}
+
+#[test]
+fn fault_72_a_newer_ledger_is_refused_with_both_versions_named() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..3);
+    let before = fs::read(place.file()).unwrap();
+    place.tamper("PRAGMA user_version = 99");
+    for mode in [Mode::Create, Mode::Existing, Mode::ReadOnly] {
+        let refusal = Ledger::open(&place.state, place.clock.clone(), mode).err().unwrap();
+        assert_eq!(refusal.code, Code::Unsupported);
+        assert!(refusal.message.contains("99") && refusal.message.contains(" 2"), "{}", refusal.message);
+    }
+    place.tamper("PRAGMA user_version = 2");
+    assert_eq!(fs::read(place.file()).unwrap().len(), before.len());
+    place.verified();
+}
+
+#[test]
+fn fault_72_an_older_ledger_is_brought_up_to_date() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..300);
+    // What version 1 was: the record without what follows from it.
+    place.tamper("DROP TABLE hashes; DROP TABLE lookup; DROP TABLE stacks; DROP TABLE spans; PRAGMA user_version = 1");
+    let refusal = Ledger::open(&place.state, place.clock.clone(), Mode::ReadOnly).err().unwrap();
+    assert_eq!(refusal.code, Code::Unsupported);
+    assert!(refusal.message.contains("version 1") && refusal.message.contains("version 2"), "{}", refusal.message);
+    append(&place.open(Mode::Existing), 300..310);
+    place.verified();
+}
+
+#[test]
+fn fault_73_a_restored_backup_is_noticed() {
+    let place = Place::new();
+    let saved = place.state.with_file_name("saved.sqlite");
+    append(&place.open(Mode::Create), 0..20);
+    fs::copy(place.file(), &saved).unwrap();
+    assert!(!place.open(Mode::Existing).restored_from_backup);
+    append(&place.open(Mode::Existing), 20..25);
+    assert!(!place.open(Mode::Existing).restored_from_backup);
+
+    fs::copy(&saved, place.file()).unwrap();
+    for mode in [Mode::ReadOnly, Mode::Existing, Mode::Create] {
+        assert!(place.open(mode).restored_from_backup, "{mode:?}");
+    }
+    assert!(matches!(place.verify(&VerifyOptions::default()), Verification::Broken { index: Some(20), .. }));
+    let accepting = VerifyOptions { accept_backup: true, ..VerifyOptions::default() };
+    assert!(matches!(place.verify(&accepting), Verification::Verified { entries: 20, .. }));
+    // What is recorded until somebody looks does not hide it, not even when the record grows past the lost one.
+    append(&place.open(Mode::Existing), 100..101);
+    assert!(place.open(Mode::Existing).restored_from_backup);
+    append(&place.open(Mode::Existing), 101..120);
+    assert!(place.open(Mode::Existing).restored_from_backup);
+
+    let mut ledger = place.open(Mode::Existing);
+    ledger.accept().unwrap();
+    assert!(!ledger.restored_from_backup);
+    append(&ledger, 120..121);
+    assert!(!place.open(Mode::Existing).restored_from_backup);
+    place.verified();
+}
+
+#[test]
+fn fault_73_a_lost_record_is_noticed() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..20);
+    fs::remove_file(place.file()).unwrap();
+    let mut ledger = place.open(Mode::Create);
+    assert!(ledger.restored_from_backup);
+    append(&ledger, 0..30);
+    assert!(place.open(Mode::Existing).restored_from_backup, "a longer record of another name is another record");
+    ledger.accept().unwrap();
+    assert!(!place.open(Mode::Existing).restored_from_backup);
+}
