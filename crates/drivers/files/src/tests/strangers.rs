@@ -40,8 +40,13 @@ fn code(outcome: &Outcome) -> Option<Code> {
 fn an_update_never_loses_bytes_that_came_after_the_look() {
     let ground = Ground::new();
     let (from, to) = (things([("a", file("old"))]), things([("a", file("new"))]));
-    // As long as the old one, in place, at once: only the bytes tell.
-    let outcomes = with_stranger(&ground, &from, &to, Moment::Checked, |root| std::fs::write(root.join("a"), "wow").unwrap());
+    // In place, as long as the old one, and with its time: only the bytes tell.
+    let outcomes = with_stranger(&ground, &from, &to, Moment::Checked, |root| {
+        let file = std::fs::File::options().write(true).open(root.join("a")).unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        std::io::Write::write_all(&mut &file, b"wow").unwrap();
+        file.set_modified(before).unwrap();
+    });
     assert_eq!(code(&outcomes[0]), Some(Code::Changed));
     assert_eq!(ground.everything(), things([("a", file("wow"))]));
 }
