@@ -209,12 +209,12 @@ pub async fn ask_serve(state: &Path, verb: &str, arguments: serde_json::Value) -
     trued_server::control::ask(state, &Request { verb: verb.to_owned(), arguments }).await
 }
 
-/// Lets others ask this process, until what is given back is dropped.
+/// Answers what others ask on this machine, through the socket in the state folder.
 pub fn control(state: &Path, controlled: Arc<dyn Controlled>) -> Answer<ControlSocket> {
     trued_server::control::listen(state, controlled)
 }
 
-/// Answers health questions on loopback, until what is given back is dropped.
+/// Answers health questions on loopback.
 pub async fn health(address: SocketAddr, health: Arc<dyn Health>) -> Answer<HealthListener> {
     trued_server::health::listen(address, health).await
 }

@@ -8,8 +8,7 @@ pub mod view;
 
 use std::sync::Arc;
 
-use trued_doors::Query;
-use trued_model::{Actor, Kind, StackId, StackNames, Want};
+use trued_model::{Actor, StackId, StackNames, Want};
 use trued_runtime::{Aim, Runtime};
 
 use crate::commands::Session;
@@ -53,12 +52,6 @@ impl Acting {
     /// Wakes a `serve` on the same state folder, if one runs.
     pub async fn wake_serve(&self) -> bool {
         wire::ask_serve(&self.opened.state, "wake", serde_json::Value::Null).await.is_ok_and(|answer| answer.is_some())
-    }
-
-    /// The newest entry's index of a kind, for verbs that default to it.
-    pub async fn newest(&self, kind: Kind) -> anyhow::Result<Option<u64>> {
-        let query = Query { kinds: vec![kind], limit: Some(1), ..Query::default() };
-        Ok(self.opened.doors.store.find(query).await?.pop().map(|indexed| indexed.index))
     }
 }
 

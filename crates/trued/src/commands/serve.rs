@@ -50,7 +50,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     session.screen.say(&format!("serving; state in {}; ask with `trued status`, stop with Ctrl-C", state.display()));
     let pace = Pace { poll: args.poll, heartbeat: Duration::from_secs(60) };
     let served = acting.runtime.serve(pace, wake, stopped).await;
-    drop(socket);
+    socket.close().await;
     drop(health);
     served?;
     Ok(Exit::Done)
@@ -80,7 +80,7 @@ impl wire::Controlled for Control {
                     said("woken", json!({}))
                 }
                 "apply" | "reconcile" => self.pass(&request.arguments).await,
-                other => refused(format!("serve knows no {other}")),
+                other => wire::Response::refused(format!("serve knows no {other}")),
             }
         })
     }
@@ -91,14 +91,14 @@ impl Control {
     async fn pass(&self, arguments: &Value) -> wire::Response {
         let mut aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true };
         if let Err(refusal) = self.runtime.look_up(&aim).await {
-            return refused(refusal.to_string());
+            return wire::Response::refused(refusal.to_string());
         }
         let asked: BTreeMap<Name, Revision> =
             arguments.get("revisions").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default();
         let ours = self.runtime.revisions();
         if let Some((name, revision)) = asked.iter().find(|(name, revision)| ours.get(*name) != Some(*revision)) {
             let follows = ours.get(name).map_or_else(|| "nothing".to_owned(), Revision::short);
-            return refused(format!(
+            return wire::Response::refused(format!(
                 "a serve runs here and follows {follows} of source {name}, not {}; commit it, or stop the serve",
                 revision.short()
             ));
@@ -108,7 +108,7 @@ impl Control {
         for name in &named {
             match find(&names, name) {
                 Ok(stack) => aim.stacks.push(stack),
-                Err(error) => return refused(error.to_string()),
+                Err(error) => return wire::Response::refused(error.to_string()),
             }
         }
         match self.runtime.pass(&aim).await {
@@ -121,17 +121,13 @@ impl Control {
                 let did: Vec<String> = report.stacks.iter().map(view::one_line).collect();
                 wire::Response { ok: true, body, message: did.join("\n") }
             }
-            Err(refusal) => refused(refusal.to_string()),
+            Err(refusal) => wire::Response::refused(refusal.to_string()),
         }
     }
 }
 
 fn said(message: &str, body: Value) -> wire::Response {
     wire::Response { ok: true, body, message: message.to_owned() }
-}
-
-fn refused(message: String) -> wire::Response {
-    wire::Response { ok: false, body: Value::Null, message }
 }
 
 /// What health questions are answered with.

@@ -65,10 +65,9 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
             }
             Ok(Exit::Done)
         }
-        Verification::Broken { index, what } => {
+        Verification::Broken { what, .. } => {
             if !screen.is_json() {
-                let entry = index.map(|index| format!("entry #{index}: ")).unwrap_or_default();
-                screen.line(format!("{}: {entry}{what}", screen.red("broken")))?;
+                screen.line(format!("{}: {what}", screen.red("broken")))?;
             }
             Ok(Exit::Failed)
         }

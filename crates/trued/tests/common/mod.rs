@@ -130,6 +130,12 @@ impl Story {
         executor.block_on(store.append(vec![draft], None)).expect("appended")[0].index
     }
 
+    pub fn many(&mut self, drafts: Vec<Draft>) {
+        let store = self.ledger().store.clone();
+        let executor = tokio::runtime::Builder::new_current_thread().build().expect("an executor");
+        executor.block_on(store.append(drafts, None)).expect("appended");
+    }
+
     pub fn blob(&mut self, role: &str, bytes: &[u8]) -> BlobNote {
         BlobNote::new(role, self.ledger().blobs.put(bytes).expect("stored"))
     }

@@ -76,6 +76,9 @@ fn edited_by_hand(stage: &mut Stage) -> anyhow::Result<()> {
     stage.run(&format!("trued show {index}"))?;
     stage.run(&format!("trued answer {index} revert --reason \"not through the repository\""))?;
     stage.until("prod to be put back", || Ok((fs::read_to_string(stage.path("www/prod/index.html"))? == PAGE).then_some(())))?;
+    stage.pause(1500);
+    stage.quiet_since = std::time::Instant::now();
+    stage.pause(1500);
     Ok(())
 }
 
@@ -152,7 +155,7 @@ fn open_runs(stage: &Stage, since: u64) -> anyhow::Result<usize> {
 /// The past is a question; going back needs no repository.
 fn the_past(stage: &mut Stage) -> anyhow::Result<()> {
     stage.title("5  What was there, and back to it without the repository")?;
-    let ago = stage.begun.elapsed().as_secs().saturating_sub(3).clamp(1, 40);
+    let ago = stage.quiet_since.elapsed().as_secs().max(1);
     stage.run(&format!("trued at \"{ago} seconds ago\" prod/site"))?;
     stage.stop()?;
     fs::rename(stage.path("shop"), stage.path("shop-is-gone")).context("failed to move the repository away")?;

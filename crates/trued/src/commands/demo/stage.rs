@@ -23,6 +23,8 @@ pub struct Stage<'a> {
     serve: Option<Child>,
     pace: u32,
     pub begun: Instant,
+    /// An instant at which all was in place and nothing happened.
+    pub quiet_since: Instant,
 }
 
 impl<'a> Stage<'a> {
@@ -31,7 +33,7 @@ impl<'a> Stage<'a> {
         let program = std::env::current_exe().context("failed to find this program")?;
         let kept = tempfile::Builder::new().prefix("trued-demo-").tempdir().context("failed to make a folder for the demo")?;
         let folder = kept.path().to_owned();
-        let stage = Stage { screen, program, folder, kept: Some(kept), serve: None, pace, begun: Instant::now() };
+        let stage = Stage { screen, program, folder, kept: Some(kept), serve: None, pace, begun: Instant::now(), quiet_since: Instant::now() };
         for part in ["shop/apps/site/site", "www/dev", "www/prod"] {
             fs::create_dir_all(stage.path(part)).with_context(|| format!("failed to make {part}"))?;
         }
@@ -59,13 +61,13 @@ impl<'a> Stage<'a> {
     pub fn title(&self, text: &str) -> anyhow::Result<()> {
         self.screen.line("")?;
         self.screen.line(self.screen.green(&format!("── {text}")))?;
-        self.pause(400);
+        self.pause(900);
         Ok(())
     }
 
     pub fn tell(&self, text: &str) -> anyhow::Result<()> {
         self.screen.line(text)?;
-        self.pause(900);
+        self.pause(2000);
         Ok(())
     }
 
@@ -84,7 +86,7 @@ impl<'a> Stage<'a> {
         let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
         said.push_str(&String::from_utf8_lossy(&output.stderr));
         self.screen.line(shorten(&said))?;
-        self.pause(1100);
+        self.pause(2600);
         Ok(said)
     }
 
@@ -103,13 +105,6 @@ impl<'a> Stage<'a> {
         }
         command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
         command
-    }
-
-    /// Answers a question in JSON, without showing it.
-    pub fn ask(&self, arguments: &[&str]) -> anyhow::Result<Value> {
-        let output = self.quiet("trued", &[arguments, &["--output", "json"]].concat())?;
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("trued {} gave no JSON: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
     }
 
     /// The record's entries, oldest first.
