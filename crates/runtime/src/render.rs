@@ -172,6 +172,10 @@ impl Runtime {
         match source.bundle(revision, path).await {
             Ok(bundle) => Ok(bundle),
             Err(refusal) if refusal.code == Code::Absent => {
+                // The folder is absent only if the rest of the revision can be read: a source that is gone says nothing.
+                if let Err(gone) = source.list(revision).await {
+                    return Err(Refusal { code: Code::Unreachable, ..gone }.into());
+                }
                 let memory = cell.memory(self).await?;
                 if memory.landed.is_none() && memory.inventory.is_none() {
                     let message = format!("path {path} does not exist at revision {}", revision.short());

@@ -183,6 +183,9 @@ impl Walk<'_> {
 
     /// Writes what happened to the batch.
     pub(super) async fn receipt(&mut self, batch: u32) -> Result<Event, Refusal> {
+        if planted::has(Bug::ReceiptFirst) {
+            self.batch(batch).to_vec().iter().for_each(|change| self.land(change));
+        }
         let landed = std::mem::take(&mut self.batch_landed);
         let refused = std::mem::take(&mut self.batch_refused);
         let of = self.writes.len() as u64;

@@ -7,7 +7,7 @@ use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::body::{Outcome, Verdict};
 use trued_model::{
-    Action, Address, Change, Code, Command, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen,
+    Action, Address, Change, Code, Command, Deletes, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen,
 };
 
 use super::{BATCH, Walk};
@@ -211,6 +211,11 @@ impl Walk<'_> {
     /// The policy that guards this plan: a limit that was loosened counts only once a run has landed under it.
     fn guarding_policy(&self) -> Policy {
         let mut policy = self.stack.policy.clone();
+        if self.wish == Wish::Rollback {
+            // Going back to a verified release is the decision; what goes with it was made by what is left.
+            policy.deletes = Deletes { count: u32::MAX, percent: 100 };
+            return policy;
+        }
         if let Some(before) = self.memory.landed.as_ref().and_then(|landed| landed.deletes) {
             policy.deletes = policy.deletes.stricter(before);
         }
