@@ -334,14 +334,14 @@ impl Place {
         };
         if torn.is_missing(commit) {
             // Not damage: it is only not here. Whoever has been rewritten on the other side is gone for good.
-            store.fetch(&[Wanted::followed(&Followed::Commit(commit))])?;
+            store.fetch(&[Wanted::followed(&Followed::Commit(commit))]).map_err(unreadable)?;
             match work(&*self.repository()?) {
                 Err(Fault::Torn(_)) => {}
                 other => return other.map_err(Fault::refusal),
             }
         }
         tracing::warn!(source = %self.name, why = %torn.refusal(), "the object store is torn, fetching it afresh");
-        work(&*store.heal(commit, &first)?).map_err(|fault| match fault {
+        work(&*store.heal(commit, &first).map_err(unreadable)?).map_err(|fault| match fault {
             Fault::Refused(refusal) => refusal,
             Fault::Torn(torn) => {
                 let message = format!("{}, and {} does not have it whole either", torn.refusal().message, store.host());
@@ -355,7 +355,7 @@ impl Place {
         match &self.home {
             Home::Remote(store) => match store.repository()? {
                 Some(repository) => Ok(repository),
-                None => store.fetch(&[Wanted::followed(&self.followed)]).and_then(|_| self.opened(store)),
+                None => store.fetch(&[Wanted::followed(&self.followed)]).map_err(unreadable).and_then(|_| self.opened(store)),
             },
             Home::Local { open, .. } => {
                 let opened = open.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -373,12 +373,7 @@ impl Place {
         match &self.home {
             Home::Remote(_) => self.repository(),
             Home::Local { path, open } => {
-                // No repository says nothing about what is in it: that is not absent, it cannot be read.
-                let repository = Repository::open(path).map_err(|refusal| match refusal.code {
-                    Code::Absent => Refusal { code: Code::Unreachable, ..refusal },
-                    _ => refusal,
-                });
-                let repository = Arc::new(repository?);
+                let repository = Arc::new(Repository::open(path).map_err(unreadable)?);
                 *open.lock().unwrap_or_else(PoisonError::into_inner) = Some(repository.clone());
                 Ok(repository)
             }
@@ -391,6 +386,14 @@ impl Place {
 
     fn unborn(&self) -> Refusal {
         self.absent("a commit", "the repository has no commit yet").help("commit first: git add -A && git commit")
+    }
+}
+
+/// A repository or a commit that is gone says nothing about what is in it: that is not an absent folder, it cannot be read.
+fn unreadable(refusal: Refusal) -> Refusal {
+    match refusal.code {
+        Code::Absent => Refusal { code: Code::Unreachable, ..refusal },
+        _ => refusal,
     }
 }
 
