@@ -18,6 +18,9 @@ use crate::suggest;
 use crate::text::{Fault, Text, shown};
 use crate::words::{self, Words};
 
+/// Most values of all stacks of one app together: an app file may not ask for more memory than a person would.
+const MOST_VALUES: usize = 200_000;
+
 /// Where one app is written.
 struct Place<'a> {
     text: &'a Text,
@@ -42,6 +45,10 @@ pub(crate) fn inline(input: &Load<'_>, operator: &Operator, gathering: &mut Gath
             Value::Object(_) => vec![(app.to_string(), format!("{pointer}/target"))],
             other => named_targets(other, &format!("{pointer}/target")),
         };
+        if let Some(fault) = too_much(text, &pointer, targets.len() * values(written)) {
+            gathering.app_fault(Some(&app), fault);
+            continue;
+        }
         let typed: Option<InlineStack> = typed(text, &pointer, written.clone(), &mut |fault| gathering.app_fault(Some(&app), fault));
         let Some(owner) = typed.map(|stack| stack.owner) else { continue };
         let origin = text.origin(&pointer);
@@ -138,6 +145,10 @@ fn app(input: &Load<'_>, operator: &Operator, place: &Place<'_>, name: &Name, ga
 
     let known = operator.text.as_ref();
     let Some(Value::Object(stacks)) = stacks else { return };
+    let each = |stack: &Value| named_targets(&stack["target"], "").len() * (values(&app_json) + values(stack));
+    if let Some(fault) = too_much(text, "/stacks", stacks.values().map(each).sum()) {
+        return gathering.app_fault(Some(name), fault);
+    }
     for (environment, stack_json) in &stacks {
         let stack_pointer = format!("/stacks{}", step(environment));
         let Ok(environment) = environment.parse::<Name>() else { continue };
@@ -263,6 +274,19 @@ impl Draft<'_> {
         let help = format!("the operator adds `allow: [\"{folder}\"]` to it");
         gathering.app_fault(Some(self.app), text.fault(pointer, message, help));
         None
+    }
+}
+
+fn too_much(text: &Text, pointer: &str, count: usize) -> Option<Fault> {
+    let message = format!("the stacks of this app have {count} values together, more than the {MOST_VALUES} that are taken");
+    (count > MOST_VALUES).then(|| text.key_fault(pointer, message, "split it into several apps, or move values into files"))
+}
+
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(values).sum::<usize>(),
+        _ => 1,
     }
 }
 

@@ -7,6 +7,9 @@ use trued_yaml::{Budget, Mark, Node, Value, step};
 use crate::kinds::{Kinds, Which};
 use crate::{later, valid};
 
+/// Findings about one file's shape that are told: enough to correct, too few to fill a screen for ever.
+const MOST_FAULTS: usize = 200;
+
 /// A finding, and what it is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -47,6 +50,11 @@ impl Text {
         faults.extend(later::check(&text, which, kinds, &mut sound));
         faults.extend(valid::check(&text, kinds.compiled(which), &mut sound));
         text.sound = sound;
+        if faults.len() > MOST_FAULTS {
+            let more = faults.len() - MOST_FAULTS;
+            faults.truncate(MOST_FAULTS);
+            faults.push(text.fault("", format!("{more} more findings in this file are not told"), "correct these first"));
+        }
         (Some(text), faults)
     }
 

@@ -31,6 +31,25 @@ fn fault_16_to_20_hostile_app_files_are_findings_of_that_file_alone() {
 }
 
 #[test]
+fn fault_29_an_app_cannot_multiply_itself_beyond_a_bound() {
+    let vars: String = (0..1_000).map(|n| format!("v{n}: x, ")).collect();
+    let stacks: String = (0..500).map(|n| format!("  e{n}: {{ target: web }}\n")).collect();
+    let text = format!("app: big\nrender: {{ template: {{ path: x, vars: {{ {vars} }} }} }}\nstacks:\n{stacks}");
+    let loaded = loaded(OPERATOR, &[("big.yaml", &text), ("good.yaml", APP)]);
+    assert_eq!(loaded.findings.len(), 1);
+    assert!(loaded.findings[0].message.contains("more than the 200000"), "{:?}", loaded.findings);
+    assert_eq!(loaded.estate.stacks.len(), 1);
+}
+
+#[test]
+fn findings_of_one_file_are_bounded() {
+    let keys: String = (0..10_000).map(|n| format!("k{n}: 1\n")).collect();
+    let loaded = loaded(OPERATOR, &[("big.yaml", &keys), ("good.yaml", APP)]);
+    assert_eq!(loaded.findings.len(), 201);
+    assert!(loaded.findings.iter().any(|finding| finding.message.ends_with("more findings in this file are not told")));
+}
+
+#[test]
 fn fault_03_a_source_that_cannot_be_asked_takes_no_stack_away() {
     struct Torn;
     impl Files for Torn {

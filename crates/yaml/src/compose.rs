@@ -182,7 +182,7 @@ impl<'a> Composer<'a> {
                 None => entries,
             }),
         };
-        let node = Node { value, mark: open.mark, spelled: None };
+        let node = Node::new(value, open.mark, None);
         self.put(Sized { node, nodes: open.nodes, text: open.text, height: open.height }, open.anchor, false)
     }
 
@@ -291,7 +291,7 @@ impl<'a> Composer<'a> {
             Value::Null
         });
         let spelled = (!matches!(value, Value::Text(_))).then(|| text.into());
-        Node { value, mark, spelled }
+        Node::new(value, mark, spelled)
     }
 
     fn check_tag(&mut self, mark: Mark, tag: Option<&Tag>, expected: &str) {
@@ -330,7 +330,7 @@ type Fault = (Mark, String, &'static str);
 
 /// Reads what stands where a key stands; keys are text as the Kubernetes decoder makes it.
 fn read_key(node: Node, is_merge: bool, seen: &mut BTreeSet<String>, entries: &[Entry]) -> (Key, Option<Fault>) {
-    let Node { value, mark, spelled } = node;
+    let Node { value, mark, spelled, .. } = node;
     if is_merge {
         return match seen.insert("<<".to_owned()) {
             true => (Key::Merge(mark), None),

@@ -16,6 +16,8 @@ pub struct Node {
     pub mark: Mark,
     /// A plain value as it was spelled, where it did not become text: `no` for false, `0777` for 511.
     pub spelled: Option<Box<str>>,
+    /// Of a mapping, the places of its entries by key, so that a large one is not searched through.
+    by_key: Box<[u32]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,13 +42,29 @@ pub struct Entry {
 }
 
 impl Node {
+    pub(crate) fn new(value: Value, mark: Mark, spelled: Option<Box<str>>) -> Node {
+        let mut by_key: Vec<u32> = Vec::new();
+        if let Value::Map(entries) = &value {
+            by_key.extend((0_u32..).take(entries.len()));
+            by_key.sort_by(|a, b| entries[*a as usize].key.cmp(&entries[*b as usize].key));
+        }
+        Node { value, mark, spelled, by_key: by_key.into() }
+    }
+
     pub(crate) fn null(mark: Mark) -> Node {
-        Node { value: Value::Null, mark, spelled: None }
+        Node::new(Value::Null, mark, None)
     }
 
     /// Finds a key's value; `None` when this is no mapping or has no such key.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// Finds an entry by its key.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        let entries = self.entries();
+        let found = self.by_key.binary_search_by(|place| entries[*place as usize].key.as_str().cmp(key)).ok()?;
+        entries.get(self.by_key[found] as usize)
     }
 
     /// The entries of a mapping; none where this is something else.
@@ -112,7 +130,7 @@ impl Node {
 
     fn child(&self, step: &str, key: Option<Mark>) -> Option<(&Node, Option<Mark>)> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == step).map(|entry| (&entry.node, Some(entry.key_mark))),
+            Value::Map(_) => self.entry(step).map(|entry| (&entry.node, Some(entry.key_mark))),
             Value::List(items) => items.get(step.parse::<usize>().ok()?).map(|node| (node, key)),
             _ => None,
         }
