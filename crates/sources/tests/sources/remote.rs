@@ -347,8 +347,37 @@ async fn the_cache_may_vanish_at_any_time() {
     assert_eq!(source.read(&at, "a").await.unwrap(), b"1");
     assert_eq!(newest(&source).await.id, first);
     let gone = revision(&"1".repeat(40));
+    let before = source.fetches();
     let refusal = refused(source.bundle(&gone, "").await);
-    assert_eq!(refusal.code, Code::Absent, "{refusal:?}");
+    assert_eq!(refusal.code, Code::Unreachable, "a commit that is gone is not an empty one: {refusal:?}");
+    assert!(refusal.message.contains("no such commit"), "{refusal}");
+    assert_eq!(source.fetches(), before + 1, "one question, not a whole clone");
+}
+
+#[tokio::test]
+async fn fault_11_many_who_find_the_same_damage_heal_it_once() {
+    let world = World::new();
+    for file in 0..8 {
+        world.repo.write(&format!("f{file}"), &format!("{file}").repeat(200));
+    }
+    world.repo.commit("all");
+    let at = newest(&world.main()).await;
+    let [pack] = &packs(&world.store())[..] else { panic!("one pack") };
+    damage(pack, |bytes| {
+        let end = bytes.len() - 20;
+        bytes[12..end].fill(0);
+    });
+    let source = world.main();
+    let readers: Vec<_> = (0..8)
+        .map(|file| {
+            let (source, at) = (source.clone(), at.clone());
+            tokio::spawn(async move { source.read(&at, &format!("f{file}")).await.unwrap() })
+        })
+        .collect();
+    for (file, reader) in readers.into_iter().enumerate() {
+        assert_eq!(reader.await.unwrap(), format!("{file}").repeat(200).into_bytes());
+    }
+    assert_eq!(source.fetches(), 1);
 }
 
 #[tokio::test]
