@@ -137,8 +137,7 @@ fn never_seen(named: &str) -> Value {
 
 fn headline(record: &Record, stack: &StackId, answer: &Answer) -> String {
     let name = record.names.write(stack);
-    let seen =
-        answer.observed_at.map(when::date_and_clock).map(|at| format!("last seen at {at}")).unwrap_or("never seen".to_owned());
+    let seen = answer.observed_at.map(when::date_and_clock).map(|at| format!("last seen at {at}")).unwrap_or("never seen".to_owned());
     let revision = answer.revision.as_deref().map(|id| format!(" revision {id},")).unwrap_or_default();
     let why = if answer.why.is_empty() { String::new() } else { format!(" ({})", answer.why) };
     format!("{name}: {},{revision} {seen}{why}", answer.certainty.word())

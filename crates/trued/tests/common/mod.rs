@@ -130,12 +130,6 @@ impl Story {
         executor.block_on(store.append(vec![draft], None)).expect("appended")[0].index
     }
 
-    pub fn many(&mut self, drafts: Vec<Draft>) {
-        let store = self.ledger().store.clone();
-        let executor = tokio::runtime::Builder::new_current_thread().build().expect("an executor");
-        executor.block_on(store.append(drafts, None)).expect("appended");
-    }
-
     pub fn blob(&mut self, role: &str, bytes: &[u8]) -> BlobNote {
         BlobNote::new(role, self.ledger().blobs.put(bytes).expect("stored"))
     }
@@ -166,6 +160,13 @@ impl Story {
     /// Lets go of the ledger, so that its file is whole by itself.
     pub fn close(&mut self) {
         self.ledger = None;
+    }
+
+    /// Writes a file below the folder.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.folder.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
     }
 
     pub fn state(&self) -> PathBuf {
