@@ -33,7 +33,8 @@ impl<'a> Stage<'a> {
         let program = std::env::current_exe().context("failed to find this program")?;
         let kept = tempfile::Builder::new().prefix("trued-demo-").tempdir().context("failed to make a folder for the demo")?;
         let folder = kept.path().to_owned();
-        let stage = Stage { screen, program, folder, kept: Some(kept), serve: None, pace, begun: Instant::now(), quiet_since: Instant::now() };
+        let stage =
+            Stage { screen, program, folder, kept: Some(kept), serve: None, pace, begun: Instant::now(), quiet_since: Instant::now() };
         for part in ["shop/apps/site/site", "www/dev", "www/prod"] {
             fs::create_dir_all(stage.path(part)).with_context(|| format!("failed to make {part}"))?;
         }
