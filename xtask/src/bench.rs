@@ -58,7 +58,7 @@ pub fn bench(names: &[String]) -> anyhow::Result<()> {
     }
     let built = machine::cargo().args(["build", "--release", "--quiet", "-p", "trued"]).status().context("failed to start cargo")?;
     ensure!(built.success(), "the program does not build");
-    let target = machine::root().join("target");
+    let target = machine::target()?;
     let ground = Ground { program: target.join("release/trued"), scratch: target.join("bench") };
     println!("{:<44} {:>18}   {:<38} {:<22}", "what", "measured", "yardstick", "bar");
     for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|named| named == name)) {

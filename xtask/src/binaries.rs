@@ -68,7 +68,7 @@ fn package_name(id: &str, folder: &Path) -> String {
 /// Runs one test binary as `cargo test` would; prints its output only when something failed.
 #[expect(clippy::print_stdout, reason = "shows what failed")]
 pub fn run(binary: &TestBinary, filters: &[String]) -> anyhow::Result<Tally> {
-    let log = machine::root().join("target/xtask").join(format!("{}-{}.log", binary.package, binary.target));
+    let log = machine::target()?.join("xtask").join(format!("{}-{}.log", binary.package, binary.target));
     std::fs::create_dir_all(log.parent().context("a log lies in no folder")?)?;
     let out = File::create(&log)?;
     let mut command = Command::new(&binary.program);

@@ -22,6 +22,12 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// The build folder: this program lies in it, one folder deep, wherever Cargo was told to build.
+pub fn target() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("failed to find this program")?;
+    Ok(here.ancestors().nth(2).context("this program lies in no build folder")?.to_path_buf())
+}
+
 /// Cargo, in the root, as if a person had called it: `cargo run` sets variables for this program that build scripts
 /// of dependencies watch, and with them a second build would follow the first.
 pub fn cargo() -> Command {

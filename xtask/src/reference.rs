@@ -1,7 +1,7 @@
 //! `cargo xtask docs`: the reference page, written from what the program says of itself. The check that it is current
 //! runs with the scripts, since it needs the built program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -25,18 +25,18 @@ pub fn write() -> anyhow::Result<()> {
     let built = machine::cargo().args(["build", "--quiet", "-p", "trued"]).status().context("failed to start cargo")?;
     ensure!(built.success(), "the program does not build");
     let page = machine::root().join(PAGE);
-    std::fs::write(&page, page_of(&program())?).with_context(|| format!("failed to write {PAGE}"))
+    std::fs::write(&page, page_of(&program()?)?).with_context(|| format!("failed to write {PAGE}"))
 }
 
 /// Whether the page says what the built program says.
 pub fn is_current() -> anyhow::Result<()> {
     let written = std::fs::read_to_string(machine::root().join(PAGE)).with_context(|| format!("failed to read {PAGE}"))?;
-    ensure!(written == page_of(&program())?, "{PAGE} is not what the program says of itself: run `cargo xtask docs`");
+    ensure!(written == page_of(&program()?)?, "{PAGE} is not what the program says of itself: run `cargo xtask docs`");
     Ok(())
 }
 
-fn program() -> std::path::PathBuf {
-    machine::root().join("target/debug/trued")
+fn program() -> anyhow::Result<PathBuf> {
+    Ok(machine::target()?.join("debug/trued"))
 }
 
 fn page_of(program: &Path) -> anyhow::Result<String> {

@@ -2,7 +2,6 @@
 #![expect(clippy::print_stdout, reason = "one number, for `cargo xtask bench`")]
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -40,7 +39,8 @@ impl Clock for Counting {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     // On the disk of the build folder: a temporary folder may lie in memory, where nothing is durable.
-    let folder = tempfile::tempdir_in(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"))?;
+    let program = std::env::current_exe()?;
+    let folder = tempfile::tempdir_in(program.parent().ok_or("this program lies in no folder")?)?;
     let ledger = Ledger::open(folder.path(), Arc::new(Counting::default()), Mode::Create)?;
     let started = Instant::now();
     for batch in 0..ENTRIES.div_ceil(BATCH) {
