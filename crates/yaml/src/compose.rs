@@ -313,7 +313,13 @@ impl<'a> Composer<'a> {
             return self.refuse_size(mark, format!("{} levels inside each other", self.budget.depth));
         }
         let said = fault.kind().to_string();
-        self.find(mark, format!("this is not YAML: {said}"), "correct the spelling here or just above; indent with spaces");
+        let help = match fault.kind() {
+            ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator => {
+                "between brackets, put values that have `{`, `}`, `[`, `]` or `,` in them in quotes"
+            }
+            _ => "correct the spelling here or just above; indent with spaces",
+        };
+        self.find(mark, format!("this is not YAML: {said}"), help);
         Err(Broken)
     }
 
