@@ -46,6 +46,12 @@ fn aliases_stand_where_they_were_written_first() {
 
 #[test]
 fn what_is_not_yaml_has_a_place() {
+    check(
+        "a: { b: ${env} }\n",
+        expect![[r#"
+        t.yaml:1:10: this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'; between brackets, put values that have `{`, `}`, `[`, `]` or `,` in them in quotes
+    "#]],
+    );
     check("", expect!["null"]);
     check("# nothing\n", expect!["null"]);
     check(
