@@ -1,11 +1,13 @@
 //! How plans and passes are shown, to people and machines: the same facts twice.
 
 use serde_json::{Value, json};
-use trued_model::{Action, Change, Decision, Finding, Plan};
+use trued_engine::history::{self, Voice};
+use trued_model::{Action, Change, Decision, Finding, Plan, StackNames};
 use trued_runtime::{Pending, Report, StackReport};
 
 use crate::exit::Exit;
 use crate::screen::Screen;
+use crate::when;
 
 /// How many changes of a stack people are shown.
 const SHOWN: usize = 40;
@@ -148,9 +150,9 @@ fn show_rest(stack: &StackReport, screen: &Screen) -> anyhow::Result<()> {
             screen.line(format!("       {}", part.next))?;
         }
     }
+    let voice = Voice { names: &StackNames::default(), clock: &when::date_and_clock };
     for item in stack.drift.iter().take(SHOWN) {
-        let line = item.line.map(|line| format!(" line {line}")).unwrap_or_default();
-        screen.line(format!("  {} {}{line}: {} since {}", screen.yellow("drift"), item.address, item.cause.words(), item.since))?;
+        screen.line(format!("  {} {}", screen.yellow("drift"), history::drift_words(item, &voice)))?;
     }
     for pending in &stack.pending {
         let sentence = match pending {
@@ -180,11 +182,7 @@ fn say_findings(report: &Report, screen: &Screen) {
 }
 
 fn at(stack: &StackReport) -> String {
-    let short = |revision: &String| match revision.split_once('+') {
-        Some((commit, dirty)) => format!("{}+{dirty}", &commit[..commit.len().min(12)]),
-        None => revision.trim_start_matches("sha256:").chars().take(12).collect(),
-    };
-    stack.revision.as_ref().map(|revision| format!(", revision {}", short(revision))).unwrap_or_default()
+    stack.revision.as_ref().map(|revision| format!(", revision {}", history::short(revision))).unwrap_or_default()
 }
 
 fn summary(plan: &Plan) -> String {

@@ -1,0 +1,371 @@
+//! The verbs that act, from outside: the built program on real repositories, roots and state folders.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const TRUED: &str = env!("CARGO_BIN_EXE_trued");
+/// How long a test waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A repository with one app in dev (revert) and prod (hold), a root, a state folder.
+struct Shop {
+    folder: tempfile::TempDir,
+    served: Option<Child>,
+}
+
+impl Shop {
+    fn new() -> Shop {
+        let shop = Shop { folder: tempfile::tempdir().expect("a folder"), served: None };
+        for folder in ["repo", "www"] {
+            fs::create_dir_all(shop.path(folder)).expect("made");
+        }
+        shop.git(&["init", "-q", "-b", "main"]);
+        let operator = format!(
+            "environments:\n  dev: {{}}\n  prod: {{}}\ntargets:\n  web: {{ files: {{ root: {} }} }}\napps: [\"apps/*/app.yaml\"]\n",
+            shop.path("www").display()
+        );
+        shop.write("trued.yaml", &operator);
+        shop.write(
+            "apps/site/app.yaml",
+            "app: site\nrender: { plain: { path: site } }\nstacks:\n  dev:  { target: web, into: dev,  drift: revert }\n  prod: { target: web, into: prod, drift: hold }\n",
+        );
+        for (name, text) in [("index.html", "one\n"), ("about.html", "about\n"), ("css/a.css", "a{}\n")] {
+            shop.write(&format!("apps/site/site/{name}"), text);
+        }
+        shop.commit("first");
+        shop
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn write(&self, below: &str, text: &str) {
+        let path = self.path("repo").join(below);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+
+    fn live(&self, below: &str) -> Option<String> {
+        fs::read_to_string(self.path("www").join(below)).ok()
+    }
+
+    fn git(&self, words: &[&str]) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.path("repo")).args(words);
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "Ada").env(format!("GIT_{who}_EMAIL"), "ada@example.org");
+        }
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        let output = git.output().expect("git runs");
+        assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn commit(&self, message: &str) -> String {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", message]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(TRUED);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("TRUED_CONFIG", self.path("repo/trued.yaml")).env("TRUED_STATE", self.path("state"));
+        command
+    }
+
+    /// Runs a verb and asserts its exit status.
+    fn run(&self, words: &[&str], status: i32) -> String {
+        let output: Output = self.command().args(words).output().expect("trued runs");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "trued {words:?}: {said}");
+        said
+    }
+
+    fn json(&self, words: &[&str]) -> Value {
+        let output = self.command().args(words).args(["--output", "json"]).output().expect("trued runs");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("trued {words:?} gives no JSON: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    fn counted(&self, words: &[&str]) -> Value {
+        let file = self.path("counters.json");
+        self.command().args(words).env("TRUED_COUNTERS", &file).output().expect("trued runs");
+        serde_json::from_slice(&fs::read(file).expect("counters")).expect("JSON")
+    }
+
+    fn log(&self, kind: &str) -> Vec<Value> {
+        let output = self.command().args(["log", "--output", "json", "--kind", kind]).output().expect("trued runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
+    }
+
+    fn newest(&self, kind: &str) -> String {
+        self.log(kind).last().and_then(|entry| entry["index"].as_u64()).expect("an entry of that kind").to_string()
+    }
+
+    fn serve(&mut self) {
+        let errors = fs::File::options().create(true).append(true).open(self.path("serve.log")).expect("a log");
+        let mut command = self.command();
+        command.args(["serve", "--poll", "200ms"]).stdout(Stdio::null()).stderr(errors).process_group(0);
+        self.served = Some(command.spawn().expect("serve starts"));
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut serve) = self.served.take() {
+            let _ = serve.kill();
+            let _ = serve.wait();
+        }
+    }
+
+    fn until(&self, what: &str, look: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !look() {
+            let log = || fs::read_to_string(self.path("serve.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "waited in vain for: {what}\n{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn files(folder: &Path) -> usize {
+    let inside = fs::read_dir(folder).map(|inside| inside.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    inside.iter().map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+#[test]
+fn a_plan_proposes_an_apply_makes_and_the_next_costs_nothing() {
+    let shop = Shop::new();
+    let proposed = shop.json(&["plan"]);
+    assert_eq!(proposed["plans"].as_array().map(Vec::len), Some(2));
+    assert_eq!(proposed["plans"][0]["changes"].as_array().map(Vec::len), Some(3));
+    shop.run(&["plan"], 3);
+    assert_eq!(files(&shop.path("www")), 0, "a plan touches nothing");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/css/a.css").as_deref(), Some("a{}\n"));
+    shop.run(&["plan"], 0);
+    let cost = shop.counted(&["apply"]);
+    assert_eq!((&cost["renders"], &cost["target_writes"], &cost["ledger_rows"]), (&0.into(), &0.into(), &0.into()), "{cost}");
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.commit("second");
+    let cost = shop.counted(&["apply"]);
+    assert_eq!((&cost["renders"], &cost["target_writes"]), (&2.into(), &2.into()), "one file in two environments: {cost}");
+}
+
+#[test]
+fn fault_56_going_back_needs_neither_repository_nor_configuration() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.write("apps/site/site/new.html", "new\n");
+    shop.commit("second");
+    shop.run(&["apply"], 0);
+    fs::rename(shop.path("repo"), shop.path("elsewhere")).expect("moved away");
+    shop.run(&["rollback", "prod/site"], 3);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\n"));
+    assert_eq!(shop.live("prod/new.html"), None, "what the older release did not have is gone");
+    assert_eq!(shop.live("dev/index.html").as_deref(), Some("two\n"), "the other stack notices nothing");
+    fs::rename(shop.path("elsewhere"), shop.path("repo")).expect("moved back");
+    shop.run(&["apply"], 3);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\n"), "what was left is not taken again");
+    shop.write("apps/site/site/index.html", "three\n");
+    shop.commit("a fix");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("three\n"));
+    shop.run(&["verify"], 0);
+}
+
+#[test]
+fn a_repository_that_is_gone_deletes_nothing() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    fs::rename(shop.path("repo"), shop.path("elsewhere")).expect("moved away");
+    shop.run(&["apply"], 1);
+    assert_eq!(files(&shop.path("www/prod")), 3);
+    assert!(shop.log("held").is_empty(), "a source that cannot be read is no empty render");
+}
+
+#[test]
+fn fault_37_a_file_moves_between_stacks_in_one_commit() {
+    let shop = Shop::new();
+    shop.write("apps/blog/app.yaml", "app: blog\nrender: { plain: { path: blog } }\nstacks:\n  dev: { target: web, into: dev }\n");
+    shop.write("apps/blog/blog/post.html", "post\n");
+    shop.commit("blog");
+    shop.run(&["apply"], 0);
+    shop.git(&["mv", "apps/blog/blog/post.html", "apps/site/site/post.html"]);
+    shop.write("apps/blog/blog/other.html", "other\n");
+    shop.write("apps/site/site/post.html", "post, edited\n");
+    shop.commit("move");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("dev/post.html").as_deref(), Some("post, edited\n"));
+    let cost = shop.counted(&["apply"]);
+    assert_eq!(cost["ledger_rows"], 0, "settled");
+}
+
+#[test]
+fn fault_04_a_rewind_waits_for_a_word() {
+    let shop = Shop::new();
+    let first = shop.git(&["rev-parse", "HEAD"]);
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.commit("second");
+    shop.run(&["apply"], 0);
+    shop.git(&["reset", "-q", "--hard", &first]);
+    assert!(shop.run(&["apply"], 2).contains("history was rewritten"));
+    assert_eq!(shop.live("dev/index.html").as_deref(), Some("two\n"));
+    shop.run(&["answer", &shop.newest("incident.opened"), "accept", "--reason", "meant so"], 0);
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("dev/index.html").as_deref(), Some("one\n"));
+    shop.run(&["incidents"], 0);
+}
+
+#[test]
+fn a_suspended_stack_stands_still_and_others_go_on() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    shop.run(&["suspend", "prod/site", "--reason", "migration"], 0);
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.commit("second");
+    shop.run(&["apply"], 3);
+    assert_eq!((shop.live("dev/index.html").as_deref(), shop.live("prod/index.html").as_deref()), (Some("two\n"), Some("one\n")));
+    shop.run(&["resume", "prod/site"], 0);
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("two\n"));
+}
+
+#[test]
+fn adopted_drift_is_a_patch_that_git_takes() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    fs::write(shop.path("www/prod/index.html"), "one\nby hand\n").expect("edited");
+    shop.run(&["apply"], 3);
+    let output = shop.command().args(["adopt", &shop.newest("drift.opened"), "--reason", "good idea"]).output().expect("trued runs");
+    assert!(output.status.success());
+    fs::write(shop.path("hand.patch"), &output.stdout).expect("written");
+    shop.git(&["apply", &shop.path("hand.patch").display().to_string()]);
+    shop.commit("adopted");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\nby hand\n"));
+    assert_eq!(shop.live("dev/index.html").as_deref(), Some("one\nby hand\n"));
+    shop.run(&["incidents"], 0);
+}
+
+#[test]
+fn a_stack_that_is_no_longer_configured_asks_what_to_do() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    shop.write("apps/site/app.yaml", "app: site\nrender: { plain: { path: site } }\nstacks:\n  dev:  { target: web, into: dev }\n");
+    shop.commit("no prod");
+    shop.run(&["apply"], 3);
+    assert_eq!(files(&shop.path("www/prod")), 3, "nothing goes by itself");
+    shop.run(&["answer", &shop.newest("held"), "delete", "--reason", "moved out"], 0);
+    shop.run(&["apply"], 0);
+    assert_eq!(files(&shop.path("www/prod")), 0);
+    assert_eq!(files(&shop.path("www/dev")), 3);
+}
+
+#[test]
+fn commands_run_once_per_set_of_changes_and_checks_decide() {
+    let shop = Shop::new();
+    let (ran, works) = (shop.path("ran"), shop.path("works"));
+    let app = format!(
+        "app: site\nrender: {{ plain: {{ path: site }} }}\nstacks:\n  dev: {{ target: web, into: dev, rollback: true }}\non_change: [[mkdir, {}]]\nverify: [{{ command: [test, -e, {}] }}]\n",
+        ran.display(),
+        works.display()
+    );
+    fs::write(&works, "").expect("written");
+    shop.write("apps/site/app.yaml", &app);
+    shop.commit("with commands");
+    shop.run(&["apply"], 0);
+    assert!(ran.is_dir());
+    shop.run(&["apply"], 0);
+    let commands = |shop: &Shop| shop.log("intent").iter().filter(|entry| entry["body"]["command"].is_string()).count();
+    assert_eq!(commands(&shop), 1, "nothing changed, nothing ran");
+}
+
+#[test]
+fn hand_edits_are_seen_while_serving_and_words_are_heard() {
+    let mut shop = Shop::new();
+    shop.serve();
+    shop.until("the first commit to land", || shop.log("verdict").len() >= 2);
+    for place in ["dev", "prod"] {
+        fs::write(shop.path("www").join(place).join("index.html"), "one\nstray 7731\n").expect("edited");
+    }
+    shop.until("dev to be put back", || shop.live("dev/index.html").as_deref() == Some("one\n"));
+    shop.until("both to be on record", || shop.log("drift.opened").len() == 2);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\nstray 7731\n"), "prod holds");
+    let prod = shop.log("drift.opened").into_iter().find(|entry| entry["stack"]["environment"] == "prod").expect("drift in prod");
+    let index = prod["index"].to_string();
+    assert!(shop.run(&["show", &index], 0).contains("stray 7731"), "their bytes are on record");
+    shop.run(&["answer", &index, "revert", "--reason", "no"], 0);
+    shop.until("prod to be put back", || shop.live("prod/index.html").as_deref() == Some("one\n"));
+    shop.until("both episodes to be closed", || shop.log("drift.closed").len() == 2);
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.commit("second");
+    shop.until("a commit to land", || shop.live("prod/index.html").as_deref() == Some("two\n"));
+    let refused = shop.run(&["serve"], 1);
+    assert!(refused.contains("serve runs"), "{refused}");
+}
+
+#[test]
+fn fault_41_a_killed_apply_is_looked_at_closed_and_continued() {
+    const MANY: usize = 1500;
+    let mut shop = Shop::new();
+    shop.serve();
+    shop.until("the first commit to land", || shop.log("verdict").len() >= 2);
+    for edition in 1..=8 {
+        for file in 0..MANY {
+            shop.write(&format!("apps/site/site/items/{}/{file}.txt", file % 30), &format!("{file} in edition {edition}\n"));
+        }
+        let before = shop.log("receipt").len();
+        shop.commit("many");
+        shop.until("a receipt", || shop.log("receipt").len() > before);
+        shop.kill();
+        let closed = shop.log("verdict").iter().filter(|entry| entry["body"]["outcome"] == "interrupted").count();
+        shop.serve();
+        shop.until("everything to be in place", || {
+            ["dev", "prod"].iter().all(|place| {
+                let last = format!("{place}/items/{}/{}.txt", (MANY - 1) % 30, MANY - 1);
+                shop.live(&last) == Some(format!("{} in edition {edition}\n", MANY - 1)) && files(&shop.path("www").join(place)) == MANY + 3
+            })
+        });
+        let now = || shop.log("verdict").iter().filter(|entry| entry["body"]["outcome"] == "interrupted").count();
+        shop.until("all runs to have ended", || shop.log("intent").len() == shop.log("verdict").len());
+        if now() > closed {
+            shop.kill();
+            shop.run(&["verify", "--deep"], 0);
+            return;
+        }
+    }
+    panic!("no kill fell into an apply");
+}
+
+#[test]
+fn the_demo_plays_to_its_end_and_leaves_nothing() {
+    let output = Command::new(TRUED).args(["demo", "--pace", "0"]).stdin(Stdio::null()).output().expect("the demo runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    for part in [
+        "0 renders, 0 writes, 0 rows",
+        "nothing goes without a yes",
+        "looked; closed",
+        "the source was not there",
+        "broken: entry #",
+        "proven:",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing from\n{said}");
+    }
+    let folder = said.lines().find_map(|line| line.split(" ran in ").nth(1)).expect("the folder is named");
+    assert!(!Path::new(folder.trim()).exists(), "the folder is gone");
+}
