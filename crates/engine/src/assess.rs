@@ -51,7 +51,10 @@ pub fn assess(
         let seen = observed.get(address);
         let wanted = desired.resources.get(address).map(|resource| &resource.fingerprint);
         let as_made = seen.fingerprint() == Some(&made.fingerprint);
-        let left = !desired.resources.contains_key(address) && claims.elsewhere(address);
+        let left = match desired.resources.contains_key(address) {
+            true => claims.made_by_other(address, seen.fingerprint()),
+            false => claims.elsewhere(address),
+        };
         if !seen.decided() || as_made || seen.fingerprint() == wanted || left {
             continue;
         }

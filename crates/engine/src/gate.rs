@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trued_model::{Action, Approval, Decision, Digest, HoldKind, Part, Plan, Policy, Timestamp};
+use trued_model::{Action, Approval, Change, Decision, Digest, HoldKind, Part, Plan, Policy, Reason, Timestamp};
 
 use crate::limits::over_limit;
 use crate::order::below;
@@ -36,10 +36,11 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Appro
             changes.iter().for_each(|change| holds[*change] = None);
         }
     }
-    // Last, because a yes to a part is no word on the whole stack.
+    // Last, because a yes to a part is no word on the whole stack. What is gone or another stack's is given up all the
+    // same: that touches nothing, and keeping it would make two owners.
     if standing.suspended {
         used.clear();
-        for hold in &mut holds {
+        for (hold, _) in holds.iter_mut().zip(&plan.changes).filter(|(_, change)| !given_up(change)) {
             hold.get_or_insert((HoldKind::Suspended, "a person suspended the stack".to_owned()));
         }
     }
@@ -55,6 +56,10 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Appro
     used.sort_unstable();
     used.dedup();
     Decision { plan: whole, free, held, approvals: used }
+}
+
+fn given_up(change: &Change) -> bool {
+    change.action == Action::Forget && (change.other.is_some() || change.reasons.contains(&Reason::AlreadyGone))
 }
 
 type Parts = BTreeMap<HoldKind, (Digest, Vec<usize>, String)>;

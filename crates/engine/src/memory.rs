@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use trued_model::body::{Answered, Approved, Drift, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
+use trued_model::body::{Answered, Approved, Drift, DriftItem, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
 use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Timestamp};
+
+use crate::assess::drift_set;
 
 /// How many verified releases and drift episodes are remembered here; the record keeps all.
 const REMEMBERED: usize = 64;
@@ -150,6 +152,21 @@ impl StackMemory {
     }
 }
 
+impl OpenDrift {
+    /// Whether all of these differences were stated already, so that an answer to that statement is one to them.
+    pub fn covers(&self, items: &[DriftItem], count: u64) -> bool {
+        let stated = |item: &DriftItem| self.drift.items.iter().any(|known| (&known.address, &known.found) == (&item.address, &item.found));
+        items.len() as u64 == count && items.iter().all(stated)
+    }
+
+    /// The word that lets drift be put back, where it was said of no less than this.
+    pub fn revert(&self, items: &[DriftItem]) -> Option<u64> {
+        let (_, index) = self.answer.as_ref().filter(|(word, _)| word == "revert")?;
+        let same = drift_set(items) == self.drift.set;
+        (same || self.covers(items, items.len() as u64)).then_some(*index)
+    }
+}
+
 /// Folds one entry of the stack into what is known of it. Entries come in order; one that is folded already is skipped.
 pub fn fold(memory: &mut StackMemory, indexed: &Indexed) {
     let Indexed { index, entry } = indexed;
@@ -216,7 +233,7 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
             let drift: Drift = entry.body().ok()?;
             let open = memory.drift.as_mut()?;
             // An answer was given to what was known then; more drift asks anew.
-            if open.drift.set != drift.set {
+            if !open.covers(&drift.items, drift.count) {
                 open.answer = None;
             }
             open.drift = drift;

@@ -40,6 +40,11 @@ impl Claims {
         self.wanted.get(address)?.first()
     }
 
+    /// Whether what is at an address is what another stack that owns it made there.
+    pub(crate) fn made_by_other(&self, address: &Address, there: Option<&Fingerprint>) -> bool {
+        self.owners.get(address).is_some_and(|(_, theirs)| there == Some(theirs))
+    }
+
     /// Whether an address is another stack's business now.
     pub(crate) fn elsewhere(&self, address: &Address) -> bool {
         self.owners.contains_key(address) || self.wanted.contains_key(address)
@@ -78,10 +83,14 @@ pub struct PlanInput<'a> {
     pub nested: bool,
 }
 
-/// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours, and those
-/// of ours that are no longer desired.
-pub fn candidates(desired: &Desired, inventory: &Manifest) -> Vec<Address> {
-    let new = desired.resources.keys().filter(|address| !inventory.items.contains_key(address));
+/// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
+/// made them, and those of ours that are no longer desired.
+pub fn candidates(desired: &Desired, inventory: &Manifest, observed: &Observation) -> Vec<Address> {
+    let settled = |resource: &Resource| {
+        let made = inventory.items.get(&resource.address).map(|item| &item.fingerprint);
+        made == Some(&resource.fingerprint) && observed.get(&resource.address).fingerprint() == made
+    };
+    let new = desired.resources.values().filter(|resource| !settled(resource)).map(|resource| &resource.address);
     let old = inventory.items.keys().filter(|address| !desired.resources.contains_key(address));
     let mut all: Vec<Address> = new.chain(old).cloned().collect();
     all.sort();
@@ -109,7 +118,7 @@ pub fn plan(input: &PlanInput) -> Plan {
 /// Decides one desired address.
 fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
     let address = &resource.address;
-    let made = input.inventory.items.get(address);
+    let made = input.inventory.items.get(address).filter(|made| !superseded(input, address, made));
     let state = match look(input, address) {
         Ok(state) => state,
         // What was made so and cannot be seen now is not proposed again; it is only not known.
@@ -160,6 +169,16 @@ fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
         Some(_) => Action::Update,
     };
     Some(Change { action, keep: drifted && there.is_some(), reasons, ..base })
+}
+
+/// Whether another stack has made an address its own since we made it. That happens where we were kept from giving it
+/// up, and desire it again: whoever wrote last owns it, and of two who wrote the same, who comes first and desires it.
+fn superseded(input: &PlanInput, address: &Address, made: &Item) -> bool {
+    let Some((owner, theirs)) = input.claims.owners.get(address) else { return false };
+    if made.fingerprint == *theirs {
+        return owner < input.stack && input.claims.wanted.get(address).is_some_and(|others| others.contains(owner));
+    }
+    input.claims.made_by_other(address, look(input, address).ok().flatten().map(|state| &state.fingerprint))
 }
 
 /// Decides a desired address that is not ours yet.
@@ -301,7 +320,9 @@ fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
     let Some(first) = changes.iter().find(|change| outside(change)).map(|change| &change.address).or(unseen).cloned() else {
         return;
     };
-    for change in changes.iter_mut().filter(|change| change.hold.is_none()) {
+    // What another stack has taken over is given up all the same: nothing is touched by that.
+    let given_up = |change: &Change| change.action == Action::Forget && change.other.is_some();
+    for change in changes.iter_mut().filter(|change| change.hold.is_none() && !given_up(change)) {
         let why = if outside(change) { "changed from outside".to_owned() } else { format!("{first} was changed from outside") };
         change.hold = Some((HoldKind::Drift, why));
     }

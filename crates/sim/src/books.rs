@@ -30,6 +30,8 @@ pub struct Account {
     pub revision: Option<String>,
     /// Whether a person's word since the last run lets the revision go anywhere.
     pub word: bool,
+    /// Whether a person accepted a rewound source, which every stack may follow once.
+    pub follows_anything: bool,
     /// `delete` or `forget`, said of an orphan.
     pub orphan_word: Option<String>,
     pub incidents: BTreeMap<String, u64>,
@@ -49,7 +51,7 @@ pub struct OpenRun {
 pub struct DriftOpen {
     pub index: u64,
     pub answered: bool,
-    pub addresses: BTreeSet<Address>,
+    pub items: BTreeSet<(Address, Option<Fingerprint>)>,
 }
 
 /// A person's yes.
@@ -152,10 +154,12 @@ pub fn take(account: &mut Account, blobs: &SimBlobs, indexed: &Indexed) -> Vec<C
         }
         Kind::Answered => answered(account, indexed),
         Kind::DriftOpened | Kind::DriftUpdated => {
-            let addresses =
-                entry.body::<Drift>().map(|drift| drift.items.into_iter().map(|item| item.address).collect()).unwrap_or_default();
+            let stated = entry.body::<Drift>().map(|drift| drift.items).unwrap_or_default();
+            let items: BTreeSet<_> = stated.into_iter().map(|item| (item.address, item.found)).collect();
             let at = if entry.kind == Kind::DriftOpened { *index } else { account.drift.as_ref().map_or(*index, |open| open.index) };
-            account.drift = Some(DriftOpen { index: at, answered: false, addresses });
+            // A word on what was stated covers no more than that.
+            let answered = account.drift.as_ref().is_some_and(|open| open.answered && items.is_subset(&open.items));
+            account.drift = Some(DriftOpen { index: at, answered, items });
         }
         Kind::DriftClosed => account.drift = None,
         Kind::Rollback => {

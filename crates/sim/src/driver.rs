@@ -148,7 +148,8 @@ impl FakeLink {
     fn touch(&self, order: &Order, index: usize) -> Result<Option<Fingerprint>, Refusal> {
         let change = &order.changes[index];
         let now = self.universe.clock.now();
-        for (address, edit) in std::mem::take(&mut self.target.ground().faults.meddling) {
+        let meddling = std::mem::take(&mut self.target.ground().faults.meddling);
+        for (address, edit) in meddling {
             self.target.edit(&address, &edit, now);
         }
         let faulty = self.fault(change.address.clone());

@@ -18,7 +18,7 @@ use crate::words::name;
 use crate::world::{World, person, simulate};
 
 /// The most lines of a failed world's history that are shown.
-const SHOWN: usize = 80;
+const SHOWN: usize = 400;
 /// So many rounds of saying yes to everything until a healed world must have nothing left to ask.
 const ROUNDS: usize = 8;
 /// How long a serving process has to come right.
@@ -418,6 +418,18 @@ impl<'a> Walk<'a> {
             self.write(&path, "last");
         }
         self.world.commit();
+        self.clear_the_way();
+    }
+
+    /// A stranger's things in a folder that is to be a file are beyond what can be put right from here.
+    fn clear_the_way(&self) {
+        let universe = &self.world.universe;
+        for stack in universe.estate().stacks.values() {
+            let wishes = wishes(universe, stack, &universe.history.head()).unwrap_or_default();
+            let target = universe.target(&stack.id.target);
+            let in_the_way = |inner: &trued_model::Address| wishes.keys().any(|address| crate::target::inside(inner, address));
+            target.ground().nodes.retain(|inner, node| !(node.foreign && in_the_way(inner)));
+        }
     }
 
     async fn come_right(&mut self) {

@@ -84,6 +84,8 @@ struct Glance {
     extent: Extent,
     seen: Seen,
     known: Known,
+    /// What it went by shortly before, while several things run at once: the render came before the look.
+    earlier: Known,
 }
 
 /// What a process goes by: configuration as it was read last, and the revision it follows.
@@ -106,6 +108,8 @@ pub struct Witness {
     accounts: Accounts,
     read: u64,
     known: BTreeMap<u32, Known>,
+    /// What a process went by before its newest change of mind.
+    earlier: BTreeMap<u32, Known>,
     glances: BTreeMap<(u32, Name, Address), Glance>,
     /// Our own newest write, while nothing newer was seen.
     wrote: BTreeMap<(u32, Name, Address), (StackId, Option<Fingerprint>)>,
@@ -138,12 +142,18 @@ impl Witness {
     /// A process read its configuration.
     pub fn configured(&mut self, by: &Holder, estate: Arc<Estate>) {
         let known = self.known.entry(by.pid).or_default();
+        if known.estate != estate {
+            self.earlier.insert(by.pid, known.clone());
+        }
         known.estate = estate;
     }
 
     /// A process accepted a revision.
     pub fn accepted(&mut self, by: &Holder, revision: Option<String>, readable: bool) {
         let known = self.known.entry(by.pid).or_default();
+        if known.accepted != revision {
+            self.earlier.insert(by.pid, known.clone());
+        }
         known.accepted = revision;
         known.readable = readable;
     }
@@ -153,7 +163,9 @@ impl Witness {
         for (address, seen) in &observation.seen {
             let key = (by.pid, target.clone(), address.clone());
             self.wrote.remove(&key);
-            self.glances.insert(key, Glance { extent: observation.extent.clone(), seen: seen.clone(), known: known.clone() });
+            let earlier = if self.lenient { self.earlier.get(&by.pid).cloned().unwrap_or_default() } else { known.clone() };
+            let glance = Glance { extent: observation.extent.clone(), seen: seen.clone(), known: known.clone(), earlier };
+            self.glances.insert(key, glance);
         }
     }
 
@@ -281,7 +293,7 @@ impl Witness {
         let Some(id) = entry.stack.clone() else {
             // A person accepted a rewound source: every stack may follow.
             if entry.kind == Kind::Answered {
-                self.accounts.values_mut().for_each(|account| account.word = true);
+                self.accounts.values_mut().for_each(|account| account.follows_anything = true);
             }
             return;
         };
@@ -332,8 +344,9 @@ impl Witness {
                     found.push((Promise::Rejected, format!("#{at} works towards what a rollback of {id:?} left")));
                 }
                 if let (Some(before), Some(now)) = (&account.revision, &entry.revision)
-                    && !account.word
                     && !universe.history.follows(before, now)
+                    && !account.word
+                    && !std::mem::take(&mut account.follows_anything)
                     && account.rolled.is_none()
                 {
                     found.push((Promise::Revisions, format!("#{at} goes from revision {before} to {now}, and nobody said so")));
@@ -367,7 +380,11 @@ impl Witness {
         {
             let target = universe.target(&id.target);
             let ground = target.ground();
-            let known = account.drift.as_ref().map(|open| open.addresses.clone()).unwrap_or_default();
+            let known = account
+                .drift
+                .as_ref()
+                .map(|open| open.items.iter().map(|(address, _)| address.clone()).collect::<BTreeSet<_>>())
+                .unwrap_or_default();
             for item in drift.items.iter().filter(|item| !known.contains(&item.address)) {
                 let foreign = match ground.look(&item.address, target.nested) {
                     Some(node) => node.foreign,
@@ -581,7 +598,8 @@ impl Scene<'_> {
             return Some("it was seen to be something else".to_owned());
         }
         let now = self.witness.known.get(&self.by.pid).cloned().unwrap_or_default();
-        if let (Some(then), Some(now)) = (self.claimed(&glance.known), self.claimed(&now)) {
+        let claims = [&glance.earlier, &glance.known, &now].map(|known| self.claimed(known));
+        if let [Some(_), Some(then), Some(now)] = claims {
             return Some(format!("{then}; {now}"));
         }
         let plan = self.open.plan.as_ref()?;
@@ -599,12 +617,12 @@ impl Scene<'_> {
         }
         let wished = |known: &Known| known.accepted.as_deref().and_then(|revision| wishes(self.universe, stack, revision));
         if self.account.rolled.is_none()
-            && let (Some(then), Some(now)) = (wished(&glance.known), wished(&now))
+            && let (Some(before), Some(then), Some(now)) = (wished(&glance.earlier), wished(&glance.known), wished(&now))
         {
-            if then.contains_key(address) && now.contains_key(address) {
+            if [&before, &then, &now].iter().all(|wishes| wishes.contains_key(address)) {
                 return Some("it is desired".to_owned());
             }
-            if then.is_empty() && now.is_empty() && !approved {
+            if [&before, &then, &now].iter().all(|wishes| wishes.is_empty()) && !approved {
                 return Some("the render is empty, and nobody said yes".to_owned());
             }
         }

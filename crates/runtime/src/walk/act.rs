@@ -7,9 +7,9 @@ use trued_doors::{Asked, Done, Kept, Order};
 use trued_engine::Event;
 use trued_engine::planted::{self, Bug};
 use trued_model::body::{Intent, LISTED, Landed, Receipt, Refused, RefusedItem};
-use trued_model::{Action, BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
+use trued_model::{BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
 
-use super::look::own;
+use super::look::{in_place, own};
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};
@@ -123,18 +123,26 @@ impl Walk<'_> {
         drop(stream);
         let unknown: Vec<&Change> = changes.iter().zip(&answers).filter(|(_, answer)| !decided(answer)).map(|(change, _)| change).collect();
         let looked = if unknown.is_empty() { BTreeMap::new() } else { self.look_again(&unknown).await };
-        for (change, answer) in changes.iter().zip(answers) {
-            let answer = match answer {
-                Some(answer) if decided(&Some(answer.clone())) => answer,
-                other => found(change, looked.get(&change.address), other, in_time),
-            };
-            match answer {
-                Ok(after) if after == change.after => self.land(change),
-                Ok(_) => self.refuse(change, &Refusal::new(Code::Broken, "the driver says it made something else than was asked")),
-                Err(refusal) => self.refuse(change, &refusal),
-            }
+        let (clear, unclear): (Vec<_>, Vec<_>) = changes.iter().zip(answers).partition(|(_, answer)| decided(answer));
+        for (change, answer) in clear {
+            self.take_answer(change, answer.unwrap_or_else(|| Err(Refusal::new(Code::Unknown, "no answer"))));
+        }
+        // What is there now may be told by what was made after it.
+        for (change, answer) in unclear {
+            let seen = |address: &trued_model::Address| looked.get(address).cloned().unwrap_or_else(|| self.observed.get(address));
+            let made = looked.contains_key(&change.address) && in_place(change, &changes, self.facts.nested, &seen);
+            let answer = if made { Ok(change.after.clone()) } else { Err(no_answer(answer, in_time)) };
+            self.take_answer(change, answer);
         }
         Ok(Event::Applied { refused: !self.refused.is_empty() })
+    }
+
+    fn take_answer(&mut self, change: &Change, answer: Result<Option<trued_model::Fingerprint>, Refusal>) {
+        match answer {
+            Ok(after) if after == change.after => self.land(change),
+            Ok(_) => self.refuse(change, &Refusal::new(Code::Broken, "the driver says it made something else than was asked")),
+            Err(refusal) => self.refuse(change, &refusal),
+        }
     }
 
     fn batch(&self, batch: u32) -> &[Change] {
@@ -237,7 +245,8 @@ impl Walk<'_> {
         for change in &self.writes {
             self.observed.seen.insert(change.address.clone(), observation.get(&change.address));
         }
-        let settled = self.writes.iter().all(|change| observation.get(&change.address).fingerprint() == change.after.as_ref());
+        let seen = |address: &trued_model::Address| observation.get(address);
+        let settled = self.writes.iter().all(|change| in_place(change, &self.writes, self.facts.nested, &seen));
         if !settled && !planted::has(Bug::StaleView) {
             return Err(Refusal::new(Code::Changed, "what was made is no longer there").help("the next wake looks again"));
         }
@@ -263,21 +272,11 @@ fn decided(answer: &Option<Result<Option<trued_model::Fingerprint>, Refusal>>) -
     }
 }
 
-/// Decides from a second look what became of a change without a clear answer.
-fn found(
-    change: &Change,
-    seen: Option<&Seen>,
-    answer: Option<Result<Option<trued_model::Fingerprint>, Refusal>>,
-    in_time: bool,
-) -> Result<Option<trued_model::Fingerprint>, Refusal> {
-    let gone = matches!(seen, Some(Seen::Absent)) && change.after.is_none() && change.action == Action::Delete;
-    let there = change.after.is_some() && seen.and_then(Seen::fingerprint) == change.after.as_ref();
-    if gone || there {
-        return Ok(change.after.clone());
-    }
+/// Why a change that is not in place was not made.
+fn no_answer(answer: Option<Result<Option<trued_model::Fingerprint>, Refusal>>, in_time: bool) -> Refusal {
     match answer {
-        Some(Err(refusal)) => Err(refusal),
-        _ if !in_time => Err(Refusal::new(Code::TimedOut, "no answer before the deadline")),
-        _ => Err(Refusal::new(Code::Unknown, "no answer; it is not in place")),
+        Some(Err(refusal)) => refusal,
+        _ if !in_time => Refusal::new(Code::TimedOut, "no answer before the deadline"),
+        _ => Refusal::new(Code::Unknown, "no answer; it is not in place"),
     }
 }

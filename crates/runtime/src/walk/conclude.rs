@@ -1,7 +1,7 @@
 //! The end of a run: commands, checks, the verdict, and what follows from it.
 
 use trued_doors::{Checking, Program};
-use trued_engine::Event;
+use trued_engine::{Event, Release};
 use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
 use trued_model::{Code, Draft, Duration, Extent, Kind, Refusal};
 
@@ -82,6 +82,9 @@ impl Walk<'_> {
             outcome => outcome,
         };
         self.report.outcome = Some(outcome);
+        if self.said_before(outcome) {
+            return Ok(Event::Done);
+        }
         let epoch = match self.epoch {
             Some(epoch) => epoch,
             None => {
@@ -107,6 +110,15 @@ impl Walk<'_> {
             self.cell.kept().look = Some(self.now());
         }
         Ok(Event::Done)
+    }
+
+    /// Whether a verdict would only repeat the last one: nothing was done, and the same checks failed once more.
+    fn said_before(&self, outcome: Outcome) -> bool {
+        let Some((_, last)) = &self.memory.last_verdict else { return false };
+        let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
+        let idle = self.intent.is_none() && self.bookkeeping.is_empty() && self.refused.is_empty() && self.memory.intents.is_empty();
+        let same = (last.outcome, last.desired, &last.checks) == (outcome, desired, &self.checks);
+        idle && same && outcome == Outcome::Failed && !self.checks.is_empty() && self.fallback().is_none()
     }
 
     fn verdict(&self, outcome: Outcome, epoch: u64, in_place: bool) -> Draft {
@@ -159,7 +171,9 @@ impl Walk<'_> {
             let back = |item: &trued_model::body::DriftItem| {
                 self.observed.get(&item.address).fingerprint() == self.inventory.items.get(&item.address).map(|item| &item.fingerprint)
             };
-            if self.assessment.drift.iter().all(back) {
+            // What cannot be seen now is not back.
+            let seen = self.observed.extent == Extent::Complete || open.drift.items.iter().all(back);
+            if seen && self.assessment.drift.iter().all(back) {
                 drafts.extend(self.drift_closed(open.index, "reverted"));
             }
             if fights(&open.drift.items) {
@@ -185,7 +199,7 @@ impl Walk<'_> {
                 let message = format!("{}: {}", check.check, check.why);
                 let next = "commit a fix, or trued rollback STACK";
                 drafts.extend(incidents::open(&self.memory, id, now, Trouble { kind: "check", message, next, words: &[] }));
-                if in_place && self.stack.policy.rollback {
+                if in_place {
                     drafts.extend(self.go_back());
                 }
             }
@@ -195,10 +209,15 @@ impl Walk<'_> {
         drafts
     }
 
+    fn fallback(&self) -> Option<&Release> {
+        let current = self.wanted.as_ref().filter(|_| self.stack.policy.rollback && self.whole)?.digest;
+        self.memory.fallback(&current)
+    }
+
     /// Goes back to the last verified release by itself, where the policy says so.
     fn go_back(&self) -> Option<Draft> {
         let current = self.wanted.as_ref()?.digest;
-        let release = self.memory.fallback(&current)?;
+        let release = self.fallback()?;
         let body =
             Rollback { to: release.index, rejects: current, desired: release.desired, reason: "a check failed after apply".to_owned() };
         self.cell.kept().hinted = true;

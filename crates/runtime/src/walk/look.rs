@@ -23,20 +23,22 @@ impl Walk<'_> {
     /// Closes what an earlier process began and did not end: reads its plan, looks, and writes down how far it came.
     pub(super) async fn recover(&mut self) -> Result<Event, Refusal> {
         let link = self.runtime.link(&self.stack.id.target).await?;
+        let nested = link.facts().await?.nested;
         let intents: Vec<(u64, OpenIntent)> = self.memory.intents.iter().map(|(index, open)| (*index, open.clone())).collect();
         for (index, open) in intents.into_iter().filter(|(_, open)| open.intent.command.is_none()) {
             let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
             let changes = self.intended(&open)?;
             let mut made = (*self.cell.inventory(self.runtime).await?).clone();
             let seen = self.see(addresses(&changes, &made)).await?;
+            let look = |address: &Address| seen.get(address);
             let mut found = 0;
             for change in &changes {
-                let seen = seen.get(&change.address);
+                let seen = look(&change.address);
                 if !seen.decided() {
                     let why = format!("run #{index} was interrupted, and {} cannot be seen to close it", change.address);
                     return Err(Refusal::new(Code::Unknown, why).help("make the target reachable; the run is closed then"));
                 }
-                if seen.fingerprint() == change.after.as_ref() {
+                if in_place(change, &changes, nested, &look) {
                     found += 1;
                     own(&mut made, change);
                 }
@@ -113,17 +115,17 @@ impl Walk<'_> {
     /// Decides: what differs, what to change, what of it may run.
     pub(super) async fn plan(&mut self) -> Result<Event, Refusal> {
         let now = self.now();
-        let asked = candidates(&self.desired, &self.inventory);
+        let asked = candidates(&self.desired, &self.inventory, &self.observed);
         let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked, self.wish == Wish::Rollback).await?;
+        let same_inputs = match (&self.wanted, &self.memory.landed) {
+            (Some(wanted), Some(landed)) => landed.inputs == Some(wanted.inputs),
+            _ => false,
+        };
+        let last_look = self.cell.kept().look;
+        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &claims, &self.memory, same_inputs, last_look);
         let settled = Settled {
             left_alone: self.memory.left_alone(now),
-            revert: self
-                .memory
-                .drift
-                .as_ref()
-                .and_then(|drift| drift.answer.clone())
-                .filter(|(word, _)| word == "revert")
-                .map(|(_, at)| at),
+            revert: self.memory.drift.as_ref().and_then(|open| open.revert(&self.assessment.drift)),
             drifted: self
                 .memory
                 .drift
@@ -146,12 +148,6 @@ impl Walk<'_> {
             into: &self.stack.into,
             nested: self.facts.nested,
         });
-        let same_inputs = match (&self.wanted, &self.memory.landed) {
-            (Some(wanted), Some(landed)) => landed.inputs == Some(wanted.inputs),
-            _ => false,
-        };
-        let last_look = self.cell.kept().look;
-        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &claims, &self.memory, same_inputs, last_look);
         let standing = Standing {
             resources: self.inventory.items.len(),
             empty: !self.orphan && self.desired.resources.is_empty() && !self.inventory.items.is_empty(),
@@ -253,6 +249,21 @@ fn addresses(changes: &[Change], made: &Manifest) -> Vec<Asked> {
         change.content.or(before).is_some_and(|content| content.sealed)
     };
     changes.iter().map(|change| Asked { address: change.address.clone(), sealed: sealed(change) }).collect()
+}
+
+/// Whether a change is in place, by what was seen since. Where addresses nest, what was removed may have given way to
+/// the folder of something that was made after it.
+pub(super) fn in_place(change: &Change, all: &[Change], nested: bool, seen: &dyn Fn(&Address) -> Seen) -> bool {
+    let there = seen(&change.address);
+    if !there.decided() || there.fingerprint() == change.after.as_ref() {
+        return there.decided();
+    }
+    let inside = |inner: &&Change| {
+        let rest = inner.address.as_str().strip_prefix(change.address.as_str());
+        inner.after.is_some() && rest.is_some_and(|rest| rest.starts_with('/'))
+    };
+    let made = |inner: &Change| seen(&inner.address).fingerprint() == inner.after.as_ref();
+    nested && change.after.is_none() && there.fingerprint() != change.before.as_ref() && all.iter().filter(inside).any(made)
 }
 
 /// Takes a change that is in place into an inventory.

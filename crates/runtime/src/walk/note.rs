@@ -109,7 +109,9 @@ impl Walk<'_> {
         }
         if let Some(open) = &open {
             for (address, blob) in &open.kept {
-                if let Some(found) = self.observed.get(address).fingerprint() {
+                // Only the bytes that were found then; what was written over them since is kept anew.
+                let stated = open.drift.items.iter().find(|item| item.address == *address).and_then(|item| item.found.as_ref());
+                if let Some(found) = self.observed.get(address).fingerprint().filter(|found| Some(*found) == stated) {
                     self.kept.insert(address.clone(), Kept { fingerprint: found.clone(), content: Some(*blob) });
                 }
             }
