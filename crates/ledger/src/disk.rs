@@ -1,7 +1,7 @@
 //! Small acts on the state folder's files, with their errors as refusals. What a blob or an entry is stands elsewhere.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,10 +43,13 @@ pub(crate) fn make_folder(path: &Path) -> Answer<()> {
     made.map_err(|error| cannot_io(&format!("make {}", path.display()), &error))
 }
 
-/// Makes an empty file of mode 0600 unless there is one.
+/// Makes an empty file of mode 0600 unless there is one, which is not even opened: closing it again would end the locks
+/// that SQLite has on it in this process.
 pub(crate) fn make_private(path: &Path) -> Answer<()> {
-    let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map(|_| ()).map_err(|error| cannot_io(&format!("open {}", path.display()), &error))
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(cannot_io(&format!("make {}", path.display()), &error)),
+        _ => Ok(()),
+    }
 }
 
 /// Tells the drafts of one process's threads apart.

@@ -28,6 +28,9 @@ pub(crate) use query::leaves;
 /// How long a process waits for others that write before it gives up.
 const PATIENCE: Span = Span::from_secs(30);
 
+/// How long it sleeps between two tries, where SQLite does not wait by itself.
+const PAUSE: Span = Span::from_millis(5);
+
 /// A [`Store`] in an SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Opened>);
@@ -55,11 +58,7 @@ impl SqliteStore {
         crate::disk::make_private(path)?;
         let mut file = connect(path)?;
         let failed = |error| refused("open the ledger", error);
-        let mode: String = file.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
-        if mode != "wal" {
-            let message = format!("open the ledger: no write-ahead log on this file system (journal mode {mode})");
-            return Err(Refusal::new(Code::Unsupported, message).help("keep the state folder on a local disk"));
-        }
+        write_ahead(&file)?;
         file.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         schema::migrate(&mut file, schema::STEPS)?;
         let writer = Writer { file, appending: Appending::new(keys) };
@@ -205,6 +204,26 @@ fn connect_to_read(path: &Path) -> Answer<Connection> {
     file.pragma_update(None, "query_only", true).map_err(|error| refused("open the ledger", error))?;
     schema::readable(&file)?;
     Ok(file)
+}
+
+/// Has the file written through a write-ahead log, from its first opening on.
+fn write_ahead(file: &Connection) -> Answer<()> {
+    let mut waited = Span::ZERO;
+    let mode: String = loop {
+        match file.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+            // This one step SQLite does not wait for by itself: others may be opening the new file as well.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
+                std::thread::sleep(PAUSE);
+                waited += PAUSE;
+            }
+            mode => break mode.map_err(|error| refused("open the ledger", error))?,
+        }
+    };
+    if mode == "wal" {
+        return Ok(());
+    }
+    let message = format!("open the ledger: no write-ahead log on this file system (journal mode {mode})");
+    Err(Refusal::new(Code::Unsupported, message).help("keep the state folder on a local disk"))
 }
 
 /// The newest signed checkpoint; `None` before the first append.
