@@ -4,7 +4,9 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use futures::executor::block_on;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -134,6 +136,89 @@ fn fault_69_many_blobs_fail_as_one() {
         assert_eq!(failed.join().unwrap().code, Code::Broken);
     });
     assert_eq!(ledger.blobs.flush().unwrap_err().code, Code::Broken);
+}
+
+/// A process is killed while it appends, after it said what it was answered.
+#[test]
+fn a_killed_appender_loses_nothing_it_was_answered() {
+    const TEST: &str = "a_killed_appender_loses_nothing_it_was_answered";
+    if let Some(place) = support::of_parent() {
+        let ledger = place.open(Mode::Create);
+        loop {
+            let last = append(&ledger, 0..3).last().unwrap().index;
+            std::io::stderr().write_all(format!("{last}\n").as_bytes()).unwrap();
+        }
+    }
+    let place = Place::new();
+    for rounds in [1, 7, 20] {
+        let mut child = place.child(TEST).stderr(Stdio::piped()).spawn().unwrap();
+        let mut answered = BufReader::new(child.stderr.take().unwrap()).lines();
+        let last: u64 = answered.nth(rounds).unwrap().unwrap().parse().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = answered.map_while(Result::ok).filter_map(|line| line.parse().ok()).fold(last, u64::max);
+        let size = block_on(place.open(Mode::ReadOnly).store.head()).unwrap().size;
+        assert!(size > last && size.is_multiple_of(3), "{size} entries after #{last} was answered");
+        place.verified();
+    }
+}
+
+/// Nobody's business is denied, not absent. As root this runs as somebody else, who may be refused.
+#[test]
+fn a_folder_of_others_is_denied_not_absent() {
+    const TEST: &str = "a_folder_of_others_is_denied_not_absent";
+    if let Some(place) = support::of_parent() {
+        for mode in [Mode::ReadOnly, Mode::Existing, Mode::Create] {
+            let refusal = Ledger::open(&place.state, place.clock.clone(), mode).err().unwrap();
+            assert_eq!(refusal.code, Code::Denied, "{refusal:?}");
+        }
+        return;
+    }
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..1);
+    let around = place.state.parent().unwrap();
+    fs::set_permissions(around, fs::Permissions::from_mode(0o755)).unwrap();
+    let child = place.child(TEST);
+    let mut somebody = if rustix::process::geteuid().is_root() {
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(child.get_program()).args(child.get_args());
+        other.envs(child.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        other
+    } else {
+        fs::set_permissions(&place.state, fs::Permissions::from_mode(0o000)).unwrap();
+        child
+    };
+    let ended = somebody.current_dir("/").status().unwrap();
+    fs::set_permissions(&place.state, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(ended.success());
+}
+
+/// Bytes of the file itself, not of a row: a page that is none, and a file that is no database.
+#[test]
+fn fault_71_a_damaged_file_is_told() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..300);
+    let whole = fs::read(place.file()).unwrap();
+    let at = whole.windows(8).rposition(|bytes| bytes == b"\"n\":200}").unwrap();
+    let mut bent = whole.clone();
+    bent[at + 4] = b'9';
+    fs::write(place.file(), &bent).unwrap();
+    let found = place.verify(&VerifyOptions::default());
+    assert!(matches!(found, Verification::Broken { index: Some(200), .. }), "{found:?}");
+
+    let mut bent = whole.clone();
+    bent[4096 * 3..4096 * 12].fill(0xff);
+    fs::write(place.file(), &bent).unwrap();
+    let found = Ledger::open(&place.state, place.clock.clone(), Mode::ReadOnly).and_then(|ledger| ledger.verify(&VerifyOptions::default()));
+    match found {
+        Ok(found) => assert!(matches!(found, Verification::Broken { .. }), "{found:?}"),
+        Err(refusal) => assert_eq!(refusal.code, Code::Invalid, "{refusal:?}"),
+    }
+
+    fs::write(place.file(), b"no database at all, but long enough to be looked at").unwrap();
+    for mode in [Mode::ReadOnly, Mode::Existing] {
+        assert_eq!(Ledger::open(&place.state, place.clock.clone(), mode).err().unwrap().code, Code::Invalid);
+    }
 }
 
 #[test]

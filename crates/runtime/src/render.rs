@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trued_doors::{Answer, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
-use trued_model::{Address, BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Stack, StackId};
+use trued_model::{Address, BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Shape, Stack, StackId};
 
 use crate::Counters;
 use crate::cell::{Cell, Wanted};
@@ -142,9 +142,7 @@ impl Runtime {
             Err(_) => Arc::<Facts>::default(),
         };
         let mut documents = rendered.documents;
-        if driver.describe().reads_text {
-            read_texts(&mut documents, rendered.contents.as_ref())?;
-        }
+        read_texts(&mut documents, rendered.contents.as_ref(), driver.describe().reads_text)?;
         let parsed = driver.parse(&facts, &stack.into, &documents);
         if !parsed.findings.is_empty() {
             return Err(NoWish::Findings(parsed.findings));
@@ -250,8 +248,11 @@ fn made_key(digest: &Digest) -> String {
     format!("made/{}", digest.hex())
 }
 
-fn read_texts(documents: &mut [Document], contents: &dyn Contents) -> Result<(), NoWish> {
-    for document in documents.iter_mut().filter(|document| document.content.bytes <= TEXT_CAP && !document.content.sealed) {
+/// Reads the text of links, which says where they lead, and of everything where the driver wants it.
+fn read_texts(documents: &mut [Document], contents: &dyn Contents, all: bool) -> Result<(), NoWish> {
+    let wanted = |document: &&mut Document| all || document.shape == Shape::Link;
+    let readable = |document: &&mut Document| document.content.bytes <= TEXT_CAP && !document.content.sealed;
+    for document in documents.iter_mut().filter(wanted).filter(readable) {
         let mut text = String::new();
         let read =
             blocking(|| contents.open(&document.content)?.read_to_string(&mut text).map_err(|error| unreadable(&document.path, &error)));

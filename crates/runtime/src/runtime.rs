@@ -1,6 +1,7 @@
 //! The runtime itself: doors, estate, cells, and the few calls everything else here is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -23,6 +24,8 @@ pub struct Runtime {
     pub(crate) doors: Doors,
     pub(crate) counters: Arc<Counters>,
     pub(crate) busy: Semaphore,
+    /// Entries that walks of this process appended: nobody need be woken for them.
+    pub(crate) walked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -34,6 +37,8 @@ pub(crate) struct State {
     pub sources: BTreeMap<Name, Arc<dyn Source>>,
     /// What each source is followed to now.
     pub revisions: BTreeMap<Name, Revision>,
+    /// Sources that did not answer when they were asked last.
+    pub stale: BTreeSet<Name>,
     cells: BTreeMap<StackId, Arc<Cell>>,
     links: BTreeMap<Name, Arc<OnceCell<Arc<dyn Link>>>>,
     pub stopping: bool,
@@ -54,7 +59,7 @@ pub struct Aim {
 
 impl Runtime {
     pub fn new(doors: Doors) -> Runtime {
-        Runtime { doors, counters: Arc::default(), busy: Semaphore::new(BUSY), state: Mutex::default() }
+        Runtime { doors, counters: Arc::default(), busy: Semaphore::new(BUSY), walked: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Counts into counters that somebody else holds too.
@@ -143,6 +148,7 @@ impl Runtime {
     /// Appends entries of one stack and folds them in.
     pub(crate) async fn record(&self, cell: &Cell, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
         let placed = self.append(drafts, fence).await?;
+        self.walked.fetch_add(placed.len() as u64, Ordering::Relaxed);
         // Others may have appended in between: fold in all of them, in order.
         cell.memory(self).await?;
         Ok(placed)

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use trued_doors::{Answer, BoxFuture};
 use trued_model::body::{Heartbeat, Looks};
-use trued_model::{Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
+use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
 
 use crate::incidents::{self, Trouble};
 use crate::lease::RENEW_EVERY;
@@ -70,7 +71,8 @@ impl Runtime {
 
     fn sources_stale(&self) -> bool {
         let state = self.state();
-        state.estate.sources.keys().any(|name| !state.revisions.contains_key(name) || !state.sources.contains_key(name))
+        !state.stale.is_empty()
+            || state.estate.sources.keys().any(|name| !state.revisions.contains_key(name) || !state.sources.contains_key(name))
     }
 
     async fn find_orphans_again(&self) -> Answer<BTreeSet<StackId>> {
@@ -99,7 +101,9 @@ impl Runtime {
             tokio::select! { biased; _ = stop.changed() => break, () = turn => {} }
             tasks.follow(self, &bell);
             let moved = before != self.followed_now();
-            let head = self.doors.store.head().await.ok().map(|head| head.size);
+            // A walk's own entries wake nobody: a stack that fails would cut its own pause short with them.
+            let walked = self.walked.load(Ordering::Relaxed);
+            let head = self.doors.store.head().await.ok().map(|head| head.size.saturating_sub(walked));
             if moved {
                 self.mark_newer().await;
             }
@@ -361,9 +365,9 @@ async fn watch_target(runtime: Arc<Runtime>, target: Name, bell: Arc<Bell>) {
     while let Some(hint) = hints.next().await {
         for cell in runtime.cells() {
             let into = runtime.stack(&cell.id).map(|stack| stack.into).unwrap_or_default();
-            let near = |address: &trued_model::Address| {
-                into.is_empty() || address.as_str() == into || address.as_str().starts_with(&format!("{into}/"))
-            };
+            let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            // A hint about a folder above the stack's place may be about the place itself.
+            let near = |address: &Address| into.is_empty() || inside(address.as_str(), &into) || inside(&into, address.as_str());
             if cell.id.target == target && (hint.addresses.is_empty() || hint.addresses.iter().any(near)) {
                 cell.kept().hinted = true;
                 bell.of(&cell.id).notify_one();

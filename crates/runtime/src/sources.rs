@@ -51,6 +51,7 @@ impl Runtime {
         let name = &spec.name;
         let mut followed = self.followed(name).await;
         let good = followed.accepted.clone().map(|id| Revision { source: name.clone(), id });
+        self.state().stale.remove(name);
         let source = match self.open_source(spec) {
             Ok(source) => source,
             Err(refusal) => {
@@ -59,7 +60,11 @@ impl Runtime {
             }
         };
         let asked = source.fetches();
-        let found = source.resolve(aim.want.clone()).await;
+        let found = match source.resolve(aim.want.clone()).await {
+            // Only a repository of one's own has a working tree to read; of the others the newest revision counts.
+            Err(refusal) if refusal.code == Code::Unsupported && aim.want == Want::WorkTree => source.resolve(Want::Newest).await,
+            found => found,
+        };
         crate::Counters::add(&self.counters.fetches, source.fetches() - asked);
         let found = match found {
             Ok(found) => found,
@@ -83,7 +88,7 @@ impl Runtime {
             followed.accepted = Some(found.id.clone());
             self.remember(name, &followed).await;
         }
-        if aim.writes && relation != Relation::Rewinds {
+        if aim.writes {
             self.close_rewind(name, &mut followed).await;
         }
         Some(found)
@@ -104,6 +109,7 @@ impl Runtime {
 
     /// The remote did not answer: keep the last good revision, say since when, and open an incident after a while.
     async fn stale(&self, name: &Name, followed: &mut Followed, refusal: &Refusal, aim: &Aim, findings: &mut Vec<Finding>) {
+        self.state().stale.insert(name.clone());
         let now = self.doors.clock.now();
         let since = *followed.stale_since.get_or_insert(now);
         let last = match &followed.accepted {

@@ -397,7 +397,7 @@ fn fault_43_a_passing_refusal_is_tried_again_with_growing_pauses() {
         world.target("web").ground().faults.refusals = Some((Code::Unreachable, 4));
         world.serve();
         world.wait(60).await;
-        assert_eq!(world.target("web").text("a").as_deref(), Some("one"));
+        assert_eq!(world.target("web").text("a").as_deref(), Some("one"), "{}", world.journal(80));
         let tries: Vec<i64> = world.entries_of(&site, &[Kind::Intent]).iter().map(|intent| intent.entry.valid_from.0).collect();
         assert_eq!(tries.len(), 5);
         let pauses: Vec<i64> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();

@@ -231,6 +231,25 @@ fn fault_04_a_rewind_waits_for_a_word() {
 }
 
 #[test]
+fn two_owners_keep_two_files() {
+    let shop = Shop::new();
+    let operator = format!(
+        "sources:\n  shop: {{ git: {{ url: {}, branch: main }} }}\nenvironments:\n  prod: {{}}\ntargets:\n  web: {{ files: {{ root: {} }}, allow: [\"shop//apps/*\"] }}\napps: [\"shop//apps/*/app.yaml\"]\n",
+        shop.path("repo").display(),
+        shop.path("www").display()
+    );
+    fs::write(shop.path("operator.yaml"), operator).expect("written");
+    shop.write("apps/site/app.yaml", "app: site\nrender: { plain: { path: site } }\nstacks:\n  prod: { target: web, into: prod }\n");
+    shop.commit("one environment");
+    shop.write("apps/site/site/index.html", "not committed\n");
+    let config = shop.path("operator.yaml").display().to_string();
+    shop.run(&["--config", &config, "plan"], 3);
+    shop.run(&["--config", &config, "apply"], 0);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\n"), "only commits of another's repository count");
+    assert_eq!(shop.counted(&["--config", &config, "apply"])["ledger_rows"], 0);
+}
+
+#[test]
 fn a_suspended_stack_stands_still_and_others_go_on() {
     let shop = Shop::new();
     shop.run(&["apply"], 0);

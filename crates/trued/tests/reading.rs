@@ -87,12 +87,26 @@ fn at_gives_the_bytes_that_were_there_and_keeps_secrets() {
 
 #[test]
 fn show_prints_kept_bytes_and_no_secret() {
-    let story = Story::new();
+    let mut story = Story::new();
+    let mut secret = story.blob("kept:prod/secret.conf", b"canary 4242");
+    secret.blob.sealed = true;
+    story.append(
+        500,
+        trued_model::Kind::Observed,
+        Some(&common::stack("prod/site@web")),
+        json!({ "count": 1, "why": "" }),
+        vec![secret],
+        vec![],
+    );
+    for form in ["text", "json"] {
+        let shown = story.ask(&["show", "#11", "--output", form]);
+        assert!(shown.status == 0 && shown.out.contains("kept:prod/secret.conf") && !shown.out.contains("4242"), "{shown:?}");
+    }
     let said = story.ask(&["show", "#10"]);
     assert!(said.out.contains("stray edit 7731"), "{said:?}");
     let shown = story.json(&["show", "9"]);
     assert_eq!((&shown["index"], &shown["kind"]), (&json!(9), &json!("verdict")));
-    assert_eq!(story.ask(&["show", "#11"]).status, 2);
+    assert_eq!(story.ask(&["show", "#12"]).status, 2);
     assert_eq!(story.ask(&["show", "x"]).status, 2);
 }
 

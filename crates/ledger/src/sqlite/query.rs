@@ -146,19 +146,26 @@ fn prefixes(prefix: &str) -> Vec<Vec<Condition>> {
 
 impl Search {
     fn run(&self, file: &Connection, within: &Range<i64>, ascending: bool, limit: usize, found: &mut Vec<i64>) -> rusqlite::Result<()> {
-        let index = if self.index.is_empty() { String::new() } else { format!(" INDEXED BY {}", self.index) };
-        let conditions: String = self.conditions.iter().map(|(condition, _)| format!(" AND {condition}")).collect();
-        let order = if ascending { "ASC" } else { "DESC" };
-        let sql = format!("SELECT idx FROM lookup{index} WHERE idx >= ? AND idx < ?{conditions} ORDER BY idx {order} LIMIT ?");
-        let bounds = [within.start, within.end].map(Value::Integer);
-        let limit = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX));
-        let values = bounds.into_iter().chain(self.conditions.iter().map(|(_, value)| value.clone())).chain([limit]);
-        let mut select = file.prepare_cached(&sql)?;
-        let mut rows = select.query(params_from_iter(values))?;
+        let mut select = file.prepare_cached(&self.sql(ascending))?;
+        let mut rows = select.query(params_from_iter(self.values(within, limit)))?;
         while let Some(row) = rows.next()? {
             found.push(row.get(0)?);
         }
         Ok(())
+    }
+
+    fn sql(&self, ascending: bool) -> String {
+        let index = if self.index.is_empty() { String::new() } else { format!(" INDEXED BY {}", self.index) };
+        let conditions: String = self.conditions.iter().map(|(condition, _)| format!(" AND {condition}")).collect();
+        let order = if ascending { "ASC" } else { "DESC" };
+        format!("SELECT idx FROM lookup{index} WHERE idx >= ? AND idx < ?{conditions} ORDER BY idx {order} LIMIT ?")
+    }
+
+    /// What stands for the question marks of [`Search::sql`].
+    fn values(&self, within: &Range<i64>, limit: usize) -> impl Iterator<Item = Value> {
+        let bounds = [within.start, within.end].map(Value::Integer);
+        let limit = Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX));
+        bounds.into_iter().chain(self.conditions.iter().map(|(_, value)| value.clone())).chain([limit])
     }
 }
 
@@ -190,4 +197,58 @@ pub(super) fn note(file: &Connection, key: &str) -> Answer<Option<Vec<u8>>> {
 pub(super) fn set_note(step: &Transaction<'_>, key: &str, value: &[u8]) -> Answer<()> {
     let set = step.prepare_cached("INSERT OR REPLACE INTO notes VALUES(?, ?)");
     set.and_then(|mut set| set.execute(params![key, value])).map(|_| ()).map_err(|error| refused("write a note", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use trued_model::Timestamp;
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    fn empty() -> Connection {
+        let mut file = Connection::open_in_memory().expect("a file in memory");
+        schema::migrate(&mut file, schema::STEPS).expect("tables");
+        file.execute("INSERT INTO stacks(stack) VALUES('prod/site@web')", []).expect("a stack");
+        file
+    }
+
+    /// Each step of SQLite's plans for a query, in its words.
+    fn steps(file: &Connection, query: &Query) -> Vec<String> {
+        let searches = searches(file, query).expect("a stack that is known").expect("a stack that is known");
+        let explained = |search: &Search| {
+            let sql = format!("EXPLAIN QUERY PLAN {}", search.sql(query.ascending));
+            let mut explain = file.prepare(&sql).expect("a query");
+            let steps = explain.query_map(params_from_iter(search.values(&(0..1), 1)), |row| row.get::<_, String>(3)).expect("a plan");
+            steps.collect::<rusqlite::Result<Vec<_>>>().expect("a plan")
+        };
+        searches.iter().flat_map(explained).collect()
+    }
+
+    /// A search reads its index in the entries' order and stops at the limit: nothing is scanned, nothing sorted. Only
+    /// revisions are sorted, of which there are few entries each.
+    #[test]
+    fn queries_stop_where_their_limit_is() {
+        let file = empty();
+        let stack = StackId::from_key("prod/site@web");
+        let until = Some(Timestamp(0));
+        let kinds = vec![Kind::Verdict, Kind::DriftOpened];
+        for (query, index) in [
+            (
+                Query { stack: stack.clone(), kinds: kinds.clone(), until, ..Query::default() },
+                "lookup_stack_kind (stack=? AND kind=? AND rowid>? AND rowid<?)",
+            ),
+            (Query { stack: stack.clone(), until, ..Query::default() }, "lookup_stack (stack=? AND rowid>? AND rowid<?)"),
+            (Query { kinds, ascending: true, ..Query::default() }, "lookup_kind (kind=? AND rowid>? AND rowid<?)"),
+            (Query { run: Some("a".to_owned()), stack, ..Query::default() }, "lookup_run (run=? AND rowid>? AND rowid<?)"),
+            (Query { until, ..Query::default() }, "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        ] {
+            for step in steps(&file, &query) {
+                assert!(step.starts_with("SEARCH lookup USING") && step.ends_with(index), "{query:?}: {step}");
+            }
+        }
+        let steps = steps(&file, &Query { revision: Some("9f1c".to_owned()), ..Query::default() });
+        assert!(steps.iter().any(|step| step.contains("lookup_revision (revision>? AND revision<?")), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN")), "{steps:?}");
+    }
 }

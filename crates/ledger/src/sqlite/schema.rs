@@ -70,3 +70,51 @@ fn version(file: &Connection) -> Answer<usize> {
     let version = version.map_err(|error| refused("open the ledger", error))?;
     usize::try_from(version).map_err(|_| Refusal::new(Code::Invalid, format!("open the ledger: version {version} is none")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const PLACE: &str = "TRUED_TEST_MIGRATION";
+    const TEST: &str = "sqlite::schema::tests::fault_72_a_migration_killed_is_as_if_never_begun";
+
+    fn third(file: &Transaction<'_>) -> rusqlite::Result<()> {
+        file.execute_batch("ALTER TABLE notes ADD COLUMN more TEXT")
+    }
+
+    fn killed(file: &Transaction<'_>) -> rusqlite::Result<()> {
+        third(file)?;
+        std::process::abort()
+    }
+
+    fn with(last: Step) -> Vec<Step> {
+        STEPS.iter().copied().chain([last]).collect()
+    }
+
+    #[test]
+    fn fault_72_a_migration_killed_is_as_if_never_begun() {
+        if let Some(place) = std::env::var_os(PLACE) {
+            let mut file = Connection::open(place).expect("a file");
+            migrate(&mut file, &with(killed)).expect("never comes back");
+        }
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let place = folder.path().join("ledger.sqlite");
+        let mut file = Connection::open(&place).expect("a file");
+        file.pragma_update(None, "journal_mode", "WAL").expect("a write-ahead log");
+        migrate(&mut file, STEPS).expect("today's tables");
+        file.execute("INSERT INTO notes VALUES('a', x'00')", []).expect("a note");
+
+        let program = std::env::current_exe().expect("this test");
+        let child = Command::new(program).args(["--exact", TEST]).env(PLACE, &place).output().expect("this test again");
+        assert!(!child.status.success());
+        assert!(current(&file, STEPS.len()).expect("a version"), "still the version of before");
+        assert!(file.execute("UPDATE notes SET more = 'b'", []).is_err(), "and its tables");
+
+        migrate(&mut file, &with(third)).expect("tried again");
+        file.execute("UPDATE notes SET more = 'b' WHERE key = 'a'", []).expect("the newer tables");
+        assert_eq!(current(&file, STEPS.len()).expect_err("newer than these steps").code, Code::Unsupported);
+        migrate(&mut file, &with(killed)).expect("nothing is left to do");
+    }
+}

@@ -256,7 +256,8 @@ impl Walk<'_> {
     /// Remembers what was settled, so that an equal state of things need not be walked again before a look is due.
     fn settle(&mut self) {
         let waits = crate::serve::waits_for_others(&self.report);
-        let quiet = self.report.refusal.is_none() && self.report.findings.is_empty() && !waits;
+        // What was refused is tried again after a pause that grows, not at the next look.
+        let quiet = self.report.refusal.is_none() && self.report.findings.is_empty() && self.refused.is_empty() && !waits;
         let mut kept = self.cell.kept();
         kept.towards = None;
         kept.settled = match (&self.wanted, quiet && self.aim.writes) {

@@ -195,6 +195,7 @@ async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
         looked.push(match wire::reach(target, &operator.state).await {
             Ok(None) => well("target", format!("{} can be seen", target.name)),
             Ok(Some(why)) => ill("target", format!("{}: {why}", target.name), "see `trued check` and the target's settings"),
+            Err(refusal) if refusal.help.is_empty() => ill("target", format!("{}: {refusal}", target.name), "see who may read it"),
             Err(refusal) => ill("target", format!("{}: {refusal}", target.name), refusal.help),
         });
     }
