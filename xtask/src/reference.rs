@@ -20,9 +20,9 @@ are for is in [configuration](guides/configuration.md).
 `NAME` stands for a name of yours, `[]` for each item of a list.
 ";
 
-/// Builds the program and writes the page.
+/// Builds the program, with the selection of packages that the tests have, and writes the page.
 pub fn write() -> anyhow::Result<()> {
-    let built = machine::cargo().args(["build", "--quiet", "-p", "trued"]).status().context("failed to start cargo")?;
+    let built = machine::cargo().args(["test", "--workspace", "--no-run", "--quiet"]).status().context("failed to start cargo")?;
     ensure!(built.success(), "the program does not build");
     let page = machine::root().join(PAGE);
     std::fs::write(&page, page_of(&program()?)?).with_context(|| format!("failed to write {PAGE}"))

@@ -42,6 +42,8 @@ pub(crate) struct State {
     cells: BTreeMap<StackId, Arc<Cell>>,
     links: BTreeMap<Name, Arc<OnceCell<Arc<dyn Link>>>>,
     pub stopping: bool,
+    /// The record's disk failed while writing.
+    pub broken: Option<Refusal>,
 }
 
 /// What one pass is about.
@@ -140,7 +142,14 @@ impl Runtime {
             return Ok(Vec::new());
         }
         let count = drafts.len() as u64;
-        let placed = self.doors.store.append(drafts, fence).await?;
+        let placed = self.doors.store.append(drafts, fence).await.inspect_err(|refusal| {
+            // What a disk took and what it lost is not known any more: nothing is decided from here on.
+            if refusal.code == Code::Broken {
+                let mut state = self.state();
+                state.broken.get_or_insert_with(|| refusal.clone());
+                state.stopping = true;
+            }
+        })?;
         Counters::add(&self.counters.ledger_rows, count);
         Ok(placed)
     }

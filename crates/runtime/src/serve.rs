@@ -90,7 +90,7 @@ impl Runtime {
         let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false };
         let mut seen = None;
         let mut said = Vec::new();
-        while !*stop.borrow() {
+        while !*stop.borrow() && self.state().broken.is_none() {
             let before = self.followed_now();
             let turn = async {
                 match self.refresh(&aim).await {
@@ -123,6 +123,10 @@ impl Runtime {
         bell.ring_all();
         tasks.drain().await;
         keeper.abort();
+        let broken = self.state().broken.clone();
+        if let Some(refusal) = broken {
+            return Err(refusal.help("the record's disk failed; look at it, then start again: what was left open is looked at and closed"));
+        }
         self.heartbeat(pace).await;
         self.release().await
     }

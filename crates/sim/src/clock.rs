@@ -48,7 +48,7 @@ impl Clock for SimClock {
     }
 
     fn fresh_id(&self) -> String {
-        let (high, low) = self.drawn(|chance| (chance.next(), chance.next()));
+        let (high, low) = self.drawn(|chance| (chance.draw(), chance.draw()));
         let time = u64::try_from(self.now().0).unwrap_or(0);
         let (first, second) = (time >> 16 & 0xffff_ffff, time & 0xffff);
         format!("{first:08x}-{second:04x}-7{:03x}-{:04x}-{:012x}", high & 0xfff, low >> 48 & 0x3fff | 0x8000, low & 0xffff_ffff_ffff)

@@ -199,8 +199,8 @@ fn one(chance: &mut Chance, options: &Options) -> Step {
             14 if options.rewinds => Step::Rewind(1 + chance.below(3)),
             15 if options.outages => Step::Reachable(chance.one_in(2)),
             16 => Step::Wait(1 + chance.below(90)),
-            17 if options.people => Step::Approve(chance.next()),
-            18 if options.people => Step::Answer(chance.next(), chance.next()),
+            17 if options.people => Step::Approve(chance.draw()),
+            18 if options.people => Step::Answer(chance.draw(), chance.draw()),
             19 if options.people => match chance.below(5) {
                 0 | 1 => Step::Suspend(stack),
                 2 | 3 => Step::Resume(stack),
