@@ -12,7 +12,7 @@ use trued_model::{Digest, DriftPolicy, HoldKind, Kind, StackId};
 use crate::chance::Chance;
 use crate::history::BROKEN;
 use crate::script::{FILES, Fault, Options, Step, Touch, script};
-use crate::target::{Edit, Faults, Target};
+use crate::target::{Faults, Target};
 use crate::witness::{Promise, Violation, wishes};
 use crate::words::name;
 use crate::world::{World, person, simulate};
@@ -577,6 +577,5 @@ impl<'a> Walk<'a> {
                 universe.witness().broken(Promise::Converges, format!("the last run of {id:?} failed although nothing is wrong any more"));
             }
         }
-        let _ = Edit::Remove;
     }
 }

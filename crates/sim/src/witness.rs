@@ -552,11 +552,10 @@ impl Scene<'_> {
     }
 
     fn first_contact(&self) -> Option<(Promise, String)> {
-        let node = self.there.filter(|node| node.foreign && node.content.is_some())?;
+        self.there.filter(|node| node.foreign && node.content.is_some())?;
         if self.anybodys().is_some() || self.policy()?.on_existing == OnExisting::TakeOver {
             return None;
         }
-        let _ = node;
         let alone = BTreeSet::from([&self.change.address]);
         (!self.account.approved(self.open, &alone))
             .then(|| (Promise::FirstContact, format!("{:?} overwrites {}, which was never ours", self.order.stack, self.change.address)))

@@ -32,7 +32,8 @@ fn beside(trouble: impl Fn(&mut World)) -> (Vec<(Kind, i64)>, BTreeMap<String, S
 #[test]
 fn p9_a_fault_in_one_stack_changes_nothing_for_another() {
     let (reference, there) = beside(|_| ());
-    let troubles: [(&str, fn(&mut World)); 6] = [
+    type Trouble = fn(&mut World);
+    let troubles: [(&str, Trouble); 6] = [
         ("it does not render", |world| {
             world.put(&format!("sick/{BROKEN}"), "");
         }),

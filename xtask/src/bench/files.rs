@@ -11,6 +11,19 @@ use super::{Ground, Row};
 
 const ROUNDS: usize = 5;
 
+const OPERATOR: &str = "\
+sources: { here: { folder: { path: source } } }
+environments: { default: {} }
+targets: { web: { files: { root: www }, allow: [\"here//*\", \"here//**\"] } }
+apps: [\"here//app.yaml\"]
+";
+
+const APP: &str = "\
+app: web
+render: { plain: { path: site } }
+stacks: { default: { target: web } }
+";
+
 /// A cold process looks at 1,000 files that are all as they should be.
 pub fn no_op(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let place = Place::new(ground, "no-op", 1_000)?;
@@ -42,7 +55,7 @@ pub fn cold(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let (mut ours, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         run(place.sh("rm -rf copy www .trued && mkdir www && sync"))?;
-        copies.push(run(place.sh("cp -r site copy && sync"))?);
+        copies.push(run(place.sh("cp -r source/site copy && sync"))?);
         ours.push(run(place.trued(&["apply"]))?);
     }
     let (ours, copy) = (middle(&ours), middle(&copies));
@@ -64,7 +77,7 @@ pub fn one_change(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let mut round = 0;
     let one = median(ROUNDS, || {
         round += 1;
-        std::fs::write(place.folder.join("site/d1/f1.txt"), format!("changed {round}\n"))?;
+        std::fs::write(place.folder.join("source/site/d1/f1.txt"), format!("changed {round}\n"))?;
         run(place.trued(&["apply"]))
     })?;
     Ok(vec![Row {
@@ -85,7 +98,7 @@ pub fn seen(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     std::thread::sleep(Duration::from_secs(2));
     let edit = || -> anyhow::Result<Took> {
         let file = place.folder.join("www/d1/f1.txt");
-        let declared = std::fs::read(place.folder.join("site/d1/f1.txt"))?;
+        let declared = std::fs::read(place.folder.join("source/site/d1/f1.txt"))?;
         std::fs::write(&file, "by hand\n")?;
         let edited = Instant::now();
         while std::fs::read(&file).ok().as_ref() != Some(&declared) {
@@ -109,7 +122,8 @@ pub fn seen(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-/// A folder with a configuration in the small form, a source of small files, and an empty target.
+/// A configuration with a `folder` source of small files and an empty target. The source is named: the build folder may
+/// lie in a repository, which would be the source otherwise.
 struct Place {
     folder: PathBuf,
     program: PathBuf,
@@ -119,14 +133,15 @@ impl Place {
     fn new(ground: &Ground, name: &str, files: usize) -> anyhow::Result<Place> {
         let folder = ground.fresh(name)?;
         for at in 0..files {
-            let file = folder.join(format!("site/d{}/f{at}.txt", at % 100));
+            let file = folder.join(format!("source/site/d{}/f{at}.txt", at % 100));
             if at < 100 {
                 std::fs::create_dir_all(file.parent().unwrap_or(Path::new("")))?;
             }
             std::fs::write(&file, format!("{at}: {}\n", "some text. ".repeat(at % 90)))?;
         }
         std::fs::create_dir(folder.join("www"))?;
-        std::fs::write(folder.join("trued.yaml"), "stacks:\n  homepage:\n    path: site\n    target: { files: { root: www } }\n")?;
+        std::fs::write(folder.join("trued.yaml"), OPERATOR)?;
+        std::fs::write(folder.join("source/app.yaml"), APP)?;
         Ok(Place { folder, program: ground.program.clone() })
     }
 
