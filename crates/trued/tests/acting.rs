@@ -165,6 +165,21 @@ fn a_plan_proposes_an_apply_makes_and_the_next_costs_nothing() {
 }
 
 #[test]
+fn the_report_of_a_plan_is_written_as_the_golden_file_has_it() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    fs::write(shop.path("www/dev/foreign.html"), "theirs\n").expect("written");
+    shop.write("apps/site/site/foreign.html", "ours\n");
+    shop.write("apps/site/site/index.html", "two\n");
+    fs::remove_file(shop.path("repo/apps/site/site/about.html")).expect("removed");
+    let revision = shop.commit("all sorts");
+    let output = shop.command().args(["plan", "--output", "json"]).output().expect("trued runs");
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stdout).replace(&revision, "COMMIT");
+    assert_eq!(said, include_str!("golden/report.json"));
+}
+
+#[test]
 fn fault_56_going_back_needs_neither_repository_nor_configuration() {
     let shop = Shop::new();
     shop.run(&["apply"], 0);
