@@ -15,7 +15,7 @@ mod place;
 
 pub use asking::ask;
 pub use listening::{ControlSocket, listen};
-pub use peer::Peer;
+pub use peer::{Peer, user_name};
 
 /// Bytes of a request's line. The largest name a few hundred stacks.
 const MAX_REQUEST: usize = 1 << 20;

@@ -13,7 +13,7 @@ use trued_doors::{Answer, Ask, Blobs, Check, Clock, Connection, Descriptor, Driv
 use trued_ledger::{Ledger, Mode};
 use trued_model::{Code, Extent, Refusal, SourceSpec, Target};
 use trued_runtime::Doors;
-pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response};
+pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response, user_name};
 pub use trued_server::health::{Health, HealthListener};
 
 use crate::acting::cache::FolderCache;

@@ -38,7 +38,8 @@ fn is_trusted(uid: u32, own: u32) -> bool {
     uid == own || uid == 0
 }
 
-fn user_name(uid: u32) -> Option<String> {
+/// A user's name in `/etc/passwd`, read up to a cap.
+pub fn user_name(uid: u32) -> Option<String> {
     let mut text = String::new();
     std::fs::File::open("/etc/passwd").ok()?.take(PASSWD_CAP).read_to_string(&mut text).ok()?;
     name_in(&text, uid)

@@ -67,27 +67,6 @@ pub fn find(names: &StackNames, named: &str) -> anyhow::Result<StackId> {
 /// The person at this terminal, as the process tells.
 pub fn person() -> Actor {
     let uid = rustix::process::getuid().as_raw();
-    let id = std::fs::read_to_string("/etc/passwd").ok().and_then(|users| name_of(&users, uid)).unwrap_or_else(|| format!("uid {uid}"));
+    let id = wire::user_name(uid).unwrap_or_else(|| format!("uid {uid}"));
     Actor { kind: "person".to_owned(), id, evidence: "process".to_owned() }
-}
-
-/// Looks a user up in the text of `/etc/passwd` (passwd(5): name, password, uid, …).
-fn name_of(users: &str, uid: u32) -> Option<String> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_looked_up_by_number() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n";
-        assert_eq!(name_of(users, 1000).as_deref(), Some("ada"));
-        assert_eq!(name_of(users, 7), None);
-    }
 }
