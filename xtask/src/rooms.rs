@@ -52,7 +52,7 @@ const ROOMS: &[Room] = &[
     room("trued-doors", &["trued-model"], Ring::CheckAndSim),
     room("trued-yaml", &["trued-model"], Ring::CheckAndSim),
     room("trued-config", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),
-    room("trued-sources", &["trued-model", "trued-doors"], Ring::RealThing),
+    Room { tests_lean_on: &["trued-sandbox"], ..room("trued-sources", &["trued-model", "trued-doors"], Ring::RealThing) },
     room("trued-render", &["trued-model", "trued-doors"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),
     room("trued-checks", &["trued-model", "trued-doors"], Ring::RealThing),

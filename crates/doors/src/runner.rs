@@ -1,9 +1,10 @@
 //! Starting other programs. One crate implements this; nothing else starts a process.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use trued_model::Duration;
+use trued_model::{Code, Duration, Refusal};
 
 use crate::{Answer, BoxFuture};
 
@@ -33,4 +34,29 @@ pub struct Exit {
 pub trait Runner: Send + Sync {
     /// Runs to the end. `Code::TimedOut` and `Code::TooLarge` when a bound ended it; `Code::Absent` when there is no such program.
     fn run(&self, program: Program) -> BoxFuture<'_, Answer<Exit>>;
+
+    /// Starts a program that is talked to while it runs. `program.input` is not used; `output_cap` bounds what is kept of
+    /// its error output, the last of it; `silence` is the longest wait for it to say or to take something.
+    fn open(&self, program: Program, silence: Duration) -> BoxFuture<'_, Answer<Talk>> {
+        let _ = silence;
+        let name = program.argv.first().cloned().unwrap_or_default();
+        Box::pin(async move { Err(Refusal::new(Code::Unsupported, format!("talk to `{name}`: programs are not talked to here"))) })
+    }
+}
+
+/// A program that runs and is talked to. It ends, with all that it started, when `program` is dropped or at its deadline;
+/// then its output ends too.
+pub struct Talk {
+    /// Its standard input. Blocks; `ErrorKind::TimedOut` after the silence that was allowed.
+    pub input: Box<dyn Write + Send>,
+    /// Its standard output. Blocks, with the same bound.
+    pub output: Box<dyn Read + Send>,
+    pub program: Box<dyn Talking>,
+}
+
+/// The program behind a [`Talk`].
+pub trait Talking: Send {
+    /// Waits a moment for the program to end by itself, then ends it; blocks. `output` of what is given is empty.
+    /// `Code::TimedOut` when its deadline ended it.
+    fn end(self: Box<Self>) -> Answer<Exit>;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use trued_model::{BlobRef, Commit, Relation, Revision, Shape, SourceSpec, Want};
 
-use crate::{Answer, BoxFuture, Clock, Descriptor, Secrets};
+use crate::{Answer, BoxFuture, Clock, Descriptor, Runner, Secrets};
 
 /// One kind of source, static.
 pub trait SourceKind: Send + Sync {
@@ -21,6 +21,8 @@ pub struct SourceOpening {
     /// A folder of its own under `cache/`; may vanish between runs.
     pub cache: PathBuf,
     pub secrets: Arc<dyn Secrets>,
+    /// Starts the one program that some ways to a remote need.
+    pub runner: Arc<dyn Runner>,
     pub clock: Arc<dyn Clock>,
 }
 

@@ -39,6 +39,7 @@ impl Runtime {
             spec: spec.clone(),
             cache: self.doors.source_cache.join(spec.name.as_str()),
             secrets: self.doors.secrets.clone(),
+            runner: self.doors.runner.clone(),
             clock: self.doors.clock.clone(),
         })?;
         self.state().sources.insert(spec.name.clone(), source.clone());

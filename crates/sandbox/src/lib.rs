@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, sleep_until, timeout};
-use trued_doors::{Answer, BoxFuture, Exit, Program, Runner};
+use trued_doors::{Answer, BoxFuture, Exit, Program, Runner, Talk};
 use trued_model::{Code, Refusal};
 
 mod group;
 mod lookup;
+mod talk;
 
 use group::{Group, Pipes};
 
@@ -40,6 +41,10 @@ impl Programs {
 impl Runner for Programs {
     fn run(&self, program: Program) -> BoxFuture<'_, Answer<Exit>> {
         Box::pin(run(program))
+    }
+
+    fn open(&self, program: Program, silence: trued_model::Duration) -> BoxFuture<'_, Answer<Talk>> {
+        Box::pin(talk::open(program, silence))
     }
 }
 

@@ -96,6 +96,7 @@ pub fn source(spec: &SourceSpec, state: &Path) -> Answer<Arc<dyn Source>> {
         spec: spec.clone(),
         cache: source_cache(state).join(spec.name.as_str()),
         secrets: Arc::new(Granted::default()),
+        runner: Arc::new(trued_sandbox::Programs::new()),
         clock: Arc::new(SystemClock),
     })
 }

@@ -22,7 +22,13 @@ pub fn try_open(kind: &str, settings: Value, cache: &Path) -> Answer<Arc<dyn Sou
     let kinds = trued_sources::kinds();
     let found = kinds.iter().find(|known| known.describe().kind == kind).expect("the kind is known");
     let spec = SourceSpec { name: "shop".parse().unwrap(), kind: kind.to_owned(), settings };
-    found.open(SourceOpening { spec, cache: cache.to_owned(), secrets: Arc::new(OneSecret), clock: Arc::new(WallClock) })
+    found.open(SourceOpening {
+        spec,
+        cache: cache.to_owned(),
+        secrets: Arc::new(OneSecret),
+        runner: Arc::new(trued_sandbox::Programs::new()),
+        clock: Arc::new(WallClock),
+    })
 }
 
 /// For sources that need no cache.
