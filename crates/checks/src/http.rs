@@ -2,23 +2,21 @@
 
 use std::error::Error as _;
 use std::io;
+use std::sync::Arc;
 
-use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, Method, Response, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trued_doors::{BoxFuture, Check, Checking, Descriptor};
 use trued_model::Duration;
 use trued_model::body::Checked;
+use trued_net::{Denied, Filtered, Reach, Trust, admit, staying};
 
 use crate::patience::{Failed, Patience};
 use crate::settings::{bounded, failed, read, span};
 
 /// Bytes of an answer in which the expected text is looked for.
 const BODY_CAP: usize = 1 << 20;
-
-/// Redirects that are followed, within one host.
-const REDIRECTS: usize = 5;
 
 /// Asks an address; it passes when status and body are as expected.
 pub struct Http;
@@ -123,12 +121,12 @@ impl Check for Http {
         }
     }
 
-    fn check<'a>(&'a self, settings: &'a Value, _with: &'a Checking) -> BoxFuture<'a, Checked> {
-        Box::pin(async move { check(settings).await.unwrap_or_else(|unusable| unusable) })
+    fn check<'a>(&'a self, settings: &'a Value, with: &'a Checking) -> BoxFuture<'a, Checked> {
+        Box::pin(async move { check(settings, with.reach.as_deref()).await.unwrap_or_else(|unusable| unusable) })
     }
 }
 
-async fn check(settings: &Value) -> Result<Checked, Checked> {
+async fn check(settings: &Value, reach: Option<&[String]>) -> Result<Checked, Checked> {
     let settings: Settings = read("http", settings)?;
     bounded("http", settings.within)?;
     let unusable = |why: &str| failed("http", format!("its settings cannot be used: {why}"));
@@ -141,7 +139,15 @@ async fn check(settings: &Value) -> Result<Checked, Checked> {
     }
     let shown = without_credentials(&url);
     let check = format!("http {shown}");
-    let client = client(url.scheme()).map_err(|error| failed(&check, format!("no client could be set up: {}", innermost(&error))))?;
+    let trust = match reach {
+        None => Trust::Operator,
+        Some(patterns) => {
+            Trust::Granted(patterns.iter().map(|pattern| Reach::read(pattern)).collect::<Result<_, _>>().map_err(|why| unusable(&why))?)
+        }
+    };
+    let scope = admit(&url, &trust).map_err(|why| failed(&check, format!("{shown} {why}")))?;
+    let client = client(&url, trust, Filtered::new(scope))
+        .map_err(|error| failed(&check, format!("no client could be set up: {}", innermost(&error))))?;
     let mut tries = Patience { within: settings.within, every: settings.every, timeout: settings.timeout }.start();
     loop {
         let limit = tries.limit();
@@ -166,7 +172,7 @@ async fn ask(client: &Client, url: &Url, settings: &Settings) -> Result<String, 
     let status = response.status().as_u16();
     if !settings.status.include(status) {
         let aside = match response.status().is_redirection() {
-            true => " (redirects to other hosts are not followed)",
+            true => " (redirects to other hosts, and to what was not granted, are not followed)",
             false => "",
         };
         return Err(format!("answered {status}{aside}, expected {}", settings.status.words()));
@@ -191,22 +197,14 @@ async fn contains(mut response: Response, text: &[u8]) -> Result<bool, String> {
     Ok(body.windows(text.len()).any(|window| window == text))
 }
 
-/// A client that uses no proxy of the environment and never carries a question to another host.
-fn client(scheme: &str) -> reqwest::Result<Client> {
+/// A client that uses no proxy of the environment, never carries a question to another host, and reaches no address that
+/// was not granted.
+fn client(url: &Url, trust: Trust, resolver: Filtered) -> reqwest::Result<Client> {
     // The process may have chosen one already; then that one stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder().no_proxy().user_agent("trued").redirect(Policy::custom(|attempt| match stays(&attempt) {
-        true => attempt.follow(),
-        false => attempt.stop(),
-    }));
+    let client = Client::builder().no_proxy().user_agent("trued").redirect(staying(url.clone(), trust)).dns_resolver(Arc::new(resolver));
     // Without TLS there is no need for the machine's certificates, which may not be there.
-    if scheme == "http" { client.tls_certs_only([]).build() } else { client.build() }
-}
-
-/// Whether a redirect stays with the scheme, host and port that were asked at first.
-fn stays(attempt: &Attempt<'_>) -> bool {
-    let place = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
-    attempt.previous().len() <= REDIRECTS && attempt.previous().first().is_some_and(|first| place(first) == place(attempt.url()))
+    if url.scheme() == "http" { client.tls_certs_only([]).build() } else { client.build() }
 }
 
 fn not_answered(error: &reqwest::Error) -> String {
@@ -216,6 +214,9 @@ fn not_answered(error: &reqwest::Error) -> String {
             && kind == io::ErrorKind::ConnectionRefused
         {
             return "could not be reached: connection refused".to_owned();
+        }
+        if let Some(denied) = inner.downcast_ref::<Denied>() {
+            return format!("is not asked: {denied}");
         }
         cause = inner.source();
     }

@@ -82,7 +82,14 @@ fn ended(status: i32, error: &str) -> Answer<Exit> {
 
 async fn check_with(kind: &str, settings: Value, runner: Arc<Scripted>) -> Checked {
     let kind = trued_checks::kinds().into_iter().find(|check| check.describe().kind == kind).unwrap();
-    kind.check(&settings, &Checking { runner }).await
+    kind.check(&settings, &Checking { runner, reach: None }).await
+}
+
+/// As repository data asks, within what the operator granted.
+async fn granted(reach: &str, settings: Value) -> Checked {
+    let runner = Arc::new(Scripted { ends: Mutex::default(), runs: AtomicUsize::new(0) });
+    let kind = trued_checks::kinds().into_iter().find(|check| check.describe().kind == "http").unwrap();
+    kind.check(&settings, &Checking { runner, reach: Some(vec![reach.to_owned()]) }).await
 }
 
 async fn http(settings: Value) -> Checked {
@@ -164,12 +171,53 @@ async fn redirects_are_followed_on_the_same_host_and_to_no_other() {
     let other = Server::new(&[&answer("200 OK", "")]).await;
     let server = Server::new(&[&redirect(&other.url("/"))]).await;
     let checked = http(json!({ "url": server.url("/"), "within": "0s" })).await;
-    assert_eq!(checked.why, format!("{} answered 302 (redirects to other hosts are not followed), expected 200", server.url("/")));
+    assert_eq!(
+        checked.why,
+        format!("{} answered 302 (redirects to other hosts, and to what was not granted, are not followed), expected 200", server.url("/"))
+    );
     assert!(other.asked().is_empty());
 
     let circle = Server::new(&[&redirect("/")]).await;
     assert!(!http(json!({ "url": circle.url("/"), "within": "0s" })).await.passed);
     assert_eq!(circle.asked().len(), 6);
+}
+
+#[tokio::test]
+async fn fault_09_addresses_of_repository_data_lead_where_the_operator_said_and_nowhere_inside() {
+    let server = Server::new(&[&answer("200 OK", "")]).await;
+    let port = server.url("").rsplit(':').next().unwrap().to_owned();
+    let url = |host: &str| json!({ "url": format!("http://{host}:{port}/healthz"), "within": "0s" });
+    // The operator wrote this very address, or this very name.
+    assert!(granted("http://127.0.0.1:*/*", url("127.0.0.1")).await.passed);
+    assert!(granted("http://localhost:*/*", url("localhost")).await.passed);
+    assert_eq!(server.asked().len(), 2);
+    // A pattern that anybody's name fits leads to no loopback address: neither as a number nor through a name.
+    for host in ["127.0.0.1", "2130706433", "0x7f.1", "0", "[::ffff:127.0.0.1]", "localhost"] {
+        let checked = granted("http://*/*", url(host)).await;
+        assert!(!checked.passed && checked.why.contains("not granted by name"), "{host}: {}", checked.why);
+    }
+    for (reach, host) in [("http://localhost:*/healthz/*", "localhost"), ("http://other.example/*", "127.0.0.1")] {
+        let checked = granted(reach, url(host)).await;
+        assert!(!checked.passed && checked.why.contains("not an address that the operator granted"), "{}", checked.why);
+    }
+    let metadata = granted("http://*/*", json!({ "url": "http://169.254.169.254/latest/meta-data/", "within": "0s" })).await;
+    assert!(metadata.why.contains("a metadata service"), "{}", metadata.why);
+    assert_eq!(server.asked().len(), 2, "nobody was asked");
+}
+
+#[tokio::test]
+async fn fault_09_a_redirect_leaves_neither_the_host_nor_the_grant() {
+    let secret = Server::new(&[&answer("200 OK", "secret")]).await;
+    let server = Server::new(&[&redirect(&secret.url("/public/x"))]).await;
+    let checked = granted("http://127.0.0.1:*/public/*", json!({ "url": server.url("/public/a"), "within": "0s" })).await;
+    assert!(!checked.passed, "{}", checked.why);
+    assert_eq!(secret.asked(), Vec::<String>::new(), "another port is another server");
+    let server = Server::new(&[&redirect("/private"), &answer("200 OK", "secret")]).await;
+    let checked = granted("http://127.0.0.1:*/public/*", json!({ "url": server.url("/public/a"), "within": "0s" })).await;
+    assert!(!checked.passed && checked.why.contains("to what was not granted"), "{}", checked.why);
+    assert_eq!(server.asked().len(), 1);
+    let server = Server::new(&[&redirect("/public/b"), &answer("200 OK", "")]).await;
+    assert!(granted("http://127.0.0.1:*/public/*", json!({ "url": server.url("/public/a"), "within": "0s" })).await.passed);
 }
 
 #[tokio::test]

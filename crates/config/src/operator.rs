@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use globset::GlobMatcher;
 use serde_json::Value;
 use trued_model::{Command, Deletes, Environment, Name, Origin, SecretSource, SourceSpec, Target};
+use trued_net::Reach;
 use trued_yaml::step;
 
-use crate::grants::{self, Allow, Reach};
+use crate::grants::{self, Allow};
 use crate::kinds::Which;
 use crate::load::{Gathering, Load, own_name, own_source};
 use crate::shape::{EnvironmentEntry, OperatorFile, SecretEntry, TargetEntry};

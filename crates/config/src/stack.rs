@@ -144,7 +144,9 @@ fn checks(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Vec<CheckSpec> {
     let one = |(place, entry): (usize, &Kinded)| {
         let (kind, settings) = entry.0.first_key_value()?;
         let settings = granted_settings(scene, kind, &format!("{pointer}/{place}{}", step(kind)), settings.clone())?;
-        Some(CheckSpec { kind: kind.clone(), settings })
+        let granted = &scene.target.reach;
+        let reach = (!scene.one_owner()).then(|| granted.iter().map(|reach| reach.written().to_owned()).collect());
+        Some(CheckSpec { kind: kind.clone(), settings, reach })
     };
     written.iter().enumerate().filter_map(one).collect()
 }

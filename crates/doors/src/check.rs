@@ -17,4 +17,6 @@ pub trait Check: Send + Sync {
 /// What a check may use.
 pub struct Checking {
     pub runner: Arc<dyn Runner>,
+    /// Patterns of the addresses that it may ask, when repository data named it; `None` when the operator did.
+    pub reach: Option<Vec<String>>,
 }

@@ -80,6 +80,9 @@ pub struct CheckSpec {
     /// `http`, `command`.
     pub kind: String,
     pub settings: Value,
+    /// Patterns of the addresses that it may ask, when repository data named it; `None` when the operator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Vec<String>>,
 }
 
 /// One stack, resolved.

@@ -138,7 +138,7 @@ impl World {
     /// Adds a check to a stack that passes while [`World::fail_check`] does not say otherwise.
     pub fn check(&self, id: &StackId) {
         let settings = json!({ "app": id.app.as_str() });
-        self.configure(id, |stack| stack.checks.push(CheckSpec { kind: CHECK.to_owned(), settings }));
+        self.configure(id, |stack| stack.checks.push(CheckSpec { kind: CHECK.to_owned(), settings, reach: None }));
     }
 
     pub fn fail_check(&self, id: &StackId, fails: bool) {

@@ -64,8 +64,8 @@ impl Walk<'_> {
 
     /// Asks whether what was applied works.
     pub(super) async fn check(&mut self) -> Result<Event, Refusal> {
-        let with = Checking { runner: self.runtime.doors.runner.clone() };
         for check in &self.stack.checks {
+            let with = Checking { runner: self.runtime.doors.runner.clone(), reach: check.reach.clone() };
             let checked = match self.runtime.doors.checks.get(&check.kind) {
                 Some(kind) => kind.check(&check.settings, &with).await,
                 None => Checked { check: check.kind.clone(), passed: false, why: "no such check in this build".to_owned() },
