@@ -1,14 +1,14 @@
 //! The kinds this build has, and the schemas of both configuration files composed with theirs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jsonschema::Validator;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use trued_doors::{Descriptor, Driver};
-use trued_model::{Code, Refusal};
+use trued_doors::{Cache, Descriptor, Driver};
+use trued_model::{Code, Digest, Refusal};
 
 use crate::grants;
 use crate::shape::{AppFile, NAME_LENGTH, NAME_PATTERN, NAME_TITLE, OperatorFile};
@@ -22,7 +22,7 @@ pub enum Which {
     App,
 }
 
-/// What can be configured: descriptors by kind, and the compiled schemas. Made once, used for every load.
+/// What can be configured: descriptors by kind, and the schemas. Made once, used for every load.
 pub struct Kinds {
     pub(crate) sources: BTreeMap<&'static str, Descriptor>,
     pub(crate) renderers: BTreeMap<&'static str, Descriptor>,
@@ -30,12 +30,33 @@ pub struct Kinds {
     pub(crate) drivers: BTreeMap<&'static str, (Descriptor, Arc<dyn Driver>)>,
     pub(crate) operator: Compiled,
     pub(crate) app: Compiled,
+    /// Where it is noted which files are sound.
+    sound: Option<Arc<dyn Cache>>,
 }
 
-/// A schema, and what checks against it.
+/// A schema, and what checks against it: made when a file is met that was never found sound, for it costs more than
+/// all the rest of a process that has nothing to do.
 pub(crate) struct Compiled {
     pub schema: Value,
-    pub validator: Validator,
+    digest: Digest,
+    validator: OnceLock<Result<Validator, String>>,
+}
+
+impl Compiled {
+    fn new(schema: Value) -> Compiled {
+        Compiled { digest: Digest::of_canonical(&schema), schema, validator: OnceLock::new() }
+    }
+
+    /// What checks a file; `Err` says why the composed schema is none.
+    pub fn validator(&self) -> Result<&Validator, &str> {
+        let made = self.validator.get_or_init(|| jsonschema::draft202012::new(&self.schema).map_err(|error| error.to_string()));
+        made.as_ref().map_err(String::as_str)
+    }
+
+    /// Names one value under this law.
+    fn key(&self, value: &Value) -> String {
+        format!("configuration/{}", Digest::of_canonical(&(&self.digest, value)).hex())
+    }
 }
 
 impl Kinds {
@@ -68,8 +89,13 @@ impl Kinds {
             drivers: settings(&driven)?,
             checks: settings(&checks)?.into_iter().map(|(kind, schema)| (kind.clone(), grants::with_names(&kind, schema))).collect(),
         };
-        let (operator, app) = (compile(operator_schema(&slots))?, compile(app_schema(&slots))?);
-        Ok(Kinds { sources, renderers, checks, drivers, operator, app })
+        let (operator, app) = (Compiled::new(operator_schema(&slots)), Compiled::new(app_schema(&slots)));
+        Ok(Kinds { sources, renderers, checks, drivers, operator, app, sound: None })
+    }
+
+    /// Notes there which files are sound, and does not check the same bytes against the same schema again.
+    pub fn remembering(self, sound: Arc<dyn Cache>) -> Kinds {
+        Kinds { sound: Some(sound), ..self }
     }
 
     /// The JSON Schema (2020-12) of a configuration file, with the settings of every kind of this build.
@@ -83,6 +109,17 @@ impl Kinds {
             Which::App => &self.app,
         }
     }
+
+    /// Whether this value was found sound before.
+    pub(crate) fn was_sound(&self, which: Which, value: &Value) -> bool {
+        self.sound.as_ref().is_some_and(|sound| sound.get(&self.compiled(which).key(value)).is_some())
+    }
+
+    pub(crate) fn note_sound(&self, which: Which, value: &Value) {
+        if let Some(sound) = &self.sound {
+            sound.put(&self.compiled(which).key(value), b"sound\n");
+        }
+    }
 }
 
 /// The settings' schemas by kind, ready to be put in.
@@ -91,12 +128,6 @@ struct Slots {
     renderers: Map<String, Value>,
     drivers: Map<String, Value>,
     checks: Map<String, Value>,
-}
-
-fn compile(schema: Value) -> Result<Compiled, Refusal> {
-    let validator = jsonschema::draft202012::new(&schema)
-        .map_err(|error| Refusal::new(Code::Broken, format!("compose the configuration schema: {error}")))?;
-    Ok(Compiled { schema, validator })
 }
 
 /// A kind's schema without what belongs to a document of its own.

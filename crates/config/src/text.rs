@@ -48,7 +48,7 @@ impl Text {
         let mut sound = std::mem::take(&mut text.sound);
         surprising_keys(&text, &text.root, "", &mut faults);
         faults.extend(later::check(&text, which, kinds, &mut sound));
-        faults.extend(valid::check(&text, kinds.compiled(which), &mut sound));
+        faults.extend(valid::check(&text, which, kinds, &mut sound));
         text.sound = sound;
         if faults.len() > MOST_FAULTS {
             let more = faults.len() - MOST_FAULTS;

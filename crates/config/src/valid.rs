@@ -5,15 +5,29 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
 use trued_yaml::{Node, Value as Yaml, step};
 
-use crate::kinds::Compiled;
+use crate::kinds::{Kinds, Which};
 use crate::suggest;
 use crate::text::{Fault, Text, shown, take_out};
 
 /// Checks a file. `value` is its tree as JSON; what is wrong is taken out of it, so that the rest can be read.
-pub(crate) fn check(text: &Text, against: &Compiled, value: &mut Value) -> Vec<Fault> {
+pub(crate) fn check(text: &Text, which: Which, kinds: &Kinds, value: &mut Value) -> Vec<Fault> {
+    if kinds.was_sound(which, value) {
+        return Vec::new();
+    }
+    let law = kinds.compiled(which);
+    let validator = match law.validator() {
+        Ok(validator) => validator,
+        Err(why) => {
+            let message = format!("this file cannot be checked: the schema of this build is broken: {why}");
+            return vec![text.fault("", message, "report this")];
+        }
+    };
     let mut found = Vec::new();
-    for error in against.validator.iter_errors(value) {
-        explain(&error, &against.schema, text, &mut found);
+    for error in validator.iter_errors(value) {
+        explain(&error, &law.schema, text, &mut found);
+    }
+    if found.is_empty() {
+        kinds.note_sound(which, value);
     }
     found.iter().filter(|found| found.wrong).for_each(|found| take_out(value, &found.fault.pointer));
     found.into_iter().map(|found| found.fault).collect()

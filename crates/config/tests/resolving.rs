@@ -2,6 +2,8 @@
 
 mod kit;
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use kit::{alone, kinds, loaded, said};
 use serde_json::{Value, json};
@@ -334,4 +336,36 @@ fn every_key_is_described() {
         stacks: The small form: one stack each, with its own target. Only without `sources`.
         targets: Systems that stacks land on, by name.
     "#]]);
+}
+
+#[test]
+fn a_file_that_was_found_sound_is_not_checked_again_under_the_same_schema() {
+    use std::sync::{Arc, Mutex};
+    #[derive(Default)]
+    struct Noted(Mutex<BTreeMap<String, Vec<u8>>>, Mutex<usize>);
+    impl trued_doors::Cache for Noted {
+        fn get(&self, key: &str) -> Option<Vec<u8>> {
+            let found = self.0.lock().expect("whole").get(key).cloned();
+            *self.1.lock().expect("whole") += usize::from(found.is_some());
+            found
+        }
+        fn put(&self, key: &str, bytes: &[u8]) {
+            self.0.lock().expect("whole").insert(key.to_owned(), bytes.to_vec());
+        }
+    }
+    let noted = Arc::new(Noted::default());
+    let kinds = kit::new_kinds().remembering(noted.clone());
+    let load = |operator: &str| kit::loaded_with(&kinds, operator.as_bytes(), &kit::gathered(operator, &[]));
+    let counts = || (noted.0.lock().expect("whole").len(), *noted.1.lock().expect("whole"));
+
+    let sound = "stacks: { homepage: { path: site, target: { files: { root: /srv/www } } } }\n";
+    assert!(load(sound).findings.is_empty());
+    assert_eq!(counts(), (1, 0), "noted");
+    assert!(load(sound).findings.is_empty());
+    assert_eq!(counts(), (1, 1), "and found again");
+    // What is wrong is never noted, and said each time.
+    for _ in 0..2 {
+        assert_eq!(load("stacks: { homepage: { pth: site } }\n").findings.len(), 2);
+        assert_eq!(counts(), (1, 1));
+    }
 }

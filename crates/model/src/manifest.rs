@@ -33,10 +33,18 @@ pub struct PackedManifest {
     pub blobs: Vec<(BlobRef, Vec<u8>)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Stored {
     Items(BTreeMap<Address, Item>),
+    Chunks(BTreeMap<String, BlobRef>),
+}
+
+/// [`Stored`] as it is written: without a copy of the items.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Writing<'a> {
+    Items(BTreeMap<&'a Address, &'a Item>),
     Chunks(BTreeMap<String, BlobRef>),
 }
 
@@ -52,34 +60,33 @@ pub enum BadManifest {
 impl Manifest {
     /// Writes the stored form. Equal manifests give equal bytes; the root's digest names the whole set.
     pub fn pack(&self) -> PackedManifest {
-        let blob = |stored: &Stored| {
-            let bytes = canonical(stored);
-            (BlobRef::of(&bytes), bytes)
-        };
-        if self.items.len() <= WHOLE {
-            let (root, bytes) = blob(&Stored::Items(self.items.clone()));
-            return PackedManifest { root, blobs: vec![(root, bytes)] };
-        }
-        let mut chunks: BTreeMap<String, BTreeMap<Address, Item>> = BTreeMap::new();
-        for (address, item) in &self.items {
-            let chunk = format!("{:02x}", Digest::of(address.as_str().as_bytes()).0[0]);
-            chunks.entry(chunk).or_default().insert(address.clone(), item.clone());
-        }
-        let mut blobs = Vec::with_capacity(chunks.len() + 1);
-        let mut names = BTreeMap::new();
-        for (name, items) in chunks {
-            let (at, bytes) = blob(&Stored::Items(items));
-            names.insert(name, at);
-            blobs.push((at, bytes));
-        }
-        let (root, bytes) = blob(&Stored::Chunks(names));
-        blobs.push((root, bytes));
+        let mut blobs = Vec::new();
+        let root = self.write(|at, bytes| blobs.push((at, bytes)));
         PackedManifest { root, blobs }
     }
 
-    /// The digest of the stored form's root.
+    /// The digest of the stored form's root. Holds one chunk at a time.
     pub fn digest(&self) -> Digest {
-        self.pack().root.digest
+        self.write(|_, _| ()).digest
+    }
+
+    /// Makes the blobs of the stored form, one after the other, the root last; gives the root.
+    fn write(&self, mut each: impl FnMut(BlobRef, Vec<u8>)) -> BlobRef {
+        let mut blob = |stored: &Writing<'_>| {
+            let bytes = canonical(stored);
+            let at = BlobRef::of(&bytes);
+            each(at, bytes);
+            at
+        };
+        if self.items.len() <= WHOLE {
+            return blob(&Writing::Items(self.items.iter().collect()));
+        }
+        let mut chunks: BTreeMap<u8, BTreeMap<&Address, &Item>> = BTreeMap::new();
+        for (address, item) in &self.items {
+            chunks.entry(Digest::of(address.as_str().as_bytes()).0[0]).or_default().insert(address, item);
+        }
+        let names = chunks.into_iter().map(|(name, items)| (format!("{name:02x}"), blob(&Writing::Items(items)))).collect();
+        blob(&Writing::Chunks(names))
     }
 
     /// Reads a stored manifest, asking `read` for the root and then for each chunk.

@@ -73,18 +73,17 @@ pub fn accept_backup(state: &Path) -> Answer<()> {
 
 /// The operator's file and what it lies in. Reads neither.
 pub fn operator(at: &Asked) -> anyhow::Result<OperatorConfiguration> {
-    operator_of(at.config()?, at)
+    operator_of(at.config()?, place::canonical(&at.state()?), kinds()?)
 }
 
-fn operator_of(file: PathBuf, at: &Asked) -> anyhow::Result<OperatorConfiguration> {
+fn operator_of(file: PathBuf, state: PathBuf, kinds: Kinds) -> anyhow::Result<OperatorConfiguration> {
     let folder = place::canonical(place::folder_of(&file));
     let own = match trued_sources::find_repository(&folder) {
         Some(found) => Own::Git { root: found.root, folder: found.folder_in_it },
         None => Own::Folder,
     };
     let path = folder.join(file.file_name().unwrap_or(file.as_os_str()));
-    let state = place::canonical(&at.state()?);
-    Ok(OperatorConfiguration { path, shown: place::shown(&file), own, state, kinds: Arc::new(kinds()?) })
+    Ok(OperatorConfiguration { path, shown: place::shown(&file), own, state, kinds: Arc::new(kinds) })
 }
 
 /// Opens a configured source, to read what of it is here. It is granted no secret.
@@ -157,8 +156,10 @@ pub struct Acting {
 pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting> {
     // Fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let operator = operator_of(at.config_to_act()?, at)?;
-    let state = operator.state.clone();
+    let file = at.config_to_act()?;
+    let state = place::canonical(&at.state()?);
+    let cache = Arc::new(FolderCache::new(state.join("cache")));
+    let operator = operator_of(file, state.clone(), kinds()?.remembering(cache.clone()))?;
     let mode = if hand == Hand::None { Mode::ReadOnly } else { Mode::Create };
     let ledger = Ledger::open(&state, clock(), mode)?;
     if ledger.restored_from_backup && hand == Hand::Writes {
@@ -167,7 +168,7 @@ pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting>
             .help("look at `trued doctor`; `trued verify --accept-backup` takes it as it is")
             .into());
     }
-    let cache = make_cache(&state);
+    make_cache(&state);
     let granted = Arc::new(Granted::default());
     let doors = Doors {
         store: ledger.store,
@@ -175,7 +176,7 @@ pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting>
         seal: ledger.seal,
         secrets: granted.clone(),
         clock: clock(),
-        cache: Arc::new(FolderCache::new(cache)),
+        cache,
         configuration: Arc::new(Granting { operator, granted }),
         runner: Arc::new(trued_sandbox::Programs::new()),
         sources: by_kind(sources(), SourceKind::describe),
@@ -194,7 +195,7 @@ fn by_kind<T: ?Sized>(all: Vec<Arc<T>>, describe: impl Fn(&T) -> Descriptor) -> 
 
 /// Makes the folder of what may be forgotten, hidden from Git by itself: a plan may come before any record. Where it
 /// cannot be made, nothing is cached.
-fn make_cache(state: &Path) -> PathBuf {
+fn make_cache(state: &Path) {
     let cache = state.join("cache");
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache);
     let hidden = made.and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(cache.join(".gitignore")));
@@ -202,7 +203,6 @@ fn make_cache(state: &Path) -> PathBuf {
     if let Err(error) = hidden.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }) {
         tracing::debug!("nothing is cached: {error}");
     }
-    cache
 }
 
 /// Asks the `serve` on this state folder; `None` when none runs.

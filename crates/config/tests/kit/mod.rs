@@ -87,13 +87,17 @@ pub fn gathered(operator: &str, apps: &[(&str, &str)]) -> Gathered {
 }
 
 pub fn loaded_from(operator: &[u8], files: &dyn Files) -> Loaded {
+    loaded_with(kinds(), operator, files)
+}
+
+pub fn loaded_with(kinds: &Kinds, operator: &[u8], files: &dyn Files) -> Loaded {
     let input = Load {
         file: "trued.yaml",
         bytes: operator,
         folder: Path::new("/conf"),
         own: &Own::Folder,
         state: Path::new("/conf/.trued"),
-        kinds: kinds(),
+        kinds,
     };
     load(&input, files)
 }
