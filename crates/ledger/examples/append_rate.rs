@@ -3,38 +3,17 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use kit::Counting;
 use serde_json::json;
-use trued_doors::Clock;
 use trued_ledger::{Ledger, Mode};
 use trued_model::{Actor, Draft, Kind, StackId, Timestamp};
 
+mod kit;
+
 const ENTRIES: usize = 20_000;
 const BATCH: usize = 256;
-
-/// Time is no part of what is measured: it goes on by a millisecond whenever it is asked for.
-#[derive(Default)]
-struct Counting(AtomicU64);
-
-impl Clock for Counting {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.monotonic().cast_signed())
-    }
-
-    fn monotonic(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn fresh_id(&self) -> String {
-        format!("01900000-0000-7000-8000-{:012x}", self.monotonic())
-    }
-
-    fn chance(&self, _bound: u64) -> u64 {
-        0
-    }
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -56,7 +35,7 @@ fn draft(at: usize) -> Draft {
     Draft {
         kind: Kind::Receipt,
         stack: StackId::from_key(&format!("prod/site-{}@web-1", at % 50)),
-        run: Some(format!("01900000-0000-7000-8000-{:012x}", at / 4)),
+        run: Some(kit::run(at / 4)),
         valid_from: Timestamp(at as i64),
         actor: Actor::engine(),
         cause: "source".to_owned(),
