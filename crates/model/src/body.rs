@@ -299,14 +299,14 @@ pub struct Looks {
 
 /// 64-bit integers stand in entries as text: canonical JSON's numbers are doubles.
 mod text {
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::{Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(value)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        std::borrow::Cow::<str>::deserialize(from)?.parse().map_err(de::Error::custom)
+        crate::text::parsed(from)
     }
 }
 

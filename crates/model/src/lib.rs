@@ -15,6 +15,7 @@ mod refusal;
 mod resource;
 mod revision;
 mod secret;
+mod text;
 mod time;
 
 pub use address::{Address, Fingerprint, decode_path, encode_path};
