@@ -69,9 +69,7 @@ async fn attend(group: &Group, mut error: pipe::Receiver, cap: usize, deadline: 
         tokio::select! {
             read = error.read_buf(&mut kept), if open => {
                 open = read.is_ok_and(|count| count > 0);
-                if kept.len() > cap.saturating_mul(2).max(1) {
-                    kept.drain(..kept.len() - cap);
-                }
+                keep_last(&mut kept, cap);
             }
             () = group.ended() => {
                 how = How::Itself;
@@ -90,11 +88,21 @@ async fn attend(group: &Group, mut error: pipe::Receiver, cap: usize, deadline: 
         }
     }
     group.kill();
-    let drained =
-        async { while open && kept.len() <= cap.saturating_mul(2) && error.read_buf(&mut kept).await.is_ok_and(|count| count > 0) {} };
+    let drained = async {
+        while open && error.read_buf(&mut kept).await.is_ok_and(|count| count > 0) {
+            keep_last(&mut kept, cap);
+        }
+    };
     let _ = timeout(DRAIN, drained).await;
     let start = kept.len().saturating_sub(cap);
     (how, kept.split_off(start))
+}
+
+/// Drops the oldest bytes once twice the cap is held.
+fn keep_last(kept: &mut Vec<u8>, cap: usize) {
+    if kept.len() > cap.saturating_mul(2).max(1) {
+        kept.drain(..kept.len() - cap);
+    }
 }
 
 struct Spoken {
