@@ -45,7 +45,7 @@ const fn room(name: &'static str, leans_on: &'static [&'static str], ring: Ring)
 /// All rooms but the drivers, which share one: [`driver`].
 const ROOMS: &[Room] = &[
     Room {
-        outside: Some(&["jiff", "serde", "serde_json", "serde_json_canonicalizer", "sha2", "thiserror"]),
+        outside: Some(&["jiff", "serde", "serde_json", "serde_json_canonicalizer", "sha2", "thiserror", "zeroize"]),
         ..room("trued-model", &[], Ring::CheckAndSim)
     },
     Room { outside: Some(&["globset", "serde", "serde_json"]), ..room("trued-engine", &["trued-model"], Ring::CheckAndSim) },
@@ -57,6 +57,7 @@ const ROOMS: &[Room] = &[
     room("trued-render", &["trued-model", "trued-doors"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),
     room("trued-checks", &["trued-model", "trued-doors", "trued-net"], Ring::RealThing),
+    room("trued-secrets", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),
     room("trued-ledger", &["trued-model", "trued-doors"], Ring::RealThing),
     Room { tests_lean_on: &["trued-ledger"], ..room("trued-runtime", &["trued-model", "trued-engine", "trued-doors"], Ring::CheckAndSim) },
     Room {
@@ -76,6 +77,7 @@ const ROOMS: &[Room] = &[
             "trued-render",
             "trued-sandbox",
             "trued-checks",
+            "trued-secrets",
             "trued-ledger",
             "trued-runtime",
             "trued-server",

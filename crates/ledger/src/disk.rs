@@ -57,6 +57,15 @@ static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// Makes a file durable with its bytes, mode 0600, unless it is there already; says whether it made it.
 pub(crate) fn make_file(path: &Path, bytes: &[u8]) -> Answer<bool> {
+    put_file(path, bytes, RenameFlags::NOREPLACE)
+}
+
+/// Puts a durable file, mode 0600, in the place of the one that is there: whoever looks sees the one or the other.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Answer<()> {
+    put_file(path, bytes, RenameFlags::empty()).map(drop)
+}
+
+fn put_file(path: &Path, bytes: &[u8], how: RenameFlags) -> Answer<bool> {
     let what = || format!("make {}", path.display());
     let folder = path.parent().expect("a file of the state folder lies in a folder");
     let name = path.file_name().expect("a file of the state folder has a name").to_string_lossy();
@@ -66,14 +75,12 @@ pub(crate) fn make_file(path: &Path, bytes: &[u8]) -> Answer<bool> {
         file.write_all(bytes)?;
         file.sync_all()
     })();
-    let named = written.map_err(|error| cannot_io(&what(), &error)).and_then(|()| {
-        match renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => fs::File::open(folder)
-                .map_err(|error| cannot_io(&what(), &error))
-                .and_then(|folder| fsync(folder).map(|()| true).map_err(|errno| cannot(&what(), errno))),
-            Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(cannot(&what(), errno)),
-        }
+    let named = written.map_err(|error| cannot_io(&what(), &error)).and_then(|()| match renameat_with(CWD, &draft, CWD, path, how) {
+        Ok(()) => fs::File::open(folder)
+            .map_err(|error| cannot_io(&what(), &error))
+            .and_then(|folder| fsync(folder).map(|()| true).map_err(|errno| cannot(&what(), errno))),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(cannot(&what(), errno)),
     });
     if !matches!(named, Ok(true)) {
         // It has no name that anybody reads.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use trued_doors::{Answer, Blobs, Clock, Seal, Store};
 use trued_model::{Code, Refusal};
 
+use crate::data_keys;
 use crate::disk::{cannot_io, make_file, make_folder};
-use crate::keys::{self, Purpose};
 use crate::sqlite::{self, SqliteStore};
 use crate::tiles;
 use crate::verify::{self, Verification, VerifyOptions};
-use crate::{DiskBlobs, KeyedSeal, MemoryBlobs, MemoryStore, ScratchBlobs};
+use crate::{DiskBlobs, MemoryBlobs, MemoryStore, ScratchBlobs};
 
 /// What a verb is going to do with the state folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub enum Mode {
     Existing,
     /// Read. Nothing is made or changed; where there is no ledger an empty one is read.
     ReadOnly,
+    /// Read, to plan: as [`Mode::ReadOnly`], but where there is no data key yet the one that the first write will take is
+    /// kept in `cache/`, and keys that may not be used are refused.
+    Planning,
 }
 
 /// A state folder, opened.
@@ -31,14 +34,14 @@ pub struct Ledger {
     pub store: Arc<dyn Store>,
     /// Opened for reading: what is put stays in memory.
     pub blobs: Arc<dyn Blobs>,
-    /// Opened for reading where there is no data key yet: a seal of its own that no later run has.
+    /// Not ready where the record's data key is missing.
     pub seal: Arc<dyn Seal>,
     /// The record does not extend what this folder has seen: it came from a backup. Apply nothing until a person says
     /// so by [`Ledger::accept`].
     pub restored_from_backup: bool,
     /// `None`: nothing was recorded yet, and nothing may be.
-    record: Option<SqliteStore>,
-    keys: PathBuf,
+    pub(crate) record: Option<SqliteStore>,
+    pub(crate) keys: PathBuf,
 }
 
 impl Ledger {
@@ -47,7 +50,7 @@ impl Ledger {
         let (file, keys, blobs) = (state.join("ledger.sqlite"), state.join("keys"), state.join("blobs"));
         let there = file.try_exists().map_err(|error| cannot_io(&format!("look for {}", file.display()), &error))?;
         match mode {
-            Mode::ReadOnly => return Ledger::read(there.then_some(&*file), keys, &blobs, clock),
+            Mode::ReadOnly | Mode::Planning => return Ledger::read(there.then_some(&*file), state, clock, mode),
             Mode::Existing if !there => {
                 let message = format!("find a ledger in {}", state.display());
                 return Err(Refusal::new(Code::Absent, message).help("`trued init` makes one"));
@@ -65,14 +68,15 @@ impl Ledger {
             restored_from_backup: record.is_behind(&keys)?,
             store: Arc::new(record.clone()),
             blobs: Arc::new(DiskBlobs::create(&blobs)?),
-            seal: Arc::new(KeyedSeal::new(&keys::read_or_make(&keys, Purpose::Data)?)),
+            seal: Arc::new(data_keys::seal_to_write(&record, &keys, &state.join("cache"))?),
             record: Some(record),
             keys,
         })
     }
 
-    fn read(file: Option<&Path>, keys: PathBuf, blobs: &Path, clock: Arc<dyn Clock>) -> Answer<Ledger> {
-        let stored: Arc<dyn Blobs> = match DiskBlobs::open(blobs) {
+    fn read(file: Option<&Path>, state: &Path, clock: Arc<dyn Clock>, mode: Mode) -> Answer<Ledger> {
+        let (keys, cache) = (state.join("keys"), state.join("cache"));
+        let stored: Arc<dyn Blobs> = match DiskBlobs::open(&state.join("blobs")) {
             Ok(blobs) => Arc::new(blobs),
             Err(refusal) if refusal.code == Code::Absent => Arc::new(MemoryBlobs::new()),
             Err(refusal) => return Err(refusal),
@@ -85,9 +89,9 @@ impl Ledger {
                 None => Arc::new(MemoryStore::read_only(clock)),
             },
             blobs: Arc::new(ScratchBlobs::over(stored)),
-            seal: Arc::new(match keys::read(&keys, Purpose::Data)? {
-                Some(key) => KeyedSeal::new(&key),
-                None => KeyedSeal::passing()?,
+            seal: Arc::new(match mode {
+                Mode::Planning => data_keys::seal_to_plan(record.as_ref(), &keys, &cache)?,
+                _ => data_keys::seal_to_read(record.as_ref(), &keys)?,
             }),
             record,
             keys,

@@ -7,6 +7,8 @@
 mod blobs;
 pub mod checkpoint;
 #[cfg(feature = "sqlite")]
+mod data_keys;
+#[cfg(feature = "sqlite")]
 mod disk;
 mod draft;
 #[cfg(feature = "sqlite")]
@@ -34,6 +36,8 @@ mod verify;
 #[cfg(feature = "sqlite")]
 pub use blobs::DiskBlobs;
 pub use blobs::{MemoryBlobs, ScratchBlobs};
+#[cfg(feature = "sqlite")]
+pub use data_keys::{DataKey, Rotated};
 #[cfg(feature = "sqlite")]
 pub use folder::{Ledger, Mode};
 pub use memory::MemoryStore;

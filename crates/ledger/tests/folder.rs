@@ -123,7 +123,7 @@ fn keys_that_others_may_read_or_that_are_none_are_refused() {
     assert!(refusal.help.contains("chmod 600"), "{}", refusal.help);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let text = fs::read_to_string(&key).unwrap();
-    for bent in ["", "trued log key 1\n", &text.replace("data", "log"), &text[..text.len() - 6], &text.repeat(2)] {
+    for bent in ["", "trued data key 1\n", &text.replace("data", "log"), &text[..text.len() - 6], &text.repeat(2)] {
         fs::write(&key, bent).unwrap();
         assert_eq!(Ledger::open(&place.state, place.clock.clone(), Mode::Existing).err().unwrap().code, Code::Invalid, "{bent:?}");
     }

@@ -291,6 +291,20 @@ pub struct Heartbeat {
     pub interval: Duration,
 }
 
+/// `key.rotated`: another data key seals from now on. Keys stand by name only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotated {
+    /// The key that seals.
+    pub key: String,
+    /// Older keys, kept to open what they sealed; oldest first.
+    pub kept: Vec<String>,
+    /// The key that was lost, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
 /// The newest complete look at each stack, by [`crate::StackId::key`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looks {

@@ -57,6 +57,7 @@ kinds! {
     BlindStart = "blind.start",
     BlindEnd = "blind.end",
     Heartbeat = "heartbeat",
+    KeyRotated = "key.rotated",
 }
 
 impl fmt::Display for Kind {

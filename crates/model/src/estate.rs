@@ -53,6 +53,40 @@ pub struct Target {
 pub enum SecretSource {
     File(String),
     Env(String),
+    /// A file that age encrypted; its whole content.
+    Age(Encrypted),
+    /// One value of a file that SOPS wrote.
+    Sops(Encrypted),
+}
+
+impl SecretSource {
+    /// The encrypted file of a source, where that is what it is.
+    pub fn encrypted(&self) -> Option<&Encrypted> {
+        match self {
+            SecretSource::Age(file) | SecretSource::Sops(file) => Some(file),
+            SecretSource::File(_) | SecretSource::Env(_) => None,
+        }
+    }
+}
+
+/// A secret in an encrypted file of a source, read at the revision that is rendered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encrypted {
+    pub source: Name,
+    /// From the source's root, encoded, no leading slash.
+    pub path: String,
+    /// Which value of the file, where it holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub identity: Identity,
+}
+
+/// Where the private key lies that opens encrypted files: on this machine, never in a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Identity {
+    File(String),
+    Env(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

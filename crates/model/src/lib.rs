@@ -21,7 +21,7 @@ mod time;
 pub use address::{Address, Fingerprint, decode_path, encode_path};
 pub use digest::{Digest, canonical};
 pub use entry::{Actor, BlobNote, Draft, Entry, Indexed, Kind, Link, MAX_ENTRY};
-pub use estate::{App, CheckSpec, Environment, Estate, RenderStep, SecretSource, SourceSpec, Stack, Target};
+pub use estate::{App, CheckSpec, Encrypted, Environment, Estate, Identity, RenderStep, SecretSource, SourceSpec, Stack, Target};
 pub use finding::{Finding, Place};
 pub use manifest::{BadManifest, Item, Manifest, PackedManifest};
 pub use name::{Name, StackId, StackNames};

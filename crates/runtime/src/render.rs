@@ -101,6 +101,9 @@ impl Runtime {
             .ok_or_else(|| Refusal::new(Code::Unsupported, format!("no renderer {} in this build", stack.render.kind)))?;
         let _one_at_a_time = cell.rendering.lock().await;
         let bundle = self.bundle(cell, stack, source.as_ref(), &revision).await?;
+        if !stack.render.secrets.is_empty() || !stack.policy.sensitive.is_empty() {
+            self.doors.seal.ready()?;
+        }
         let secrets = self.secrets(stack)?;
         let inputs = Digest::of_canonical(&Inputs {
             bundle: &bundle.digest,

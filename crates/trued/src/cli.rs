@@ -99,6 +99,8 @@ pub enum Verb {
     Resume(commands::suspend::ResumeArgs),
     /// Go back to a verified release, from stored bytes
     Rollback(commands::rollback::Args),
+    /// List the data keys that seal secrets, or rotate them; shows no key
+    Keys(commands::keys::Args),
     /// Check this machine and the state folder, and say what to do
     Doctor(commands::doctor::Args),
     /// Print a completion script for a shell

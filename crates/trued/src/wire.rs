@@ -13,13 +13,13 @@ use trued_doors::{Answer, Ask, Blobs, Check, Clock, Connection, Descriptor, Driv
 use trued_ledger::{Ledger, Mode};
 use trued_model::{Code, Extent, Refusal, SourceSpec, Target};
 use trued_runtime::Doors;
+use trued_secrets::Granted;
 pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response, user_name};
 pub use trued_server::health::{Health, HealthListener};
 
 use crate::acting::cache::FolderCache;
 use crate::acting::clock::SystemClock;
 use crate::acting::granting::Granting;
-use crate::acting::secrets::Granted;
 use crate::place::{self, Asked};
 
 pub fn sources() -> Vec<Arc<dyn SourceKind>> {
@@ -64,6 +64,11 @@ pub fn open_to_read(state: &Path) -> Answer<Opened> {
 /// The ledger itself, for what only it can do: prove and export.
 pub fn ledger(state: &Path) -> Answer<Ledger> {
     Ledger::open(state, Arc::new(SystemClock), Mode::ReadOnly)
+}
+
+/// The ledger, to turn its data keys; `Code::Absent` when there is none.
+pub fn ledger_to_rotate(state: &Path) -> Answer<Ledger> {
+    Ledger::open(state, Arc::new(SystemClock), Mode::Existing)
 }
 
 /// Takes a record that came from a backup as the true one.
@@ -160,7 +165,7 @@ pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting>
     let state = place::canonical(&at.state()?);
     let cache = Arc::new(FolderCache::new(state.join("cache")));
     let operator = operator_of(file, state.clone(), kinds()?.remembering(cache.clone()))?;
-    let mode = if hand == Hand::None { Mode::ReadOnly } else { Mode::Create };
+    let mode = if hand == Hand::None { Mode::Planning } else { Mode::Create };
     let ledger = Ledger::open(&state, clock(), mode)?;
     if ledger.restored_from_backup && hand == Hand::Writes {
         let said = format!("act on the record in {}: it is older than what was seen here, so it comes from a backup", state.display());

@@ -20,6 +20,9 @@ const LARGEST_SEALED: u64 = 256 << 20;
 
 /// Keeps it. A file that does not stand still while it is read is `Code::Unknown`.
 pub(crate) fn keep(tree: &Tree, address: &Address, sealed: bool) -> Answer<Kept> {
+    if sealed {
+        tree.seal.ready()?;
+    }
     let below = Below::read(address)?;
     let gone = || Refusal::new(Code::Absent, format!("keep {address}: it is gone"));
     let Standing::Here(root) = tree.stand()? else { return Err(gone()) };

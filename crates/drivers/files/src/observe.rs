@@ -95,7 +95,12 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Answer
     let mut buffer = vec![0; CHUNK];
     let mut open: Option<(Vec<u8>, Result<OwnedFd, Barrier>)> = None;
     let mut seen = Vec::with_capacity(run.len());
+    let keyless = tree.seal.ready().err().map(|refusal| refusal.message);
     for asked in run {
+        if let Some(why) = keyless.as_ref().filter(|_| asked.sealed) {
+            seen.push((asked.address.clone(), Answered::Seen(Seen::Unknown(why.clone()))));
+            continue;
+        }
         let below = match Below::read(&asked.address) {
             Ok(below) => below,
             Err(refusal) => {

@@ -1,8 +1,8 @@
 //! One entry as one sentence: the same words in the terminal, the page and a notification. Decides nothing.
 
 use trued_model::body::{
-    Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, Observed, Outcome, Receipt,
-    Refused, Rollback, Said, Verdict,
+    Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, KeyRotated, Observed, Outcome,
+    Receipt, Refused, Rollback, Said, Verdict,
 };
 use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp};
 
@@ -88,6 +88,14 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
         Kind::Heartbeat => {
             let heartbeat: Heartbeat = entry.body()?;
             format!("awake, watching {}", things(heartbeat.stacks, "stack"))
+        }
+        Kind::KeyRotated => {
+            let rotated: KeyRotated = entry.body()?;
+            let old = match &rotated.lost {
+                Some(lost) => format!("{lost} is lost with all it sealed"),
+                None => format!("{} kept to open", things(rotated.kept.len() as u64, "older key")),
+            };
+            with_why(format!("{} rotated the data key: {} seals from now on, {old}", who(), rotated.key), &rotated.reason)
         }
         Kind::Promotion | Kind::Freeze => entry.kind.word().to_owned(),
     })

@@ -105,6 +105,16 @@ impl SqliteStore {
         appending.accept(file)
     }
 
+    /// [`Store::note`], where blocking is allowed.
+    pub(crate) fn small_note(&self, key: &str) -> Answer<Option<Vec<u8>>> {
+        self.0.reading("read a note", |file| query::note(file, key))
+    }
+
+    /// [`Store::set_note`], where blocking is allowed.
+    pub(crate) fn set_small_note(&self, key: &str, value: &[u8]) -> Answer<()> {
+        self.0.set_note(key, value)
+    }
+
     /// Makes the tables that follow from the record anew.
     pub(crate) fn rebuild(&self) -> Answer<()> {
         self.0.writing("make the index anew", |step| index::make(step).map_err(|error| refused("make the index anew", error)))
@@ -163,6 +173,14 @@ impl Opened {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = reader.unchecked_transaction().map_err(|error| refused(what, error))?;
         work(&snapshot)
+    }
+
+    /// Writes a note; what stands there already costs no write.
+    fn set_note(&self, key: &str, value: &[u8]) -> Answer<()> {
+        if self.reading("read a note", |file| query::note(file, key))?.as_deref() == Some(value) {
+            return Ok(());
+        }
+        self.writing("write a note", |step| query::set_note(step, key, value))
     }
 
     fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
@@ -342,12 +360,6 @@ impl Store for SqliteStore {
 
     fn set_note<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, Answer<()>> {
         let (key, value) = (key.to_owned(), value.to_vec());
-        self.blocking(move |opened| {
-            // What stands there already costs no write.
-            if opened.reading("read a note", |file| query::note(file, &key))?.as_ref() == Some(&value) {
-                return Ok(());
-            }
-            opened.writing("write a note", |step| query::set_note(step, &key, &value))
-        })
+        self.blocking(move |opened| opened.set_note(&key, &value))
     }
 }

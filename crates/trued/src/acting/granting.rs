@@ -7,8 +7,7 @@ use futures::FutureExt;
 use trued_config::OperatorConfiguration;
 use trued_doors::{BoxFuture, Configuration, Configured, Source};
 use trued_model::{Estate, Finding, Name, Revision, SourceSpec};
-
-use super::secrets::Granted;
+use trued_secrets::Granted;
 
 pub struct Granting {
     pub operator: OperatorConfiguration,

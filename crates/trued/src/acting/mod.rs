@@ -3,7 +3,6 @@
 pub mod cache;
 pub mod clock;
 pub mod granting;
-pub mod secrets;
 pub mod view;
 
 use std::sync::Arc;

@@ -23,6 +23,7 @@ pub mod doctor;
 pub mod export;
 pub mod incidents;
 pub mod init;
+pub mod keys;
 pub mod log;
 pub mod plan;
 pub mod reconcile;
@@ -74,6 +75,7 @@ pub async fn run(verb: Verb, session: Session<'_>) -> anyhow::Result<Exit> {
         Verb::Suspend(args) => suspend::suspend(args, session).await,
         Verb::Resume(args) => suspend::resume(args, session).await,
         Verb::Rollback(args) => rollback::run(args, session).await,
+        Verb::Keys(args) => keys::run(args, session).await,
         Verb::Doctor(args) => doctor::run(args, session).await,
         Verb::Completions(args) => completions::run(args),
         Verb::Demo(args) => demo::run(args, session).await,

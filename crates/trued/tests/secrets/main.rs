@@ -1,0 +1,4 @@
+//! Secrets, from outside: the built program, real files, and everything it leaves behind.
+
+mod keys;
+mod kit;
