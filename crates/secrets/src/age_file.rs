@@ -9,6 +9,11 @@ use trued_model::{Code, Refusal, Secret};
 
 /// Opens a file; every byte of it is authenticated before any is given.
 pub fn open(encrypted: &[u8], identities: &[x25519::Identity], most: usize) -> Answer<Secret> {
+    // A text file may begin with white space before its armor.
+    let start = encrypted.trim_ascii_start();
+    if !start.starts_with(b"age-encryption.org/") && !start.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") {
+        return Err(not_age());
+    }
     let decryptor = Decryptor::new_buffered(ArmoredReader::new(encrypted)).map_err(|error| refusal(&error))?;
     if decryptor.is_scrypt() {
         let help = "encrypt it to a key: `age -r age1… -o FILE.age`";
@@ -36,6 +41,11 @@ fn refusal(error: &DecryptError) -> Refusal {
             .help("make it with `age -r age1… -o FILE.age`, and commit its bytes as they are"),
         _ => spoiled(),
     }
+}
+
+fn not_age() -> Refusal {
+    let help = "make it with `age -r age1… -o FILE.age`, and commit its bytes as they are";
+    Refusal::new(Code::Invalid, "is not an age file").help(help)
 }
 
 fn spoiled() -> Refusal {

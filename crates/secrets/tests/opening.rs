@@ -75,7 +75,10 @@ fn refused(answer: Answer<Secret>, code: Code, words: &str) -> Refusal {
     let said = format!("{refusal:?}");
     assert_eq!(refusal.code, code, "{said}");
     assert!(refusal.message.contains(words), "{said}");
-    assert!(!said.contains("canary") && !said.contains("AGE-SECRET-KEY-1") && !said.contains("hunter2"), "{said}");
+    assert!(
+        !said.contains("canary") && !said.contains("AGE-SECRET-KEY-1GT6") && !said.contains("NOTONE") && !said.contains("hunter2"),
+        "{said}"
+    );
     refusal
 }
 
@@ -128,7 +131,7 @@ fn a_wrong_identity_is_told_from_a_spoiled_file() {
     refused(with(keys.identity("none.key")), Code::Absent, "identity");
     refused(with(Identity::Env("TRUED_TEST_NOT_SET".to_owned())), Code::Absent, "identity");
     for (text, code, words) in [
-        ("", Code::Invalid, "is empty"),
+        ("", Code::Invalid, "no key in it"),
         ("# nothing\n", Code::Invalid, "no key in it"),
         ("hunter2\n", Code::Invalid, "line 1"),
         ("# ok\nAGE-SECRET-KEY-1NOTONE\n", Code::Invalid, "line 2"),
@@ -136,11 +139,7 @@ fn a_wrong_identity_is_told_from_a_spoiled_file() {
         ("-----BEGIN OPENSSH PRIVATE KEY-----\n", Code::Unsupported, "not available yet"),
     ] {
         keys.write("bad.key", text.as_bytes(), 0o600);
-        if text.is_empty() {
-            refused(with(keys.identity("bad.key")), Code::Invalid, "no key in it");
-        } else {
-            refused(with(keys.identity("bad.key")), code, words);
-        }
+        refused(with(keys.identity("bad.key")), code, words);
     }
     for place in 0..good.len() {
         let mut bent = good.clone();
@@ -183,7 +182,7 @@ fn a_key_that_is_missing_or_names_no_text_is_said_with_its_line() {
     for (key, code, words, line) in [
         ("db.passwort", Code::Absent, "has no `db.passwort`", 3),
         ("db.password.deep", Code::Absent, "has no `db.password.deep`", 3),
-        ("users.7", Code::Absent, "has no `users.7`", 12),
+        ("users.7", Code::Absent, "has no `users.7`", 11),
         ("db", Code::Invalid, "several values", 3),
         ("db.port", Code::Invalid, "not text", 4),
         ("db.tls", Code::Invalid, "not text", 6),
