@@ -111,7 +111,7 @@ impl KeyedSeal {
 
 impl Held {
     fn new(ring: &Ring, stamp: Option<Stamp>, without: Option<Refusal>) -> Held {
-        let identities = keyed(&*derived(ring.oldest(), "trued seal identity"));
+        let identities = keyed(&derived(ring.oldest(), "trued seal identity"));
         Held { wax: ring.keys().iter().map(Wax::new).collect(), identities, without, stamp }
     }
 }
