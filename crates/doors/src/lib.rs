@@ -31,7 +31,7 @@ pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
 pub use driver::{Ask, Asked, Connection, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed};
 pub use renderer::{RenderInput, Rendered, Renderer};
-pub use runner::{Exit, Program, Runner, Talk, Talking};
+pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};
 pub use source::{Bundle, BundleEntry, BundleReader, Source, SourceKind, SourceOpening};
 pub use store::{Fence, Holder, Lease, Query, Store, TreeHead};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use trued_model::{Code, Duration, Refusal};
+use trued_model::{Bound, Code, Duration, Level, Limits, Refusal};
 
 use crate::{Answer, BoxFuture};
 
@@ -31,6 +31,47 @@ pub struct Exit {
     pub error: Vec<u8>,
 }
 
+/// What a confined program may touch: the system's own folders to read, these, and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct Confines {
+    /// Files and folders it may read and run programs from, besides the system's own. What is not there is left out.
+    pub read: Vec<PathBuf>,
+    /// Where it works and may write; `None` for one that writes nothing.
+    pub room: Option<Room>,
+    pub limits: Limits,
+    /// Whether its error output goes where its output goes, in order.
+    pub one_log: bool,
+    /// Run it even where it cannot be confined; otherwise that is `Code::Denied`.
+    pub even_unsafe: bool,
+}
+
+/// Where a confined program works.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// Its working folder, which it may write to.
+    pub folder: PathBuf,
+    /// Its temporary and home folder.
+    pub scratch: PathBuf,
+}
+
+/// Folders of one program, gone when dropped.
+pub struct Workspace {
+    pub room: Room,
+    /// Removes the folders when it is dropped.
+    pub keep: Box<dyn Send + Sync>,
+}
+
+/// How a confined program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confined {
+    /// How well it was confined.
+    pub level: Level,
+    /// The bound it was ended for; then the exit says nothing.
+    pub passed: Option<Bound>,
+    /// What was kept of its output, up to the bound on the log.
+    pub exit: Exit,
+}
+
 pub trait Runner: Send + Sync {
     /// Runs to the end. `Code::TimedOut` and `Code::TooLarge` when a bound ended it; `Code::Absent` when there is no such program.
     fn run(&self, program: Program) -> BoxFuture<'_, Answer<Exit>>;
@@ -41,6 +82,34 @@ pub trait Runner: Send + Sync {
         let _ = silence;
         let name = program.argv.first().cloned().unwrap_or_default();
         Box::pin(async move { Err(Refusal::new(Code::Unsupported, format!("talk to `{name}`: programs are not talked to here"))) })
+    }
+
+    /// Runs a program of others to the end, confined; its own deadline, folder and cap stand in `confines` instead. A
+    /// refusal means that it was not run.
+    fn confine(&self, program: Program, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
+        let _ = (program, confines);
+        Box::pin(std::future::ready(Err(Refusal::new(Code::Unsupported, "no program can be confined here"))))
+    }
+
+    /// Runs a task of this very program in a process of its own, confined, with nothing but its input.
+    fn task(&self, name: &'static str, input: Vec<u8>, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
+        let _ = (name, input, confines);
+        Box::pin(std::future::ready(Err(Refusal::new(Code::Unsupported, "no task can be confined here"))))
+    }
+
+    /// How well programs are confined on this machine. Found out once.
+    fn level(&self) -> BoxFuture<'_, Level> {
+        Box::pin(std::future::ready(Level::Unsafe))
+    }
+
+    /// Makes folders for one confined program. Blocks.
+    fn workspace(&self) -> Answer<Workspace> {
+        Err(Refusal::new(Code::Unsupported, "there is no room for programs here"))
+    }
+
+    /// Names the file a program's name means and what it holds, for cache keys: a digest that changes with it. Blocks.
+    fn identify(&self, name: &str) -> Answer<String> {
+        Err(Refusal::new(Code::Unsupported, format!("start `{name}`: no programs are started here")))
     }
 }
 

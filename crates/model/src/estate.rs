@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Duration, Finding, Name, Origin, Policy, StackId};
+use crate::{Duration, Finding, Name, Origin, Policy, SandboxRules, StackId};
 
 /// All sources, targets and stacks of one resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Estate {
     pub environments: BTreeMap<Name, Environment>,
     pub targets: BTreeMap<Name, Target>,
     pub secrets: BTreeMap<Name, SecretSource>,
+    /// What the operator says of confined programs.
+    #[serde(default)]
+    pub sandbox: SandboxRules,
     pub apps: BTreeMap<Name, App>,
     #[serde(with = "listed")]
     pub stacks: BTreeMap<StackId, Stack>,

@@ -2,6 +2,7 @@
 
 mod address;
 pub mod body;
+mod confine;
 mod digest;
 mod entry;
 mod estate;
@@ -19,6 +20,7 @@ mod text;
 mod time;
 
 pub use address::{Address, Fingerprint, decode_path, encode_path};
+pub use confine::{Bound, Level, Limits, SandboxRules, Size};
 pub use digest::{Digest, canonical};
 pub use entry::{Actor, BlobNote, Draft, Entry, Indexed, Kind, Link, MAX_ENTRY};
 pub use estate::{App, CheckSpec, Encrypted, Environment, Estate, Identity, RenderStep, SecretSource, SourceSpec, Stack, Target};

@@ -3,22 +3,31 @@
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use trued_doors::{Answer, Program};
 use trued_model::{Code, Refusal};
 
 use crate::lookup::{PATH, find};
+use crate::spec::{SPEC, STAGE, Spec};
+
+/// How long a keeper may take to end its program, and how often it is looked for.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(10);
 
 /// A running process group, led by the program.
 pub struct Group {
     /// Not reaped while it is here, so that its id, which is the group's, stays ours.
     leader: Option<Child>,
     id: Pid,
+    /// Whether the leader is a keeper, who ends its program when told to.
+    kept: bool,
     /// Readable once the leader has ended.
     ended: AsyncFd<OwnedFd>,
 }
@@ -27,7 +36,8 @@ pub struct Group {
 pub struct Pipes {
     pub input: Option<pipe::Sender>,
     pub output: pipe::Receiver,
-    pub error: pipe::Receiver,
+    /// `None` where both are one.
+    pub error: Option<pipe::Receiver>,
 }
 
 impl Group {
@@ -48,22 +58,42 @@ impl Group {
             None => command.current_dir("/"),
         };
         let leader = command.spawn().map_err(|error| not_started(name, &error))?;
-        Group::lead(leader).map_err(|error| not_started(name, &error))
+        Group::lead(leader, None, false).map_err(|error| not_started(name, &error))
     }
 
-    fn lead(mut leader: Child) -> io::Result<(Group, Pipes)> {
+    /// Starts the keeper of a program; what the program says comes back in one stream where it shall.
+    pub fn keep(own: &Path, spec: &Spec, feeds: bool, one_log: bool) -> Answer<(Group, Pipes)> {
+        let orders =
+            serde_json::to_string(spec).map_err(|error| Refusal::new(Code::Invalid, format!("write orders for a program: {error}")))?;
+        let mut command = Command::new(own);
+        command.arg0(STAGE).arg("keep").env_clear().env(SPEC, orders).current_dir("/").process_group(0);
+        command.stdin(if feeds { Stdio::piped() } else { Stdio::null() });
+        let started = (|| {
+            if !one_log {
+                return Group::lead(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?, None, true);
+            }
+            let (reader, writer) = io::pipe()?;
+            let leader = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+            // Its ends are closed with the command: the stream ends when the program's do.
+            drop(command);
+            Group::lead(leader, Some(reader.into()), true)
+        })();
+        started.map_err(|error| not_started("the keeper of a program", &error))
+    }
+
+    fn lead(mut leader: Child, joined: Option<OwnedFd>, kept: bool) -> io::Result<(Group, Pipes)> {
         let taken = || io::Error::other("a stream is missing");
         let (input, output, error) = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
         let id = i32::try_from(leader.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("it has no process id"))?;
-        let mut leader = Unwatched { id, child: Some(leader) };
+        let mut leader = Unwatched { id, kept, child: Some(leader) };
         #[expect(deprecated, reason = "an owned descriptor keeps the promise that the unsafe `register` asks for")]
         let ended = AsyncFd::new(pidfd_open(id, PidfdFlags::empty())?)?;
         let pipes = Pipes {
             input: input.map(|input| pipe::Sender::from_owned_fd(input.into())).transpose()?,
-            output: pipe::Receiver::from_owned_fd(output.ok_or_else(taken)?.into())?,
-            error: pipe::Receiver::from_owned_fd(error.ok_or_else(taken)?.into())?,
+            output: pipe::Receiver::from_owned_fd(joined.or(output.map(Into::into)).ok_or_else(taken)?)?,
+            error: error.map(|error| pipe::Receiver::from_owned_fd(error.into())).transpose()?,
         };
-        Ok((Group { leader: leader.child.take(), id, ended }, pipes))
+        Ok((Group { leader: leader.child.take(), id, kept, ended }, pipes))
     }
 
     /// Waits until the leader has ended; it is not reaped by this.
@@ -74,9 +104,14 @@ impl Group {
         }
     }
 
-    /// Asks all of the group to end.
-    pub fn ask_to_end(&self) {
-        signal(self.id, Signal::TERM);
+    /// Tells the leader, who is a keeper, to end everything at once, and itself after it.
+    pub fn stop(&self) {
+        let _ = kill_process(self.id, Signal::INT);
+    }
+
+    /// Tells the leader alone to end its program.
+    pub fn ask_the_leader(&self) {
+        let _ = kill_process(self.id, Signal::TERM);
     }
 
     /// Kills all of the group.
@@ -97,23 +132,44 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        drop(Unwatched { id: self.id, child: self.leader.take() });
+        drop(Unwatched { id: self.id, kept: self.kept, child: self.leader.take() });
     }
 }
 
 /// A leader nobody waits for any longer: killed with its group, and reaped in the background.
 struct Unwatched {
     id: Pid,
+    kept: bool,
     child: Option<Child>,
 }
 
 impl Drop for Unwatched {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        signal(self.id, Signal::KILL);
-        // A killed process ends at once unless the kernel holds it; waiting for that must not hold an async worker.
-        if !matches!(child.try_wait(), Ok(Some(_))) {
-            let _ = std::thread::Builder::new().name("reap".to_owned()).spawn(move || child.wait());
+        // A keeper ends everything of its program before itself.
+        if self.kept {
+            let _ = kill_process(self.id, Signal::INT);
+        } else {
+            signal(self.id, Signal::KILL);
+        }
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let id = self.id;
+        // Waiting must not hold an async worker.
+        let reaping = std::thread::Builder::new().name("reap".to_owned()).spawn(move || {
+            let mut left = ENDS_WITHIN;
+            while !left.is_zero() && !matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+                std::thread::sleep(STEP);
+                left = left.saturating_sub(STEP);
+            }
+            if left.is_zero() {
+                signal(id, Signal::KILL);
+                let _ = child.wait();
+            }
+        });
+        if reaping.is_err() {
+            signal(id, Signal::KILL);
         }
     }
 }
@@ -123,7 +179,7 @@ fn signal(group: Pid, signal: Signal) {
     let _ = kill_process_group(group, signal);
 }
 
-fn not_started(name: &str, error: &io::Error) -> Refusal {
+pub fn not_started(name: &str, error: &io::Error) -> Refusal {
     if error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
         return Refusal::new(Code::Invalid, format!("start `{name}`: it is not a program this machine can run"));
     }

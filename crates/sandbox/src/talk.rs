@@ -15,7 +15,7 @@ use trued_doors::{Answer, Exit, Program, Talk, Talking};
 use trued_model::{Code, Refusal};
 
 use crate::group::{Group, Pipes};
-use crate::{DRAIN, KILL_GRACE};
+use crate::run::{DRAIN, KILL_GRACE};
 
 /// How long a program may take to end by itself once nobody talks to it any more.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub async fn open(program: Program, silence: trued_model::Duration) -> Answer<Ta
     let starting = tokio::task::spawn_blocking(move || Group::start(&program, true));
     let (group, Pipes { input, output, error }) = starting.await.map_err(|_| broken())??;
     let input = input.ok_or_else(broken)?.into_nonblocking_fd().map_err(|_| broken())?;
+    let error = error.ok_or_else(broken)?;
     let output = output.into_nonblocking_fd().map_err(|_| broken())?;
     let (stop, stopped) = oneshot::channel();
     let (tell, end) = mpsc::sync_channel(1);

@@ -28,9 +28,13 @@ fn shell(script: &str) -> Program {
     program(&["/bin/sh", "-c", script])
 }
 
+fn programs() -> Programs {
+    Programs::through(env!("CARGO_BIN_EXE_trued-stage"))
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn run(program: Program) -> Answer<Exit> {
-    Programs::new().run(program).await
+    programs().run(program).await
 }
 
 fn output(program: Program) -> String {
@@ -194,9 +198,29 @@ fn what_a_program_leaves_behind_is_killed_and_its_open_pipe_is_not_waited_for() 
 }
 
 #[test]
-fn a_pipe_held_by_a_process_that_left_the_group_is_not_waited_for() {
-    // It leaves the group, so it lives on for a while; it ends by itself.
-    assert_eq!(output(shell("setsid sleep 20 & echo started")), "started\n");
+fn fault_21_what_leaves_its_group_and_its_session_is_killed_with_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    // A daemon as the textbook makes it: a session of its own, its parent gone.
+    let script = format!("(setsid sh -c 'echo $$ > {}; exec sleep 1000' &) ; while ! test -s {0}; do sleep 0.01; done", file.display());
+    output(shell(&script));
+    let pid = pid_in(&file);
+    assert!(is_gone(&pid), "{pid} lives on");
+}
+
+#[test]
+fn a_program_ends_with_the_process_that_asked_for_it_even_when_that_one_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut asking = std::process::Command::new(env!("CARGO_BIN_EXE_trued-stage"))
+        .env("TRUED_STAGE_RUNS", format!("setsid sh -c 'echo $$ > {}; exec sleep 1000'", file.display()))
+        .spawn()
+        .unwrap();
+    let pid = pid_in(&file);
+    assert!(!is_gone(&pid));
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    eventually("the program is dead", || is_gone(&pid));
 }
 
 #[test]
@@ -216,7 +240,7 @@ fn a_run_nobody_waits_for_any_longer_is_killed() {
     let script = format!("echo $$ > {}; exec sleep 1000", file.display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pid = runtime.block_on(async {
-        let task = tokio::spawn(async move { Programs::new().run(shell(&script)).await });
+        let task = tokio::spawn(async move { programs().run(shell(&script)).await });
         let pid = tokio::task::spawn_blocking(move || pid_in(&file)).await.unwrap();
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
@@ -229,7 +253,7 @@ fn a_run_nobody_waits_for_any_longer_is_killed() {
 fn many_programs_run_side_by_side_and_none_is_left_as_a_zombie() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let pids: Vec<String> = runtime.block_on(async {
-        let runs = (0..40).map(|_| tokio::spawn(async { Programs::new().run(shell("echo $$")).await.unwrap() }));
+        let runs = (0..40).map(|_| tokio::spawn(async { programs().run(shell("echo $$")).await.unwrap() }));
         let mut pids = Vec::new();
         for run in runs.collect::<Vec<_>>() {
             pids.push(String::from_utf8(run.await.unwrap().output).unwrap());

@@ -25,6 +25,9 @@ use crate::exit::Exit;
 use crate::screen::Screen;
 
 fn main() -> ExitCode {
+    if let Some(ended) = wire::stage() {
+        return ended;
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => {

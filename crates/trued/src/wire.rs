@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use trued_config::{Kinds, OperatorConfiguration, Own};
@@ -21,6 +22,11 @@ use crate::acting::cache::FolderCache;
 use crate::acting::clock::SystemClock;
 use crate::acting::granting::Granting;
 use crate::place::{self, Asked};
+
+/// What this program does when it is started between us and a program of others; `None` when a person started it.
+pub fn stage() -> Option<ExitCode> {
+    trued_sandbox::stage(&[])
+}
 
 pub fn sources() -> Vec<Arc<dyn SourceKind>> {
     trued_sources::kinds()
@@ -100,7 +106,7 @@ pub fn source(spec: &SourceSpec, state: &Path) -> Answer<Arc<dyn Source>> {
         spec: spec.clone(),
         cache: source_cache(state).join(spec.name.as_str()),
         secrets: Arc::new(Granted::default()),
-        runner: Arc::new(trued_sandbox::Programs::new()),
+        runner: Arc::new(trued_sandbox::Programs::new().with_rooms(state.join("cache").join("rooms"))),
         clock: Arc::new(SystemClock),
     })
 }
@@ -183,7 +189,7 @@ pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting>
         clock: clock(),
         cache,
         configuration: Arc::new(Granting { operator, granted }),
-        runner: Arc::new(trued_sandbox::Programs::new()),
+        runner: Arc::new(trued_sandbox::Programs::new().with_rooms(state.join("cache").join("rooms"))),
         sources: by_kind(sources(), SourceKind::describe),
         renderers: by_kind(renderers(), Renderer::describe),
         drivers: by_kind(drivers(), Driver::describe),

@@ -1,0 +1,105 @@
+//! Gives up every right that a program of others must not have, then becomes that program.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use rustix::process::{
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, set_dumpable_behavior, set_parent_process_death_signal, setrlimit,
+    setsid, wait,
+};
+use trued_model::{Level, Limits};
+
+use super::{calls, reach, rights, view};
+use crate::group::not_started;
+use crate::spec::{Cage, Spec, Start};
+
+/// Files one process may have open.
+const OPEN_FILES: u64 = 1024;
+
+pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<ExitCode, String> {
+    let Spec { cage: Some(cage), start, folder, .. } = spec else { return Err("nothing says how to confine it".to_owned()) };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("end with the keeper: {error}"))?;
+    for group in &cage.groups {
+        fs::write(group.join("cgroup.procs"), std::process::id().to_string()).map_err(|error| format!("join a control group: {error}"))?;
+    }
+    // When memory runs out on the machine, these go first.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let mut folder = folder;
+    let mut scratch = cage.scratch.clone();
+    if cage.level == Level::Namespaced {
+        rights::leave_the_rest()?;
+        view::change(folder.as_deref(), scratch.as_deref(), &cage.read)?;
+        folder = folder.map(|_| view::FOLDER.into());
+        scratch = scratch.map(|_| view::SCRATCH.into());
+    }
+    if cage.level > Level::Unsafe {
+        rights::give_up(&cage)?;
+        // The change of user took this back.
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("end with the keeper: {error}"))?;
+    }
+    limit(&cage.limits, cage.uid.is_some() || cage.level == Level::Namespaced)?;
+    setsid().map_err(|error| format!("make a session: {error}"))?;
+    std::env::set_current_dir(folder.as_deref().unwrap_or(Path::new("/"))).map_err(|error| format!("go to its folder: {error}"))?;
+    if cage.level > Level::Unsafe {
+        reach::restrict(&cage, folder.as_deref(), scratch.as_deref())?;
+        calls::filter(cage.level == Level::Namespaced)?;
+    }
+    match start {
+        Start::Task(name) => task(&name).ok_or_else(|| format!("there is no task {name}")),
+        Start::Program { file, arguments, env } => {
+            let mut command = Command::new(&file);
+            command.args(arguments).env_clear().envs(env);
+            if let Some(scratch) = &scratch {
+                command.env("HOME", scratch).env("TMPDIR", scratch);
+            }
+            become_it(command, &file, &cage)
+        }
+    }
+}
+
+fn become_it(mut command: Command, file: &Path, cage: &Cage) -> Result<ExitCode, String> {
+    let name = file.to_string_lossy();
+    if cage.level < Level::Namespaced {
+        return Err(not_started(&name, &command.exec()).to_string());
+    }
+    // The first process of a namespace of processes is nobody's program: signals would not end it, and it must reap.
+    let child = command.spawn().map_err(|error| not_started(&name, &error).to_string())?;
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == main => {
+                let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(1);
+                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(format!("wait for it: {error}")),
+        }
+    }
+}
+
+/// Bounds each process. What all of them use together is the watchdog's.
+fn limit(limits: &Limits, own_uid: bool) -> Result<(), String> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let mut bounds = vec![
+        (Resource::Core, 0),
+        (Resource::Fsize, limits.output.bytes()),
+        (Resource::Nofile, OPEN_FILES),
+        // Twice the bound, so that it is the watchdog who ends it and can say why.
+        (Resource::Data, limits.memory.bytes().saturating_mul(2)),
+        (Resource::Cpu, (limits.time.as_millis() / 1000 + 1).saturating_mul(cores)),
+        (Resource::Memlock, 64 << 10),
+        (Resource::Msgqueue, 0),
+    ];
+    if own_uid {
+        // Counts threads too, and only where no other process has this uid.
+        bounds.push((Resource::Nproc, u64::from(limits.processes).saturating_mul(4).saturating_add(64)));
+    }
+    for (resource, bound) in bounds {
+        let now = rustix::process::getrlimit(resource).maximum.map_or(bound, |most| most.min(bound));
+        setrlimit(resource, Rlimit { current: Some(now), maximum: Some(now) }).map_err(|error| format!("limit {resource:?}: {error}"))?;
+    }
+    Ok(())
+}
