@@ -18,7 +18,7 @@ use crate::lookup::{PATH, find};
 use crate::spec::{SPEC, STAGE, Spec};
 
 /// How long a keeper may take to end its program, and how often it is looked for.
-const ENDS_WITHIN: Duration = Duration::from_secs(10);
+const ENDS_WITHIN: Duration = Duration::from_secs(40);
 const STEP: Duration = Duration::from_millis(10);
 
 /// A running process group, led by the program.

@@ -13,8 +13,8 @@ use crate::group::{Group, Pipes};
 use crate::lookup::{PATH, find};
 use crate::spec::{Cage, Ending, FAILED, FAILED_STATUS, LONGEST_ENDING, Spec, Start};
 
-/// How long a keeper may take to end its program, which is given two seconds of it.
-const END_GRACE: Duration = Duration::from_secs(12);
+/// How long a keeper may take to end its program, which is given two seconds of it: longer than the keeper takes at most.
+const END_GRACE: Duration = Duration::from_secs(40);
 
 /// How long a killed program is waited for; one that the kernel holds (a dead disk) is reaped in the background.
 pub const KILL_GRACE: Duration = Duration::from_secs(10);

@@ -117,21 +117,21 @@ fn fault_21_one_that_hangs_forks_and_ignores_sigterm_is_gone_at_its_deadline() {
 
 #[test]
 fn fault_22_one_that_takes_memory_is_ended() {
-    let limits = Limits { memory: Size::mib(64), ..within(60) };
+    let limits = Limits { memory: Size::mib(64), ..within(590) };
     let script = "exec python3 -c 'kept = []\nwhile True: kept.append(bytearray(1 << 20))  # MARK'";
     passes("fault_22_one_that_takes_memory_is_ended", Bound::Memory, limits, script);
 }
 
 #[test]
 fn fault_22_many_that_take_memory_together_are_ended() {
-    let limits = Limits { memory: Size::mib(100), ..within(60) };
+    let limits = Limits { memory: Size::mib(100), ..within(590) };
     let script = "for i in 1 2 3 4 5 6 7 8; do python3 -c 'import time\nkept = b\"x\" * (24 << 20)\ntime.sleep(1000)  # MARK' & done; wait";
     passes("fault_22_many_that_take_memory_together_are_ended", Bound::Memory, limits, script);
 }
 
 #[test]
 fn fault_22_one_that_speaks_for_ever_is_ended_and_its_log_is_kept() {
-    let limits = Limits { log: Size(100 << 10), ..within(60) };
+    let limits = Limits { log: Size(100 << 10), ..within(590) };
     passes("fault_22_one_that_speaks_for_ever_is_ended_and_its_log_is_kept", Bound::Log, limits, "sh -c 'yes MARK'");
     let mut ground = Ground::at(Level::Namespaced);
     ground.limits = limits;
@@ -140,14 +140,14 @@ fn fault_22_one_that_speaks_for_ever_is_ended_and_its_log_is_kept() {
 
 #[test]
 fn fault_22_one_that_writes_for_ever_is_ended() {
-    let limits = Limits { output: Size::mib(20), ..within(60) };
+    let limits = Limits { output: Size::mib(20), ..within(590) };
     let name = "fault_22_one_that_writes_for_ever_is_ended";
     passes(name, Bound::Output, limits, "i=0; while :; do i=$((i+1)); head -c 4000000 /dev/zero > file-$i; done; : MARK");
 }
 
 #[test]
 fn fault_22_holes_count_as_what_they_claim() {
-    let limits = Limits { output: Size::mib(20), ..within(60) };
+    let limits = Limits { output: Size::mib(20), ..within(590) };
     let script = "for i in 1 2 3; do truncate -s 19M sparse-$i; done; sleep 0.1; : MARK";
     passes("fault_22_holes_count_as_what_they_claim", Bound::Output, limits, script);
     // One alone is stopped by the kernel.
@@ -158,7 +158,7 @@ fn fault_22_holes_count_as_what_they_claim() {
 
 #[test]
 fn fault_100_a_fork_bomb_is_ended() {
-    let limits = Limits { processes: 40, ..within(60) };
+    let limits = Limits { processes: 40, ..within(590) };
     // Each starts two more, in sessions of their own, and none waits.
     let script = "cat > bomb <<'END'\nsetsid sh ./bomb MARK & setsid sh ./bomb MARK & sleep 1000\nEND\nexec sh ./bomb MARK";
     passes("fault_100_a_fork_bomb_is_ended", Bound::Processes, limits, script);
@@ -232,7 +232,7 @@ fn bounds_hold_even_where_nothing_else_does() {
         deadline: Duration::from_secs(0),
         output_cap: 0,
     };
-    let confines = Confines { limits: Limits { processes: 40, ..within(60) }, even_unsafe: true, ..Confines::default() };
+    let confines = Confines { limits: Limits { processes: 40, ..within(590) }, even_unsafe: true, ..Confines::default() };
     assert_eq!(block(programs.confine(program, confines)).unwrap().passed, Some(Bound::Processes));
 }
 

@@ -63,16 +63,22 @@ impl ControlGroup {
 
     /// The bound the kernel enforced, if it did.
     pub fn passed(&self) -> Option<Bound> {
-        let killed = |place: &PathBuf| {
-            let two = fs::read_to_string(place.join("memory.events")).unwrap_or_default();
-            let one = fs::read_to_string(place.join("memory.oom_control")).unwrap_or_default();
-            two.lines().chain(one.lines()).any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
-        };
-        self.places.iter().any(killed).then_some(Bound::Memory)
+        let killed = |place: &PathBuf| ["memory.events", "memory.oom_control"].iter().any(|file| counted(&place.join(file), "oom_kill "));
+        let refused = |place: &PathBuf| counted(&place.join("pids.events"), "max ");
+        match (self.places.iter().any(killed), self.places.iter().any(refused)) {
+            (true, _) => Some(Bound::Memory),
+            (false, refused) => refused.then_some(Bound::Processes),
+        }
     }
 
     /// Removes it; everything in it has ended.
     pub fn remove(&self) {
         self.places.iter().for_each(|place| drop(fs::remove_dir(place)));
     }
+}
+
+/// Whether a file of counts has one of this name that is not 0.
+fn counted(file: &Path, name: &str) -> bool {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().any(|line| line.strip_prefix(name).is_some_and(|count| count.trim() != "0"))
 }

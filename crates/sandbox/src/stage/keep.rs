@@ -27,8 +27,11 @@ use crate::spec::{Ending, SPEC, STAGE, Spec, Start};
 /// How long a program may take to end after it was asked to, before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long processes that do not die are waited for: they belong to somebody else, or the kernel holds them.
+/// How long processes that do not die are waited for while none of them does: the kernel holds them.
 const STUBBORN: Duration = Duration::from_secs(5);
+
+/// How long ending them may take in all, when there are very many and the machine is slow.
+const AT_MOST: Duration = Duration::from_secs(30);
 
 pub fn keep(mut spec: Spec) -> Result<ExitCode, String> {
     let parent = Pid::from_raw(spec.parent).ok_or("nobody asked for it")?;
@@ -97,7 +100,7 @@ async fn attend(spec: &Spec, parent: OwnedFd, control: &ControlGroup) -> Result<
                 patience = Instant::now() + GRACE;
             }
             () = sleep_until(look) => {
-                ending.passed = watch.as_mut().and_then(|watch| watch.look(main));
+                ending.passed = watch.as_mut().and_then(|watch| watch.look(main, control));
                 if ending.passed.is_some() {
                     break;
                 }
@@ -159,7 +162,8 @@ fn reap(main: Pid) -> Option<Option<i32>> {
 
 /// Kills everything that descends from here, and waits until it is gone. What is stopped cannot start more.
 async fn end_all(main: Pid, reaped: bool, ending: &mut Ending) {
-    let until = Instant::now() + STUBBORN;
+    let at_most = Instant::now() + AT_MOST;
+    let mut until = Instant::now() + STUBBORN;
     // With the first process of a namespace of processes all others go.
     let mut first = !reaped;
     while Instant::now() < until {
@@ -168,17 +172,17 @@ async fn end_all(main: Pid, reaped: bool, ending: &mut Ending) {
         }
         let mut stopped = std::collections::BTreeMap::new();
         loop {
-            let all = watch::descendants(getpid()).into_iter();
+            let all = watch::descendants(getpid(), watch::MOST).into_iter();
             let news: Vec<Pid> = all.filter(|pid| stopped.insert(pid.as_raw_pid(), *pid).is_none()).collect();
             send(Signal::STOP, &news);
-            if news.is_empty() || Instant::now() >= until {
+            if news.is_empty() || Instant::now() >= at_most {
                 break;
             }
         }
         send(Signal::KILL, stopped.values());
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => until = at_most.min(Instant::now() + STUBBORN),
                 Err(Errno::CHILD) => return,
                 Ok(None) | Err(_) => break,
             }

@@ -10,13 +10,15 @@ use rustix::process::Pid;
 use tokio::time::Instant;
 use trued_model::{Bound, Limits};
 
+use super::group::ControlGroup;
+
 /// The pause between two looks at processes, and at files; a look that takes long is followed by a longer pause.
 const PROCESSES_EVERY: Duration = Duration::from_millis(10);
 const FILES_EVERY: Duration = Duration::from_millis(200);
 const REST: u32 = 10;
 
-/// More processes than this are not looked at: they are too many under any bound.
-const MOST: usize = 100_000;
+/// More processes than this are not looked at in one go.
+pub const MOST: usize = 100_000;
 
 /// More files than this are too many under any bound: one render takes no more entries.
 const MOST_FILES: u64 = 500_000;
@@ -43,8 +45,8 @@ impl Watch {
         self.processes_due.min(self.files_due)
     }
 
-    /// Looks at what is due.
-    pub fn look(&mut self, main: Pid) -> Option<Bound> {
+    /// Looks at what is due: at processes and files, and at what the kernel itself had to end.
+    pub fn look(&mut self, main: Pid, control: &ControlGroup) -> Option<Bound> {
         let now = Instant::now();
         let mut passed = None;
         if now >= self.processes_due {
@@ -52,14 +54,15 @@ impl Watch {
             self.processes_due = Instant::now() + PROCESSES_EVERY.max(now.elapsed() * REST);
         }
         if passed.is_none() && now >= self.files_due {
-            passed = self.look_at_files();
+            passed = control.passed().or_else(|| self.look_at_files());
             self.files_due = Instant::now() + FILES_EVERY.max(now.elapsed() * REST);
         }
         passed
     }
 
     fn look_at_processes(&self, main: Pid) -> Option<Bound> {
-        let mut all = descendants(main);
+        // A bomb grows while it is counted: no more are counted than it takes to know.
+        let mut all = descendants(main, self.limits.processes as usize);
         all.push(main);
         if all.len() > self.limits.processes as usize {
             return Some(Bound::Processes);
@@ -96,15 +99,15 @@ fn share(pid: Pid) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// All processes below one, without it.
-pub fn descendants(of: Pid) -> Vec<Pid> {
+/// The processes below one, without it: all, or more than `most` of them.
+pub fn descendants(of: Pid, most: usize) -> Vec<Pid> {
     let mut found = Vec::new();
     let mut open = vec![of];
     while let Some(pid) = open.pop() {
         let children = children(pid);
         open.extend(&children);
         found.extend(children);
-        if found.len() > MOST {
+        if found.len() > most {
             break;
         }
     }
