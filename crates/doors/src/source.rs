@@ -1,6 +1,7 @@
 //! Where desired state comes from.
 
 use std::collections::BTreeMap;
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -81,6 +82,12 @@ pub struct BundleEntry {
 pub trait BundleReader: Send + Sync {
     /// Reads an entry's bytes by path; verified against the entry's id.
     fn read(&self, path: &str) -> Answer<Vec<u8>>;
+
+    /// Opens an entry's bytes, for those who need not hold them all. Verified while read: other bytes than the entry's are
+    /// an error at the end of the stream, never silently used.
+    fn open(&self, path: &str) -> Answer<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.read(path)?)))
+    }
 }
 
 impl Bundle {

@@ -4,7 +4,7 @@
 /// Entries of one bundle. A bigger tree is several stacks.
 pub const MAX_ENTRIES: usize = 250_000;
 
-/// Bytes of one file that is copied: it is read whole to be verified and hashed.
+/// Bytes of one file that is read whole, to be hashed or sealed. Files of a `folder`, whose digest is known, pass through.
 pub const MAX_FILE: u64 = 512 << 20;
 
 /// Bytes of files in memory at the same time while they are hashed; one larger file is read alone.

@@ -20,13 +20,15 @@ pub struct Copied {
     pub known: BTreeMap<String, BlobRef>,
 }
 
-/// Refuses a bundle beyond the bounds before anything of it is read.
-pub fn bounded(bundle: &Bundle) -> Result<(), Vec<Finding>> {
+/// Refuses a bundle beyond the bounds before anything of it is read. A large file is one whose bytes must be in memory at
+/// once, to be hashed or sealed; others pass through.
+pub fn bounded(bundle: &Bundle, sensitive: &Sensitive) -> Result<(), Vec<Finding>> {
     if bundle.entries.len() > MAX_ENTRIES {
         let message = format!("`{}` has {} entries, more than the {MAX_ENTRIES} one render takes", bundle.folder, bundle.entries.len());
         return Err(vec![Finding::new(message, "split it into several stacks")]);
     }
-    let large = bundle.entries.iter().filter(|(_, entry)| entry.bytes > MAX_FILE);
+    let whole = |path: &str, entry: &BundleEntry| entry.content.is_none() || sensitive.matches(path);
+    let large = bundle.entries.iter().filter(|(path, entry)| entry.bytes > MAX_FILE && whole(path, entry));
     let findings: Vec<Finding> = large
         .map(|(path, entry)| {
             Finding::new(format!("`{path}` has {} bytes, more than the {MAX_FILE} one file may have", entry.bytes), "leave it out").at(

@@ -43,8 +43,8 @@ impl Renderer for Plain {
 }
 
 fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
-    bounded(&input.bundle)?;
     let sensitive = Sensitive::new(&input.sensitive)?;
+    bounded(&input.bundle, &sensitive)?;
     let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).collect();
     let copied = copy(input, &paths, &sensitive)?;
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins };

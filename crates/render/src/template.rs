@@ -67,8 +67,8 @@ fn is_template(path: &str, entry: &BundleEntry) -> bool {
 }
 
 fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
-    bounded(&input.bundle)?;
     let sensitive = Arc::new(Sensitive::new(&input.sensitive)?);
+    bounded(&input.bundle, &sensitive)?;
     let (templates, others): (Vec<_>, Vec<_>) = input.bundle.entries.iter().partition(|(path, entry)| is_template(path, entry));
     let templates: Vec<&str> = templates.into_iter().map(|(path, _)| path.as_str()).collect();
     let others: Vec<&str> = others.into_iter().map(|(path, _)| path.as_str()).collect();

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, Blobs, Contents, Holder};
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
-use super::{absent, is, other, pass, wrong};
+use super::{BUFFER, absent, is, other, pass, wrong};
 use crate::disk::{cannot, make_folder};
 use crate::process;
 
@@ -24,6 +24,9 @@ const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Up to this many files are made durable one by one; more by one `syncfs`, which also waits for everybody else's.
 const FEW: usize = 8;
+
+/// What a piece of a stream is compared with.
+static ZEROS: [u8; BUFFER] = [0; BUFFER];
 
 /// How many digests are remembered as stored; beyond it the disk is asked again.
 const REMEMBERED: usize = 1 << 20;
@@ -141,6 +144,23 @@ impl DiskBlobs {
         Ok(())
     }
 
+    /// Writes a stream of at most this many bytes. Pieces of nothing but zeros are holes, which cost no space.
+    fn write_stream(&self, file: &File, from: &mut dyn Read, most: u64) -> Answer<BlobRef> {
+        let mut holes = false;
+        let found = pass(from, most, |piece| {
+            if *piece != ZEROS[..piece.len()] {
+                return self.write(file, piece);
+            }
+            holes = true;
+            let skipped = rustix::fs::seek(file, rustix::fs::SeekFrom::Current(piece.len() as i64));
+            skipped.map(drop).map_err(|errno| self.failed("write a blob", errno))
+        })?;
+        if holes {
+            rustix::fs::ftruncate(file, found.bytes).map_err(|errno| self.failed("write a blob", errno))?;
+        }
+        Ok(found)
+    }
+
     fn opened(&self, digest: &Digest) -> Answer<File> {
         let look = |at: &OwnedFd, name: &str| openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
         let pending = self.state().pending.get(digest).cloned();
@@ -228,14 +248,14 @@ impl Blobs for DiskBlobs {
             return Ok(());
         }
         let received = self.receive(|file| {
-            let found = pass(from, expect.bytes, |piece| self.write(file, piece))?;
+            let found = self.write_stream(file, from, expect.bytes)?;
             if is(&found, expect) { Ok(found) } else { Err(other(expect)) }
         });
         received.map(|_| ())
     }
 
     fn take(&self, from: &mut dyn Read) -> Answer<BlobRef> {
-        self.receive(|file| pass(from, u64::MAX, |piece| self.write(file, piece)))
+        self.receive(|file| self.write_stream(file, from, u64::MAX))
     }
 
     fn has(&self, digest: &Digest) -> bool {

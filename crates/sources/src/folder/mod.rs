@@ -1,15 +1,16 @@
 //! The source `folder`: a folder on this machine, whose revision is the digest of all it holds. It has no history.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 use serde::Deserialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Clock, Descriptor, Source, SourceKind, SourceOpening};
-use trued_model::{Code, Commit, Digest, Name, Refusal, Relation, Revision, Shape, Want, encode_path};
+use trued_model::{BlobRef, Code, Commit, Digest, Name, Refusal, Relation, Revision, Shape, Want, encode_path};
 
 use crate::blocking;
 use crate::disk::{self, Root};
@@ -205,34 +206,37 @@ impl Place {
 
     /// Reads a path as a scan has seen it; `Code::Changed` when it is something else by now.
     fn read(&self, scan: &Scan, path: &[u8]) -> Answer<Vec<u8>> {
+        let (mut from, content) = self.open(scan, path)?;
+        let mut bytes = Vec::new();
+        let read = from.by_ref().take(content.bytes + 1).read_to_end(&mut bytes);
+        read.map_err(|error| disk::refuse_path(path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+        if Digest::of(&bytes) == content.digest { Ok(bytes) } else { Err(self.changed(scan, path)) }
+    }
+
+    fn changed(&self, scan: &Scan, path: &[u8]) -> Refusal {
+        let message =
+            format!("read {} of source {}: it changed after revision {} was taken", encode_path(path), self.name, scan.digest.short());
+        Refusal::new(Code::Changed, message)
+    }
+
+    /// Opens a path as a scan has seen it, with what was in it; whether it still is that shows when it is read.
+    fn open(&self, scan: &Scan, path: &[u8]) -> Answer<(Box<dyn Read + Send>, BlobRef)> {
         let absent = || Refusal::new(Code::Absent, format!("read {} of source {}: there is no such file", encode_path(path), self.name));
         let item = scan.items.get(path).ok_or_else(absent)?;
         let Some(content) = item.content else {
             return Err(Refusal::new(Code::Absent, format!("read {} of source {}: it is a folder", encode_path(path), self.name)));
         };
-        let changed = || {
-            let message =
-                format!("read {} of source {}: it changed after revision {} was taken", encode_path(path), self.name, scan.digest.short());
-            Refusal::new(Code::Changed, message)
-        };
         let root = Root::open(&self.path)?;
-        let bytes = match item.shape {
-            Shape::Link => root.link(path).map_err(|_| changed())?,
-            _ => {
-                let (file, stat) = root.file(path).map_err(|errno| match errno {
-                    Errno::ACCESS | Errno::PERM => disk::refuse_path(path, errno),
-                    _ => changed(),
-                })?;
-                if item.shape != (Shape::File { executable: disk::executable(&stat) }) {
-                    return Err(changed());
-                }
-                let mut bytes = Vec::new();
-                let read = file.take(content.bytes + 1).read_to_end(&mut bytes);
-                read.map_err(|error| disk::refuse_path(path, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-                bytes
-            }
-        };
-        if Digest::of(&bytes) == content.digest { Ok(bytes) } else { Err(changed()) }
+        if item.shape == Shape::Link {
+            let text = root.link(path).map_err(|_| self.changed(scan, path))?;
+            return Ok((Box::new(Cursor::new(text)), content));
+        }
+        let (file, stat) = root.file(path).map_err(|errno| match errno {
+            Errno::ACCESS | Errno::PERM => disk::refuse_path(path, errno),
+            _ => self.changed(scan, path),
+        })?;
+        let same = item.shape == (Shape::File { executable: disk::executable(&stat) });
+        if same { Ok((Box::new(file), content)) } else { Err(self.changed(scan, path)) }
     }
 }
 
@@ -250,5 +254,32 @@ struct Reader {
 impl BundleReader for Reader {
     fn read(&self, path: &str) -> Answer<Vec<u8>> {
         self.place.read(&self.scan, &names::join(&self.folder, &names::parse_path(path)?))
+    }
+
+    fn open(&self, path: &str) -> Answer<Box<dyn Read + Send>> {
+        let path = names::join(&self.folder, &names::parse_path(path)?);
+        let (from, content) = self.place.open(&self.scan, &path)?;
+        let changed = self.place.changed(&self.scan, &path).to_string();
+        Ok(Box::new(Proving { from: from.take(content.bytes.saturating_add(1)), so_far: Sha256::new(), expect: content.digest, changed }))
+    }
+}
+
+/// Passes bytes on, and ends with an error when they are not those that were seen.
+struct Proving<R> {
+    from: R,
+    so_far: Sha256,
+    expect: Digest,
+    /// What to say then.
+    changed: String,
+}
+
+impl<R: Read> Read for Proving<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.from.read(into)?;
+        self.so_far.update(&into[..count]);
+        if count == 0 && !into.is_empty() && Digest(self.so_far.clone().finalize().into()) != self.expect {
+            return Err(std::io::Error::other(self.changed.clone()));
+        }
+        Ok(count)
     }
 }
