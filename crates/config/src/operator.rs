@@ -1,6 +1,7 @@
 //! The operator's file: sources, environments, targets, secrets, and what is granted to app files.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use trued_yaml::step;
 
 use crate::grants::{self, Allow};
 use crate::kinds::Which;
-use crate::load::{Gathering, Load, own_name, own_source};
+use crate::load::{Gathering, Load, Own, own_name, own_source};
 use crate::shape::{EnvironmentEntry, OperatorFile, SecretEntry, TargetEntry};
 use crate::text::{Fault, Text, shown};
 use crate::{paths, rules, suggest, words};
@@ -126,6 +127,9 @@ impl Reader<'_> {
         }
         for (name, stack) in names(&file.stacks) {
             self.inline_target(text, &name, &stack.target, &mut operator);
+        }
+        if one_owner && *self.input.own == Own::Folder && file.apps.is_empty() {
+            self.leave_targets_out(&file, &mut operator);
         }
         self.apps(text, &file, &mut operator);
         operator
@@ -280,6 +284,25 @@ impl Reader<'_> {
         operator.settings_origins(text, &format!("/targets/{name}"), &at, &target.settings);
         let granted = Granted { target, pointer, allow: None, commands: Vec::new(), reach: Vec::new() };
         operator.targets.insert(name.clone(), granted);
+    }
+
+    /// Leaves the places of targets out of the own folder as a source: what is written there is no new revision. One that a
+    /// stack renders from stays in it.
+    fn leave_targets_out(&self, file: &OperatorFile, operator: &mut Operator) {
+        let settings = file.stacks.values().filter_map(|stack| stack.render.as_ref()).flat_map(|render| render.0.values());
+        let named = settings.filter_map(|settings| settings.get("path")?.as_str());
+        let rendered = file.stacks.values().filter_map(|stack| stack.path.as_deref()).chain(named);
+        let rendered: Vec<PathBuf> = rendered.map(|path| paths::on_host(self.input.folder, path)).collect();
+        let Some(own) = operator.sources.get_mut(&own_name()).and_then(|own| own.settings["exclude"].as_array_mut()) else { return };
+        for target in operator.targets.values().map(|granted| &granted.target) {
+            let places = self.input.kinds.drivers.get(target.kind.as_str()).map_or(&[][..], |(descriptor, _)| descriptor.paths);
+            for place in places.iter().filter_map(|pointer| target.settings.pointer(pointer)?.as_str()).map(Path::new) {
+                let below = place.strip_prefix(self.input.folder).ok().and_then(Path::to_str).filter(|below| !below.is_empty());
+                if let Some(below) = below.filter(|_| !rendered.iter().any(|path| path.starts_with(place))) {
+                    own.push(trued_model::encode_path(below.as_bytes()).into());
+                }
+            }
+        }
     }
 
     fn apps(&mut self, text: &Text, file: &OperatorFile, operator: &mut Operator) {

@@ -134,6 +134,21 @@ fn paths_of_the_operators_file_start_at_it() {
 }
 
 #[test]
+fn what_targets_hold_is_no_part_of_the_own_folder_unless_it_is_rendered() {
+    let excluded = |operator: &str| alone(operator).estate.sources.values().next().expect("its own").settings["exclude"].clone();
+    let stack = |name: &str, path: &str, root: &str| format!("  {name}: {{ path: {path}, target: {{ files: {{ root: {root} }} }} }}\n");
+    let small = format!("stacks:\n{}{}", stack("a", "site", "./out/www"), stack("b", "site", "/srv/www"));
+    assert_eq!(excluded(&small), json!(["trued.yaml", ".trued", "out/www"]));
+    let around = format!("stacks:\n{}{}", stack("a", "www/src", "www"), stack("b", ".", "out"));
+    assert_eq!(excluded(&around), json!(["trued.yaml", ".trued", "out"]), "what holds a rendered folder stays");
+    assert_eq!(
+        excluded(&format!("{small}apps: [\"*/app.yaml\"]\n")),
+        json!(["trued.yaml", ".trued"]),
+        "app files say later what they render"
+    );
+}
+
+#[test]
 fn configured_sources_take_the_place_of_the_own_one() {
     let operator = "sources:\n  shop: { git: { url: \"https://git.example/shop\", branch: main, token: { secret: t } } }\n  ops: { git: { path: ../ops } }\n  here: { folder: { path: site } }\nsecrets: { t: { env: T } }\n";
     let loaded = alone(operator);
