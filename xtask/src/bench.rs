@@ -27,6 +27,7 @@ type Bench = fn(&Ground) -> anyhow::Result<Vec<Row>>;
 const BENCHES: &[(&str, Bench)] = &[
     ("no-op", files::no_op),
     ("cold", files::cold),
+    ("large", files::large),
     ("one", files::one_change),
     ("seen", files::seen),
     ("ledger", rates::ledger),

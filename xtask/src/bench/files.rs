@@ -69,6 +69,26 @@ pub fn cold(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
+/// A tree of 100,000 files, from nothing and unchanged: does its cost follow its size, and no more?
+pub fn large(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    let place = Place::new(ground, "large", 100_000)?;
+    let first = run(place.trued(&["apply"]))?;
+    let copy = run(place.sh("cp -r source/site copy && sync"))?;
+    let idle = median(3, || run(place.trued(&["apply"])))?;
+    let hashing = run(place.sh("find www -type f -not -path '*/.trued/*' -print0 | xargs -0 sha256sum"))?;
+    let row = |what: &str, took: Took, yardstick: String, most: u64| Row {
+        what: format!("{what}, {:.0} MB", took.peak as f64 / 1024.0),
+        measured: seconds(took),
+        yardstick,
+        bar: "30 s; 10 s unchanged",
+        holds: took.wall <= Duration::from_secs(most),
+    };
+    Ok(vec![
+        row("apply of 100,000 files", first, against("cp -r and sync", copy, first), 30),
+        row("  the same, unchanged", idle, against("sha256sum of the same", hashing, idle), 10),
+    ])
+}
+
 /// One file of 10,000 changed in the source.
 pub fn one_change(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let place = Place::new(ground, "one", 10_000)?;
