@@ -186,7 +186,7 @@ impl Reader<'_> {
             let found = driver.check(&settings);
             self.faults.extend(found.into_iter().map(|finding| text.fault(&at, finding.message, finding.help)));
         }
-        Some(Target { name: name.clone(), kind: kind.to_owned(), settings })
+        Some(Target { name: name.clone(), kind: kind.to_owned(), settings, origin: text.origin(&at) })
     }
 
     fn grants(&mut self, text: &Text, pointer: &str, target: Target, entry: &TargetEntry, one_owner: bool) -> Granted {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{Address, BlobRef, Change, Document, Duration, Finding, Fingerprint, Observation, Refusal, Resource, StackId, Target};
+use trued_model::{
+    Address, BlobRef, Change, Document, Duration, Evidence, Finding, Fingerprint, Observation, Refusal, Resource, StackId, Target,
+};
 
 use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Descriptor, Seal, Secrets};
 
@@ -32,6 +34,8 @@ pub struct Connection {
     pub seal: Arc<dyn Seal>,
     pub secrets: Arc<dyn Secrets>,
     pub clock: Arc<dyn Clock>,
+    /// Whether the record says that something was written to this target: then it carries a mark, where it can.
+    pub written: bool,
 }
 
 /// What a target can do and knows. Values only; the engine knows targets by this alone.
@@ -44,6 +48,9 @@ pub struct Facts {
     pub confirms: bool,
     /// Resources a stack may not manage here, with the reason (files: `.trued`).
     pub reserved: Vec<(String, String)>,
+    /// What else of this target the driver's own [`Driver::parse`] depends on, in a form of its own (files: who owns
+    /// what). What is rendered for a target is parsed anew when it changes.
+    pub terms: Value,
 }
 
 /// Documents, read as resources.
@@ -69,6 +76,24 @@ pub struct Asked {
     pub address: Address,
     /// Whether the fingerprint must be keyed, because what we made there is sealed.
     pub sealed: bool,
+    /// What it is compared with, where a driver has several forms of fingerprints: one that covers just what one of
+    /// these covers and agrees is given as that one; otherwise the first says the form.
+    pub like: Vec<Fingerprint>,
+}
+
+impl Asked {
+    pub fn new(address: Address, sealed: bool) -> Asked {
+        Asked { address, sealed, like: Vec::new() }
+    }
+
+    /// Compares with these. The first form of a kind is what is given in any case and need not be asked for.
+    pub fn like<'a>(mut self, fingerprints: impl IntoIterator<Item = &'a Fingerprint>) -> Asked {
+        let forms: Vec<&Fingerprint> = fingerprints.into_iter().collect();
+        if forms.iter().any(|form| !form.as_str().starts_with("1:")) {
+            self.like.extend(forms.into_iter().cloned());
+        }
+        self
+    }
 }
 
 /// A batch of changes to make, at most 256.
@@ -116,8 +141,15 @@ pub trait Link: Send + Sync {
     /// `Extent::Unknown`, never "all absent".
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>>;
 
-    /// Copies what is at an address into the blob store (sealed if `sealed`); `Code::Absent` when it is gone.
-    fn keep<'a>(&'a self, address: &'a Address, sealed: bool) -> BoxFuture<'a, Answer<Kept>>;
+    /// Copies what is at an address into the blob store (sealed if asked so); `Code::Absent` when it is gone,
+    /// `Code::Unsupported` when it has no bytes of its own to keep.
+    fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>>;
+
+    /// Who changed an address last, as far as this line or the target itself can tell; graded. Never a guess: `None`
+    /// when nothing is known.
+    fn witness<'a>(&'a self, _address: &'a Address) -> BoxFuture<'a, Option<Evidence>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Makes a batch of changes: one answer for each, as it ends, none twice. What has no answer when the stream ends
     /// is unknown. Contents come from the blob store.

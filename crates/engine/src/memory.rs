@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use trued_model::body::{Answered, Approved, Drift, DriftItem, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
+use trued_model::body::{Answered, Approved, Cause, Drift, DriftItem, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
 use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Timestamp};
 
 use crate::assess::drift_set;
@@ -45,6 +45,9 @@ pub struct StackMemory {
     pub blind: Option<u64>,
     /// When drift was seen on an address, for telling a single edit from a fight.
     pub episodes: BTreeMap<Address, Vec<Timestamp>>,
+    /// Whether a driver ever confirmed that it wrote something.
+    #[serde(default)]
+    pub wrote: bool,
     /// Whether changes landed in a run that did not come to its end: commands of `on_change` may be owed.
     pub owed: bool,
     /// Commands that were begun since the newest intent to change something. Each is begun once.
@@ -155,7 +158,9 @@ impl StackMemory {
 impl OpenDrift {
     /// Whether all of these differences were stated already, so that an answer to that statement is one to them.
     pub fn covers(&self, items: &[DriftItem], count: u64) -> bool {
-        let stated = |item: &DriftItem| self.drift.items.iter().any(|known| (&known.address, &known.found) == (&item.address, &item.found));
+        // Where somebody writes again and again, what exactly is there just now is nothing new.
+        let same = |known: &DriftItem, item: &DriftItem| known.found == item.found || item.cause == Cause::Flapping;
+        let stated = |item: &DriftItem| self.drift.items.iter().any(|known| known.address == item.address && same(known, item));
         items.len() as u64 == count && items.iter().all(stated)
     }
 
@@ -200,6 +205,7 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
         Kind::Receipt => {
             let receipt: Receipt = entry.body().ok()?;
             let of = entry.link("receipt-of")?;
+            memory.wrote |= receipt.done > 0;
             if memory.intents.get(&of)?.intent.command.is_some() {
                 memory.intents.remove(&of);
             } else {

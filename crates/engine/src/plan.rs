@@ -60,6 +60,8 @@ pub struct Settled {
     pub revert: Option<u64>,
     /// Addresses of open drift that nobody has answered.
     pub drifted: BTreeSet<Address>,
+    /// Addresses that were put back again and again, and changed again: not put back once more before a person says so.
+    pub fought: BTreeSet<Address>,
     /// What a person said of an orphaned stack (`delete`, `forget`), and where.
     pub orphan: Option<(String, u64)>,
 }
@@ -110,6 +112,7 @@ pub fn plan(input: &PlanInput) -> Plan {
         }
     }
     hold_on_drift(input, &mut changes);
+    hold_what_is_fought_over(input, &mut changes);
     order(&mut changes, input.nested);
     let policy = Digest::of_canonical(input.policy);
     Plan { v: 1, stack: input.stack.clone(), target: input.stack.target.clone(), policy, changes }
@@ -325,6 +328,19 @@ fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
     for change in changes.iter_mut().filter(|change| change.hold.is_none() && !given_up(change)) {
         let why = if outside(change) { "changed from outside".to_owned() } else { format!("{first} was changed from outside") };
         change.hold = Some((HoldKind::Drift, why));
+    }
+}
+
+/// Where somebody else undoes every revert, one more would change nothing: it waits for a person. A commit that changes the
+/// address is no revert.
+fn hold_what_is_fought_over(input: &PlanInput, changes: &mut [Change]) {
+    if input.settled.revert.is_some() {
+        return;
+    }
+    let only_back = |change: &Change| change.reasons.iter().all(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside));
+    let fought = |change: &&mut Change| change.hold.is_none() && input.settled.fought.contains(&change.address) && only_back(change);
+    for change in changes.iter_mut().filter(fought) {
+        change.hold = Some((HoldKind::Drift, "was put back again and again, and is changed from outside each time".to_owned()));
     }
 }
 

@@ -44,12 +44,24 @@ pub struct Environment {
 }
 
 /// A target: which driver, and that driver's settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Target {
     pub name: Name,
     pub kind: String,
     pub settings: Value,
+    /// Where the settings stand; no part of what the target is, and not stored.
+    #[serde(skip)]
+    pub origin: Origin,
 }
+
+impl PartialEq for Target {
+    /// A target that only moved in its file is the same target.
+    fn eq(&self, other: &Target) -> bool {
+        (&self.name, &self.kind, &self.settings) == (&other.name, &other.kind, &other.settings)
+    }
+}
+
+impl Eq for Target {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,21 @@ pub struct Evidence {
     pub by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grade: Option<String>,
+    /// The number the system knows that user by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The user who logged in for it, where that is another one (`sudo`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// The program that did it, without its arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// What this rests on: `fanotify`, `file owner`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_by: Option<String>,
+    /// Who was logged in when it was found; circumstance, and no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logged_in: Vec<String>,
 }
 
 /// One thing as it is on the target.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trued_doors::{Answer, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
+use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
 use trued_model::{Address, BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Shape, Stack, StackId};
 
 use crate::Counters;
@@ -15,6 +15,9 @@ use crate::runtime::{Aim, Runtime, blocking};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
 const TEXT_CAP: u64 = 16 << 20;
+
+/// Up to this many bytes of a bundle are read at once and proven before they are used; more pass through.
+const HELD: u64 = 1 << 20;
 
 /// Why there is no desired state.
 pub(crate) enum NoWish {
@@ -40,6 +43,8 @@ struct Inputs<'a> {
     secrets: BTreeMap<&'a str, Digest>,
     sensitive: &'a [String],
     into: &'a str,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    terms: &'a Value,
 }
 
 /// A successful render as the cache keeps it. Failures are never kept.
@@ -79,7 +84,7 @@ impl Runtime {
     /// The bytes at an address now, as far as they are no secret; `None` when nothing is there.
     pub async fn found_at(&self, id: &StackId, address: &Address, sealed: bool) -> Answer<Option<BlobRef>> {
         let link = self.link(&id.target).await?;
-        match link.keep(address, sealed).await {
+        match link.keep(&Asked::new(address.clone(), sealed)).await {
             Ok(kept) => Ok(kept.content),
             Err(refusal) if refusal.code == Code::Absent => Ok(None),
             Err(refusal) => Err(refusal),
@@ -105,6 +110,10 @@ impl Runtime {
             self.doors.seal.ready()?;
         }
         let secrets = self.secrets(stack)?;
+        let facts = match self.link(&stack.id.target).await {
+            Ok(link) => link.facts().await.unwrap_or_default(),
+            Err(_) => Arc::<Facts>::default(),
+        };
         let inputs = Digest::of_canonical(&Inputs {
             bundle: &bundle.digest,
             kind: &stack.render.kind,
@@ -113,6 +122,7 @@ impl Runtime {
             secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
             sensitive: &stack.policy.sensitive,
             into: &stack.into,
+            terms: &facts.terms,
         });
         let driver = self.driver(&stack.id.target)?;
         let key = Digest::of_canonical(&(inputs, renderer.version(), driver.describe().kind));
@@ -140,15 +150,17 @@ impl Runtime {
                 rendered
             }
         };
-        let facts = match self.link(&stack.id.target).await {
-            Ok(link) => link.facts().await.unwrap_or_default(),
-            Err(_) => Arc::<Facts>::default(),
-        };
         let mut documents = rendered.documents;
         read_texts(&mut documents, rendered.contents.as_ref(), driver.describe().reads_text)?;
         let parsed = driver.parse(&facts, &stack.into, &documents);
         if !parsed.findings.is_empty() {
-            return Err(NoWish::Findings(parsed.findings));
+            // What is said of no document is said of the target's settings.
+            let origin = self.estate().targets.get(&stack.id.target).map(|target| target.origin.clone()).unwrap_or_default();
+            let placed = |finding: Finding| match (&finding.place, origin.line) {
+                (None, Some(line)) => finding.at(origin.file.clone(), line, 1),
+                _ => finding,
+            };
+            return Err(NoWish::Findings(parsed.findings.into_iter().map(placed).collect()));
         }
         let desired = Desired { resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect() };
         let digest = blocking(|| desired.manifest().digest());
@@ -289,6 +301,8 @@ impl Contents for Again {
             return self.blobs.open(blob);
         }
         let bytes = match self.paths.get(&blob.digest) {
+            // It proves itself at its end; held in memory is only what is small.
+            Some(path) if blob.bytes > HELD => return self.bundle.reader.open(path),
             Some(path) => self.bundle.reader.read(path)?,
             None => {
                 let made = self.cache.get(&made_key(&blob.digest));

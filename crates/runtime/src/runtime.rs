@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use trued_doors::{Answer, Connection, Driver, Fence, Link, Query, Source};
 use trued_engine::{StackMemory, fold};
 use trued_model::{
-    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, Stack, StackId, StackNames, Want,
+    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, Stack, StackId, StackNames, Target, Want,
 };
 
 use crate::cell::Cell;
@@ -29,6 +29,8 @@ pub struct Runtime {
     state: Mutex<State>,
 }
 
+type Line = Arc<OnceCell<Arc<dyn Link>>>;
+
 #[derive(Default)]
 pub(crate) struct State {
     pub estate: Arc<Estate>,
@@ -40,7 +42,8 @@ pub(crate) struct State {
     /// Sources that did not answer when they were asked last.
     pub stale: BTreeSet<Name>,
     cells: BTreeMap<StackId, Arc<Cell>>,
-    links: BTreeMap<Name, Arc<OnceCell<Arc<dyn Link>>>>,
+    /// Open lines, with the target each was opened for.
+    links: BTreeMap<Name, (Target, Line)>,
     pub stopping: bool,
     /// The record's disk failed while writing.
     pub broken: Option<Refusal>,
@@ -109,14 +112,22 @@ impl Runtime {
         driver.cloned().ok_or_else(|| Refusal::new(Code::Unsupported, format!("no driver for {} in this build", target.kind)))
     }
 
-    /// The open line to a target; opened once, and anew after [`Runtime::hang_up`].
+    /// The open line to a target; opened once, and anew after [`Runtime::hang_up`] or when its settings changed.
     pub(crate) async fn link(&self, target: &Name) -> Answer<Arc<dyn Link>> {
         let driver = self.driver(target)?;
-        let estate = self.estate();
-        let line = self.state().links.entry(target.clone()).or_default().clone();
+        let target = self.estate().targets[target].clone();
+        let line = {
+            let mut state = self.state();
+            let known = state.links.get(&target.name).filter(|(opened_for, _)| *opened_for == target).map(|(_, line)| line.clone());
+            known.unwrap_or_else(|| {
+                let line = Line::default();
+                state.links.insert(target.name.clone(), (target.clone(), line.clone()));
+                line
+            })
+        };
         let open = line.get_or_try_init(|| async {
             let origin = self.doors.store.origin().await?;
-            let target = estate.targets[target].clone();
+            let written = self.written_to(&target.name).await?;
             driver
                 .connect(Connection {
                     target,
@@ -125,10 +136,25 @@ impl Runtime {
                     seal: self.doors.seal.clone(),
                     secrets: self.doors.secrets.clone(),
                     clock: self.doors.clock.clone(),
+                    written,
                 })
                 .await
         });
         open.await.cloned()
+    }
+
+    /// Whether the record says that any stack wrote to a target.
+    async fn written_to(&self, target: &Name) -> Answer<bool> {
+        let ids: Vec<StackId> = {
+            let state = self.state();
+            state.estate.stacks.keys().chain(&state.orphans).filter(|id| id.target == *target).cloned().collect()
+        };
+        for id in ids {
+            if self.cell(&id).memory(self).await?.wrote {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Forgets the line to a target, so that the next use opens a new one.

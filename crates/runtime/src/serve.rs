@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use trued_doors::{Answer, BoxFuture};
 use trued_model::body::{Heartbeat, Looks};
-use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
+use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
 
 use crate::incidents::{self, Trouble};
 use crate::lease::RENEW_EVERY;
@@ -318,7 +318,8 @@ impl Bell {
 #[derive(Default)]
 struct Tasks {
     stacks: BTreeMap<StackId, JoinHandle<()>>,
-    watchers: BTreeMap<Name, JoinHandle<()>>,
+    /// With the target each watches: one whose settings changed is watched anew.
+    watchers: BTreeMap<Name, (Target, JoinHandle<()>)>,
 }
 
 impl Tasks {
@@ -336,17 +337,21 @@ impl Tasks {
             }
         }
         let targets: BTreeSet<Name> = cells.iter().map(|cell| cell.id.target.clone()).collect();
-        for target in targets {
-            let running = self.watchers.get(&target).is_some_and(|task| !task.is_finished());
+        let estate = runtime.estate();
+        for target in targets.iter().filter_map(|name| estate.targets.get(name)) {
+            let running = self.watchers.get(&target.name).is_some_and(|(watched, task)| watched == target && !task.is_finished());
             if !running {
-                self.watchers.insert(target.clone(), tokio::spawn(watch_target(runtime.clone(), target, bell.clone())));
+                let task = tokio::spawn(watch_target(runtime.clone(), target.name.clone(), bell.clone()));
+                if let Some((_, old)) = self.watchers.insert(target.name.clone(), (target.clone(), task)) {
+                    old.abort();
+                }
             }
         }
     }
 
     /// Waits for walks in hand to end at a batch.
     async fn drain(self) {
-        self.watchers.values().for_each(JoinHandle::abort);
+        self.watchers.values().for_each(|(_, task)| task.abort());
         let stacks: Vec<JoinHandle<()>> = self.stacks.into_values().collect();
         let aborts: Vec<_> = stacks.iter().map(JoinHandle::abort_handle).collect();
         if tokio::time::timeout(DRAIN.to_std(), futures::future::join_all(stacks)).await.is_err() {

@@ -7,7 +7,7 @@ use std::time::Duration as Span;
 use futures::StreamExt;
 use serde_json::Value;
 use trued_doors::{
-    Answer, Ask, Blobs, BoxFuture, BoxStream, Clock, Connection, Descriptor, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed,
+    Answer, Ask, Asked, Blobs, BoxFuture, BoxStream, Clock, Connection, Descriptor, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed,
 };
 use trued_model::{
     Address, BlobRef, Code, Document, Evidence, Extent, Finding, Fingerprint, Observation, Origin, Refusal, Resource, Seen, Shape, StackId,
@@ -113,7 +113,7 @@ impl FakeLink {
                     Some(node) => Seen::Present(State {
                         bytes: node.content.as_ref().map_or(0, |content| content.len() as u64),
                         uid: (node.uid > 0).then(|| node.uid.to_string()),
-                        evidence: Evidence { changed_at: Some(node.changed_at), by: None, grade: Some("C".to_owned()) },
+                        evidence: Evidence { changed_at: Some(node.changed_at), grade: Some("C".to_owned()), ..Evidence::default() },
                         fingerprint: node.fingerprint,
                     }),
                 }
@@ -210,7 +210,7 @@ impl FakeLink {
 impl Link for FakeLink {
     fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>> {
         let reserved = vec![(".trued".to_owned(), "is Trued's own".to_owned())];
-        let facts = Facts { nested: self.target.nested, confirms: self.target.confirms, reserved };
+        let facts = Facts { nested: self.target.nested, confirms: self.target.confirms, reserved, ..Facts::default() };
         Box::pin(std::future::ready(Ok(Arc::new(facts))))
     }
 
@@ -229,7 +229,8 @@ impl Link for FakeLink {
         })
     }
 
-    fn keep<'a>(&'a self, address: &'a Address, _sealed: bool) -> BoxFuture<'a, Answer<Kept>> {
+    fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>> {
+        let address = &asked.address;
         Box::pin(async move {
             self.reach().await?;
             let node = self.target.ground().look(address, self.target.nested);

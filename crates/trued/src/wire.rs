@@ -137,6 +137,7 @@ pub async fn reach(target: &Target, state: &Path) -> Answer<Option<String>> {
             seal,
             secrets: Arc::new(Granted::default()),
             clock: clock(),
+            written: false,
         })
         .await?;
     Ok(match link.observe(Ask::These(Vec::new())).await?.extent {

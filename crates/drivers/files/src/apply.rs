@@ -58,6 +58,12 @@ impl<'a> Step<'a> {
         Ok(Step { at, change, below, shape })
     }
 
+    /// Whether it only gives a folder that stays another owner, group or mode: nothing need be staged for that.
+    fn only_dresses(&self) -> bool {
+        let folder = |fingerprint: &Option<Fingerprint>| fingerprint.as_ref().is_some_and(fingerprint::is_folder);
+        folder(&self.change.before) && folder(&self.change.after)
+    }
+
     fn writes(&self) -> bool {
         self.change.before != self.change.after
     }
@@ -89,6 +95,7 @@ impl Batch<'_> {
         }
         let root = tree.stand_to_write()?;
         let own = OwnFolder::enter(&root)?;
+        tree.expect_mark();
         let _lock = own.lock(until, || !answers.is_closed())?;
         tree.probe.at(Moment::Marking).map_err(|errno| refusal(errno, "write .trued/mark at the root"))?;
         own.admit(&tree.ledger, &order.stack, order.epoch, true).inspect_err(|refusal| tree.give_up_if_lost(refusal))?;
@@ -138,6 +145,7 @@ impl Batch<'_> {
         let makings: Vec<(usize, Making<'_>)> = steps
             .iter()
             .enumerate()
+            .filter(|(_, step)| !step.only_dresses())
             .filter_map(|(place, step)| {
                 let (shape, after) = (step.shape?, step.change.after.as_ref()?);
                 Some((place, Making { change: step.change, below: &step.below, shape, after, name: step.at.to_string() }))

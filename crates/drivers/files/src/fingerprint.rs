@@ -1,20 +1,36 @@
-//! What a thing on disk looks like as one word, format 1:
+//! What a thing on disk looks like as one word. Format 1 is what is compared where nothing else is said:
 //!
 //! `1:file:644:<sha256>`, `1:file:755:<sha256>`, `1:link:<sha256 of its text>`, `1:dir`, `1:other:<kind>`. A sealed thing
 //! has `keyed:` and the seal's identity of that digest instead, which tells nothing without the key.
+//!
+//! Format 2 is of things with a rule for owner, group or mode, and covers just what the rules say: `2:file:0640:u0:g33:…`
+//! (`644` or `755` where no rule says the mode, `u-` and `g-` where none says who), `2:link:u0:g-:…`, `2:dir:0750:u0:g-`
+//! (`-` for no mode).
 
 use trued_model::{Digest, Fingerprint, Shape};
 
-pub(crate) const FOLDER: &str = "1:dir";
+use crate::rules::Attributes;
 
-/// Writes the fingerprint of a thing whose content has this identity: plain SHA-256, or the keyed one of it.
-pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool) -> Fingerprint {
-    let key = if keyed { "keyed:" } else { "" };
+/// Writes the fingerprint of a thing whose content has this identity: plain SHA-256, or the keyed one of it. Of the
+/// attributes a link has no mode; a mode decides about the owner's x bit of a file.
+pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool, attributes: &Attributes) -> Fingerprint {
+    let attributes = attributes.of(shape);
+    let content = || format!("{}{}", if keyed { "keyed:" } else { "" }, identity.hex());
+    let plain = |executable| if executable { "755" } else { "644" };
+    if attributes.is_empty() {
+        return Fingerprint(match shape {
+            Shape::File { executable } => format!("1:file:{}:{}", plain(executable), content()),
+            Shape::Link => format!("1:link:{}", content()),
+            Shape::Folder => "1:dir".to_owned(),
+        });
+    }
+    let id = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    let mode = |or: &str| attributes.mode.map_or_else(|| or.to_owned(), |mode| format!("{mode:04o}"));
+    let whose = format!("u{}:g{}", id(attributes.owner), id(attributes.group));
     Fingerprint(match shape {
-        Shape::File { executable: true } => format!("1:file:755:{key}{}", identity.hex()),
-        Shape::File { executable: false } => format!("1:file:644:{key}{}", identity.hex()),
-        Shape::Link => format!("1:link:{key}{}", identity.hex()),
-        Shape::Folder => FOLDER.to_owned(),
+        Shape::File { executable } => format!("2:file:{}:{whose}:{}", mode(plain(executable)), content()),
+        Shape::Link => format!("2:link:{whose}:{}", content()),
+        Shape::Folder => format!("2:dir:{}:{whose}", mode("-")),
     })
 }
 
@@ -28,14 +44,60 @@ pub(crate) fn is_keyed(fingerprint: &Fingerprint) -> bool {
     fingerprint.as_str().contains(":keyed:")
 }
 
+/// Whether a fingerprint is a folder's.
+pub(crate) fn is_folder(fingerprint: &Fingerprint) -> bool {
+    shape(fingerprint) == Some(Shape::Folder)
+}
+
 /// What to make so that it looks like this; `None` for what this driver cannot make.
 pub(crate) fn shape(fingerprint: &Fingerprint) -> Option<Shape> {
-    match fingerprint.as_str().strip_prefix("1:")?.split(':').collect::<Vec<_>>()[..] {
-        ["file", "644", ..] => Some(Shape::File { executable: false }),
-        ["file", "755", ..] => Some(Shape::File { executable: true }),
-        ["link", ..] => Some(Shape::Link),
-        ["dir"] => Some(Shape::Folder),
+    read(fingerprint).map(|(shape, _)| shape)
+}
+
+/// The owner, group and mode that a fingerprint covers; none for what this driver cannot make.
+pub(crate) fn attributes(fingerprint: &Fingerprint) -> Attributes {
+    read(fingerprint).map(|(_, attributes)| attributes).unwrap_or_default()
+}
+
+fn read(fingerprint: &Fingerprint) -> Option<(Shape, Attributes)> {
+    let words: Vec<&str> = fingerprint.as_str().split(':').collect();
+    match words[..] {
+        ["1", "file", mode, ..] => Some((Shape::File { executable: plain_mode(mode)? }, Attributes::default())),
+        ["1", "link", ..] => Some((Shape::Link, Attributes::default())),
+        ["1", "dir"] => Some((Shape::Folder, Attributes::default())),
+        ["2", "file", mode, owner, group, ..] => {
+            let ruled = octal(mode);
+            let executable = ruled.map(|mode| mode & 0o100 != 0).or_else(|| plain_mode(mode))?;
+            Some((Shape::File { executable }, Attributes { mode: ruled, owner: id(owner, 'u')?, group: id(group, 'g')? }))
+        }
+        ["2", "link", owner, group, ..] => Some((Shape::Link, Attributes { mode: None, owner: id(owner, 'u')?, group: id(group, 'g')? })),
+        ["2", "dir", mode, owner, group] => {
+            let mode = if mode == "-" { None } else { Some(octal(mode)?) };
+            Some((Shape::Folder, Attributes { mode, owner: id(owner, 'u')?, group: id(group, 'g')? }))
+        }
         _ => None,
+    }
+}
+
+fn plain_mode(word: &str) -> Option<bool> {
+    match word {
+        "644" => Some(false),
+        "755" => Some(true),
+        _ => None,
+    }
+}
+
+/// A mode as a rule says it: four octal digits.
+fn octal(word: &str) -> Option<u32> {
+    let digits = word.len() == 4 && word.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    if digits { u32::from_str_radix(word, 8).ok() } else { None }
+}
+
+/// `u33`, or `u-` for nobody in particular.
+fn id(word: &str, letter: char) -> Option<Option<u32>> {
+    match word.strip_prefix(letter)? {
+        "-" => Some(None),
+        digits => digits.parse().ok().map(Some),
     }
 }
 
@@ -60,14 +122,39 @@ mod tests {
     #[test]
     fn every_shape_reads_back() {
         let identity = Digest::of(b"text");
+        let none = Attributes::default();
         for shape in [Shape::File { executable: false }, Shape::File { executable: true }, Shape::Link, Shape::Folder] {
             for keyed in [false, true] {
-                let written = of(shape, &identity, keyed);
+                let written = of(shape, &identity, keyed, &none);
+                assert!(written.as_str().starts_with("1:"), "what has no rule keeps the first format: {written}");
                 assert_eq!(super::shape(&written), Some(shape), "{written}");
                 assert_eq!(is_keyed(&written), keyed && shape != Shape::Folder);
             }
         }
         assert_eq!(super::shape(&of_other("fifo")), None);
-        assert_eq!(super::shape(&Fingerprint::new("2:dir")), None);
+        assert_eq!(super::shape(&Fingerprint::new("3:dir")), None);
+    }
+
+    #[test]
+    fn what_a_rule_says_reads_back() {
+        let identity = Digest::of(b"text");
+        let some = [
+            Attributes { mode: Some(0o4750), owner: Some(0), group: None },
+            Attributes { mode: None, owner: None, group: Some(33) },
+            Attributes { mode: Some(0o600), owner: Some(1), group: Some(u32::MAX) },
+        ];
+        for attributes in some {
+            for shape in [Shape::File { executable: true }, Shape::Link, Shape::Folder] {
+                let written = of(shape, &identity, true, &attributes);
+                assert_eq!(super::attributes(&written), attributes.of(shape), "{written}");
+                assert_eq!(std::mem::discriminant(&super::shape(&written).unwrap()), std::mem::discriminant(&shape), "{written}");
+            }
+        }
+        let mode = Attributes { mode: Some(0o600), ..Attributes::default() };
+        assert!(of(Shape::Link, &identity, false, &mode).as_str().starts_with("1:"), "a link has no mode of its own");
+        assert_eq!(super::shape(&of(Shape::File { executable: true }, &identity, false, &mode)), Some(Shape::File { executable: false }));
+        for bad in ["2:file:0999:u-:g-:x", "2:dir:0750:u-", "2:dir:0750:g1:u1", "2:link:u:g-:x"] {
+            assert_eq!(super::shape(&Fingerprint::new(bad)), None, "{bad}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::below::{folder_of, last_name};
 use crate::own::{Made, OwnFolder, Stage};
 use crate::probe::Moment;
 use crate::root::{Barrier, Root, refusal};
+use crate::rules::Attributes;
 use crate::stage::{ONE_BY_ONE, make_folder};
 use crate::tree::Tree;
 
@@ -75,7 +76,7 @@ impl<'a> Folders<'a> {
     fn make_one(&mut self, path: &[u8]) -> Result<(), Refusal> {
         let outer = self.root.folder(folder_of(path)).map_err(Barrier::refusal)?;
         let made = self.tree.probe.at(Moment::Folder).and_then(|()| self.own(path)).and_then(|()| {
-            make_folder(self.stage.fd(), ON_THE_WAY)?;
+            make_folder(self.stage.fd(), ON_THE_WAY, &Attributes::default())?;
             let renaming = self.tree.probe.at(Moment::Renaming);
             let alone = RenameFlags::NOREPLACE;
             match renaming.and_then(|()| rustix::fs::renameat_with(self.stage.fd(), ON_THE_WAY, &outer, last_name(path), alone)) {

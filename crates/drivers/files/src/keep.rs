@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use trued_doors::{Answer, Kept};
+use trued_doors::{Answer, Asked, Kept};
 use trued_model::{Address, BlobRef, Code, Digest, Refusal};
 
 use crate::below::Below;
@@ -19,7 +19,9 @@ use crate::tree::{Standing, Tree};
 const LARGEST_SEALED: u64 = 256 << 20;
 
 /// Keeps it. A file that does not stand still while it is read is `Code::Unknown`.
-pub(crate) fn keep(tree: &Tree, address: &Address, sealed: bool) -> Answer<Kept> {
+pub(crate) fn keep(tree: &Tree, asked: &Asked) -> Answer<Kept> {
+    let Asked { address, sealed, like } = asked;
+    let (sealed, like) = (*sealed, like.first());
     if sealed {
         tree.seal.ready()?;
     }
@@ -39,7 +41,12 @@ pub(crate) fn keep(tree: &Tree, address: &Address, sealed: bool) -> Answer<Kept>
             Err(errno) => return Err(unread(errno)),
         };
         if FileType::from_raw_mode(before.st_mode) != FileType::RegularFile {
-            return not_a_file(tree, folder.as_fd(), &below, address, sealed);
+            return not_a_file(tree, folder.as_fd(), &below, asked);
+        }
+        if before.st_nlink > 1 {
+            // It may be anybody's file, put here by another name to be read or to be replaced; neither is done.
+            let message = format!("keep {address}: the file there has {} names (hard links)", before.st_nlink);
+            return Err(Refusal::new(Code::Unsupported, message).help("remove its other names"));
         }
         let opened = open_beneath(folder.as_fd(), below.name(), OFlags::RDONLY | OFlags::NONBLOCK);
         let opened = match opened {
@@ -53,7 +60,7 @@ pub(crate) fn keep(tree: &Tree, address: &Address, sealed: bool) -> Answer<Kept>
         if still(&before, &after) {
             let digest = Digest(from.hasher.finalize().into());
             let found = Found { what: What::File { executable: before.st_mode & 0o100 != 0, digest }, stat: before };
-            return Ok(Kept { fingerprint: found.fingerprint(key), content: Some(content) });
+            return Ok(Kept { fingerprint: found.like(like, key), content: Some(content) });
         }
     }
     Err(Refusal::new(Code::Unknown, format!("keep {address}: it changes while it is read")))
@@ -73,7 +80,8 @@ fn seal_bytes(tree: &Tree, plain: &[u8]) -> Answer<BlobRef> {
     Ok(BlobRef { sealed: true, ..tree.blobs.put(&tree.seal.seal(plain))? })
 }
 
-fn not_a_file(tree: &Tree, folder: BorrowedFd<'_>, below: &Below, address: &Address, sealed: bool) -> Answer<Kept> {
+fn not_a_file(tree: &Tree, folder: BorrowedFd<'_>, below: &Below, asked: &Asked) -> Answer<Kept> {
+    let Asked { address, sealed, like } = asked;
     let mut buffer = vec![0; CHUNK];
     let found = match look(folder, below.name(), &mut buffer) {
         Ok(Some(found)) => found,
@@ -82,12 +90,12 @@ fn not_a_file(tree: &Tree, folder: BorrowedFd<'_>, below: &Below, address: &Addr
         Err(Undecided::Unknown(why)) => return Err(Refusal::new(Code::Unknown, format!("keep {address}: {why}"))),
     };
     let content = match &found.what {
-        What::Link { text } if sealed => Some(seal_bytes(tree, text)?),
+        What::Link { text } if *sealed => Some(seal_bytes(tree, text)?),
         What::Link { text } => Some(tree.blobs.put(text)?),
         What::Folder | What::Other(_) => None,
         What::File { .. } => return Err(Refusal::new(Code::Unknown, format!("keep {address}: it changes while it is read"))),
     };
-    Ok(Kept { fingerprint: found.fingerprint(sealed.then_some(&*tree.seal)), content })
+    Ok(Kept { fingerprint: found.like(like.first(), sealed.then_some(&*tree.seal)), content })
 }
 
 /// Hashes what passes through.

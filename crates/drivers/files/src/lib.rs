@@ -11,6 +11,9 @@ use trued_model::{Document, Finding};
 
 mod apply;
 mod below;
+mod caller;
+mod carry;
+mod doer;
 mod escape;
 mod fingerprint;
 mod folders;
@@ -23,11 +26,14 @@ mod parse;
 mod place;
 mod probe;
 mod root;
+mod rules;
 mod settings;
 mod spread;
 mod stage;
+mod trail;
 mod tree;
 mod watch;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +53,7 @@ impl Driver for Files {
         Descriptor {
             kind: "files",
             summary: "a tree of files, links and empty folders below a root on this machine",
-            schema: schemars::schema_for!(Settings).to_value(),
+            schema: settings::schema(),
             example: json!({ "root": "/srv/www" }),
             paths: &["/root"],
             reads_text: false,
@@ -63,10 +69,13 @@ impl Driver for Files {
     }
 
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {
-        let Connection { target, ledger, blobs, seal, secrets: _, clock } = at;
+        let Connection { target, ledger, blobs, seal, secrets: _, clock, written } = at;
         let link = Settings::read(&target.settings).map(|settings| {
             let tree = Tree::new(settings.root, settings.create, ledger, blobs, seal, clock);
-            Arc::new(link::FilesLink::new(tree, settings.watch)) as Arc<dyn Link>
+            if written {
+                tree.expect_mark();
+            }
+            Arc::new(link::FilesLink::new(tree, settings.watch, settings.modes)) as Arc<dyn Link>
         });
         std::future::ready(link).boxed()
     }

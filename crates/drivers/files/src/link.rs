@@ -6,24 +6,28 @@ use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::sync::mpsc;
-use trued_doors::{Answer, Ask, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order};
-use trued_model::{Address, Code, Observation, Refusal, StackId};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order};
+use trued_model::{Address, Code, Evidence, Observation, Refusal, StackId};
 
 use crate::below::OWN;
+use crate::caller::Caller;
 use crate::own::OwnFolder;
+use crate::rules::{self, Rules};
 use crate::tree::{Standing, Tree};
-use crate::{apply, keep, observe, watch};
+use crate::{apply, keep, observe, watch, witness};
 
 pub(crate) struct FilesLink {
     tree: Arc<Tree>,
     watch: bool,
+    rules: Rules,
     facts: Arc<Facts>,
 }
 
 impl FilesLink {
-    pub fn new(tree: Tree, watch: bool) -> FilesLink {
+    pub fn new(tree: Tree, watch: bool, rules: Rules) -> FilesLink {
         let reserved = vec![(OWN.to_owned(), "`.trued` at the root is Trued's own".to_owned())];
-        FilesLink { tree: Arc::new(tree), watch, facts: Arc::new(Facts { nested: true, confirms: true, reserved }) }
+        let facts = Facts { nested: true, confirms: true, reserved, ..Facts::default() };
+        FilesLink { tree: Arc::new(tree), watch, rules, facts: Arc::new(facts) }
     }
 
     /// Runs blocking work away from the async workers.
@@ -39,16 +43,27 @@ impl FilesLink {
 
 impl Link for FilesLink {
     fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>> {
-        std::future::ready(Ok(self.facts.clone())).boxed()
+        if self.rules.is_empty() {
+            return std::future::ready(Ok(self.facts.clone())).boxed();
+        }
+        // Users come and go: who a name is, is looked up anew.
+        let (rules, facts) = (self.rules.clone(), self.facts.clone());
+        self.away(move |_| Ok(Arc::new(Facts { terms: rules::resolve(&rules, &Caller::myself()), ..(*facts).clone() })))
     }
 
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
         self.away(move |tree| observe::observe(tree, &ask))
     }
 
-    fn keep<'a>(&'a self, address: &'a Address, sealed: bool) -> BoxFuture<'a, Answer<Kept>> {
+    fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>> {
+        let asked = asked.clone();
+        self.away(move |tree| keep::keep(tree, &asked))
+    }
+
+    fn witness<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Option<Evidence>> {
         let address = address.clone();
-        self.away(move |tree| keep::keep(tree, &address, sealed))
+        let told = self.away(move |tree| Ok(witness::witness(tree, &address)));
+        told.map(|told| told.ok().flatten()).boxed()
     }
 
     fn apply(&self, order: Order) -> BoxStream<'_, Done> {

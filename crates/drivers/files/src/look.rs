@@ -10,6 +10,7 @@ use trued_model::{Digest, Fingerprint, Shape};
 
 use crate::fingerprint;
 use crate::root::{open_beneath, words};
+use crate::rules::Attributes;
 
 /// How much is read at once.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -45,15 +46,35 @@ pub(crate) enum Undecided {
 }
 
 impl Found {
-    /// The fingerprint; keyed where what we compare with is sealed.
+    /// The fingerprint in its first format; keyed where what we compare with is sealed.
     pub fn fingerprint(&self, key: Option<&dyn Seal>) -> Fingerprint {
+        self.covering(Attributes::default(), key)
+    }
+
+    /// The fingerprint that covers just what another one does.
+    pub fn like(&self, other: Option<&Fingerprint>, key: Option<&dyn Seal>) -> Fingerprint {
+        self.covering(other.map(fingerprint::attributes).unwrap_or_default(), key)
+    }
+
+    fn covering(&self, said: Attributes, key: Option<&dyn Seal>) -> Fingerprint {
         let identity = |digest: &Digest| key.map_or(*digest, |seal| seal.identity(digest));
+        let here = Attributes {
+            mode: said.mode.map(|_| self.stat.st_mode & 0o7777),
+            owner: said.owner.map(|_| self.stat.st_uid),
+            group: said.group.map(|_| self.stat.st_gid),
+        };
+        let keyed = key.is_some();
         match &self.what {
-            What::File { executable, digest } => fingerprint::of(Shape::File { executable: *executable }, &identity(digest), key.is_some()),
-            What::Link { text } => fingerprint::of(Shape::Link, &identity(&Digest::of(text)), key.is_some()),
-            What::Folder => fingerprint::of(Shape::Folder, &Digest([0; 32]), false),
+            What::File { executable, digest } => fingerprint::of(Shape::File { executable: *executable }, &identity(digest), keyed, &here),
+            What::Link { text } => fingerprint::of(Shape::Link, &identity(&Digest::of(text)), keyed, &here),
+            What::Folder => fingerprint::of(Shape::Folder, &Digest([0; 32]), false, &here),
             What::Other(kind) => fingerprint::of_other(kind),
         }
+    }
+
+    /// Whether it is a file with more than one name.
+    pub fn has_other_names(&self) -> bool {
+        matches!(self.what, What::File { .. }) && self.stat.st_nlink > 1
     }
 
     pub fn is_folder(&self) -> bool {
@@ -124,7 +145,10 @@ fn hash(file: &std::os::fd::OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<Di
 
 /// Whether both are of the same thing with the same content, as far as its metadata tells; the time of a rename does not count.
 pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
-    let key = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    let key = |stat: &Stat| {
+        let who = (stat.st_mode, stat.st_uid, stat.st_gid);
+        (stat.st_dev, stat.st_ino, who, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+    };
     key(one) == key(other)
 }
 

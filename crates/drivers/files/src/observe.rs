@@ -70,7 +70,7 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
         })
         .collect();
     seen.extend(answers);
-    let folders = seen.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(|print| print.as_str() == fingerprint::FOLDER));
+    let folders = seen.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(fingerprint::is_folder));
     tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
     let undecided: Vec<(&Address, &Seen)> = seen.iter().filter(|(_, seen)| !seen.decided()).collect();
     let extent = match undecided.first() {
@@ -114,7 +114,7 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Answer
         };
         let answer = match folder {
             Ok(folder) => match look(std::os::fd::AsFd::as_fd(folder), below.name(), &mut buffer) {
-                Ok(Some(found)) => Answered::Seen(Seen::Present(state(tree, &found, asked.sealed))),
+                Ok(Some(found)) => Answered::Seen(Seen::Present(state(tree, &found, asked))),
                 Ok(None) => Answered::Seen(Seen::Absent),
                 Err(Undecided::Denied(why)) => Answered::Seen(Seen::Denied(why)),
                 Err(Undecided::Unknown(why)) => Answered::Seen(Seen::Unknown(why)),
@@ -127,13 +127,11 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Answer
     seen
 }
 
-fn state(tree: &Tree, found: &Found, sealed: bool) -> State {
-    State {
-        fingerprint: found.fingerprint(sealed.then_some(&*tree.seal)),
-        bytes: size(&found.stat),
-        uid: None,
-        evidence: evidence(tree, &found.stat),
-    }
+fn state(tree: &Tree, found: &Found, asked: &Asked) -> State {
+    let key = asked.sealed.then_some(&*tree.seal);
+    let agrees = asked.like.iter().find(|like| found.like(Some(like), key) == **like);
+    let fingerprint = agrees.cloned().unwrap_or_else(|| found.like(asked.like.first(), key));
+    State { fingerprint, bytes: size(&found.stat), uid: None, evidence: evidence(tree, &found.stat) }
 }
 
 fn size(stat: &Stat) -> u64 {
@@ -144,12 +142,13 @@ fn size(stat: &Stat) -> u64 {
 }
 
 /// What the file system tells of the last change. The owner is not who wrote it: grade C.
-fn evidence(tree: &Tree, stat: &Stat) -> Evidence {
+pub(crate) fn evidence(tree: &Tree, stat: &Stat) -> Evidence {
     let millis = i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0);
     Evidence {
         changed_at: Some(Timestamp(stat.st_mtime.saturating_mul(1000).saturating_add(millis))),
         by: Some(tree.owner(stat.st_uid)),
         grade: Some("C".to_owned()),
+        ..Evidence::default()
     }
 }
 
@@ -205,8 +204,9 @@ impl Listing<'_> {
             && !top
             && let Ok(stat) = rustix::fs::fstat(open)
         {
-            let found = Found { what: What::Folder, stat };
-            self.seen.insert(Address(encode_path(folder)), Seen::Present(state(self.tree, &found, false)));
+            let asked = Asked::new(Address(encode_path(folder)), false);
+            let found = state(self.tree, &Found { what: What::Folder, stat }, &asked);
+            self.seen.insert(asked.address, Seen::Present(found));
         }
     }
 

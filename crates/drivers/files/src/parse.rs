@@ -1,13 +1,14 @@
 //! From documents to resources, and every reason why a document cannot be one. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trued_doors::{Facts, Parsed};
-use trued_model::{Address, Document, Finding, Origin, Resource, Shape, decode_path};
+use trued_model::{Address, Document, Finding, Origin, Resource, Shape, decode_path, encode_path};
 
 use crate::below;
 use crate::escape::escape;
 use crate::fingerprint;
+use crate::rules::{Attributes, Deciding};
 
 /// Reads resources from documents; with any finding there are no resources to act on for that path.
 pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
@@ -19,6 +20,8 @@ pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed
             return parsed;
         }
     };
+    let rules = Deciding::new(&facts.terms);
+    let mut troubles: BTreeSet<String> = BTreeSet::new();
     let mut taken: BTreeMap<Vec<u8>, &Document> = BTreeMap::new();
     for document in documents {
         let address = if into.is_empty() { document.path.clone() } else { format!("{into}/{}", document.path) };
@@ -26,22 +29,54 @@ pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed
         let reserved = facts.reserved.iter().find(|(prefix, _)| below_or_same(&address, prefix)).map(|(_, why)| why.as_str());
         if let Some(why) = below::fault(&address, &bytes).or(reserved) {
             parsed.findings.push(about(document, format!("{} cannot be written: {why}", document.path), "rename it or leave it out"));
-        } else if taken.insert(bytes, document).is_some() {
-            parsed.findings.push(about(document, format!("{} is there twice", document.path), "keep one of the two"));
         } else {
-            parsed.resources.push(resource(document, address));
+            let decided = rules.decide(&bytes, document.shape == Shape::Folder);
+            if taken.insert(bytes, document).is_some() {
+                parsed.findings.push(about(document, format!("{} is there twice", document.path), "keep one of the two"));
+                continue;
+            }
+            troubles.extend(decided.troubles);
+            parsed.resources.push(resource(document, address, &decided.attributes));
         }
     }
+    if rules.is_about_folders() {
+        parsed.resources.extend(ruled_folders(&rules, &taken, &mut troubles));
+    }
+    let help = "make the user or group, or change the target's `modes`; nothing is written until then";
+    parsed.findings.extend(troubles.into_iter().map(|trouble| Finding::new(trouble, help)));
     parsed.findings.extend(inside_of_files(&taken));
     parsed.findings.extend(escaping_links(&taken));
     parsed
 }
 
-fn resource(document: &Document, address: String) -> Resource {
+/// Folders that something lies in and that a rule says something of: resources of their own, because they have an owner
+/// and a mode to keep.
+fn ruled_folders(rules: &Deciding, taken: &BTreeMap<Vec<u8>, &Document>, troubles: &mut BTreeSet<String>) -> Vec<Resource> {
+    let mut folders: BTreeMap<&[u8], &Document> = BTreeMap::new();
+    for (path, document) in taken {
+        let mut folder = below::folder_of(path);
+        while !folder.is_empty() && !taken.contains_key(folder) && folders.insert(folder, *document).is_none() {
+            folder = below::folder_of(folder);
+        }
+    }
+    let ruled = |(path, document): (&[u8], &Document)| {
+        let decided = rules.decide(path, true);
+        troubles.extend(decided.troubles);
+        (!decided.attributes.is_empty()).then(|| Resource {
+            address: Address(encode_path(path)),
+            fingerprint: fingerprint::of(Shape::Folder, &document.identity, false, &decided.attributes),
+            content: None,
+            origin: Origin { file: document.path.clone(), line: None },
+        })
+    };
+    folders.into_iter().filter_map(ruled).collect()
+}
+
+fn resource(document: &Document, address: String, attributes: &Attributes) -> Resource {
     let content = (document.shape != Shape::Folder).then_some(document.content);
     Resource {
         address: Address(address),
-        fingerprint: fingerprint::of(document.shape, &document.identity, document.content.sealed),
+        fingerprint: fingerprint::of(document.shape, &document.identity, document.content.sealed, attributes),
         content,
         origin: Origin { file: document.path.clone(), line: None },
     }

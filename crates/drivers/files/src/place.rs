@@ -16,7 +16,7 @@ use crate::look::{CHUNK, Found, Undecided, look, same};
 use crate::own::{OwnFolder, Stage};
 use crate::probe::Moment;
 use crate::root::{Barrier, Root, open_beneath, refusal};
-use crate::stage::Staged;
+use crate::stage::{Staged, dress_as_said};
 use crate::tree::Tree;
 
 /// A file written this recently may be written again without its times showing it: it is hashed again.
@@ -91,8 +91,12 @@ impl<'a> Placing<'a> {
                 _ => Err(changed(&change.address, change.before.as_ref(), now.as_ref())),
             };
         }
+        if let Some(found) = found.as_ref().filter(|_| staged.is_some()) {
+            alone(change, found)?;
+        }
         self.tree.probe.at(Moment::Checked).map_err(|errno| target.refuse(errno))?;
         match (&found, staged) {
+            (Some(found), _) if found.is_folder() && makes_folder(change) => return self.dress_folder(&target, found),
             (None, Some(_)) => self.create(&target)?,
             (Some(found), Some(staged)) => self.exchange(&target, found, staged)?,
             (Some(found), None) if change.after.is_none() => self.remove(&target, found)?,
@@ -177,6 +181,25 @@ impl<'a> Placing<'a> {
         };
         cleared.and_then(|()| rustix::fs::renameat(self.stage.fd(), &target.name, folder, name)).map_err(|errno| target.refuse(errno))?;
         self.disown(target, found)
+    }
+
+    /// A folder that stays gets the owner, group and mode it is to have, through its own descriptor.
+    fn dress_folder(&mut self, target: &Target<'_>, found: &Found) -> Result<Option<Fingerprint>, Refusal> {
+        let (folder, name) = target.place();
+        let dressed = open_beneath(folder, name, OFlags::RDONLY | OFlags::DIRECTORY).and_then(|open| {
+            let now = rustix::fs::fstat(&open)?;
+            if (now.st_dev, now.st_ino) != (found.stat.st_dev, found.stat.st_ino) {
+                return Ok(None);
+            }
+            let said = target.change.after.as_ref().map(fingerprint::attributes).unwrap_or_default();
+            dress_as_said(open.as_fd(), &said)?;
+            rustix::fs::fstat(&open).map(Some)
+        });
+        let Some(stat) = dressed.map_err(|errno| target.refuse(errno))? else { return Err(meanwhile(target.change)) };
+        self.folders.touch(target.below.bytes());
+        self.tree.leave(target.below.bytes(), Some(stat));
+        self.tree.probe.at(Moment::Placed).map_err(|errno| target.refuse(errno))?;
+        Ok(target.change.after.clone())
     }
 
     /// A folder that gave way to something else is nobody's folder any more.
@@ -270,11 +293,11 @@ fn see(folder: BorrowedFd<'_>, name: &[u8], address: &Address, buffer: &mut [u8]
 /// The fingerprint of what was found, keyed where the one it is compared with is.
 fn as_compared(tree: &Tree, found: Option<&Found>, with: Option<&Fingerprint>) -> Option<Fingerprint> {
     let key: Option<&dyn Seal> = with.is_some_and(fingerprint::is_keyed).then_some(&*tree.seal);
-    found.map(|found| found.fingerprint(key))
+    found.map(|found| found.like(with, key))
 }
 
 fn makes_folder(change: &Change) -> bool {
-    change.after.as_ref().is_some_and(|after| after.as_str() == fingerprint::FOLDER)
+    change.after.as_ref().is_some_and(fingerprint::is_folder)
 }
 
 /// That a place is not as a change expects; says what is there, never its content.
@@ -290,6 +313,15 @@ fn changed(address: &Address, expected: Option<&Fingerprint>, there: Option<&Fin
 
 fn meanwhile(change: &Change) -> Refusal {
     Refusal::new(Code::Changed, format!("{} {}: it was changed meanwhile", change.action.word(), change.address))
+}
+
+/// Refuses a file that has other names, here or elsewhere: whoever knows it by another name relies on its being one file.
+fn alone(change: &Change, found: &Found) -> Result<(), Refusal> {
+    if !found.has_other_names() {
+        return Ok(());
+    }
+    let message = format!("{} {}: the file there has {} names (hard links)", change.action.word(), change.address, found.stat.st_nlink);
+    Err(Refusal::new(Code::Unsupported, message).help("remove its other names, or put a copy of its own in its place"))
 }
 
 /// A folder gives way to a file or link only when there is nothing in it.

@@ -66,7 +66,7 @@ impl Root {
     fn barrier(&self, path: &[u8], errno: Errno) -> Barrier {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
         let (end, errno) = match errno {
-            Errno::LOOP | Errno::NOTDIR | Errno::ACCESS => {
+            Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::XDEV => {
                 let stops = |end| self.reach(&path[..end], OFlags::PATH).err().map(|errno| (end, errno));
                 ends.into_iter().find_map(stops).unwrap_or((path.len(), errno))
             }
@@ -83,9 +83,9 @@ impl Root {
     }
 }
 
-/// Opens something beneath a folder, through no symbolic link.
+/// Opens something beneath a folder, through no symbolic link and into nothing that is mounted there.
 pub(crate) fn open_beneath(folder: BorrowedFd<'_>, path: &[u8], how: OFlags) -> rustix::io::Result<OwnedFd> {
-    let only_beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let only_beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     rustix::fs::openat2(folder, path, how | OFlags::CLOEXEC, Mode::empty(), only_beneath)
 }
 
@@ -123,7 +123,8 @@ pub(crate) fn words(errno: Errno) -> String {
         Errno::DQUOT => "the quota is used up".to_owned(),
         Errno::IO => "the disk reports an input/output error".to_owned(),
         Errno::ROFS => "the file system is read-only".to_owned(),
-        Errno::XDEV => "another file system is mounted there".to_owned(),
+        Errno::XDEV | Errno::BUSY => "something is mounted there, and is not managed from here".to_owned(),
+        Errno::NOSYS => "this kernel has no openat2".to_owned(),
         other => io::Error::from(other).to_string().to_lowercase(),
     }
 }
@@ -136,7 +137,7 @@ pub(crate) fn refusal(errno: Errno, doing: &str) -> Refusal {
         Errno::ROFS => (Code::Denied, "mount it writable"),
         Errno::IO => (Code::Broken, "check the disk, then start Trued again"),
         Errno::LOOP => (Code::Denied, "nothing is written through symbolic links"),
-        Errno::XDEV => (Code::Unsupported, "name the mounted folder as a target of its own"),
+        Errno::XDEV | Errno::BUSY => (Code::Unsupported, "name the mounted folder as a target of its own"),
         Errno::NOSYS => (Code::Unsupported, "Linux 5.6 or newer is needed"),
         Errno::NAMETOOLONG => (Code::Invalid, "shorten the name"),
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => (Code::Unreachable, ""),

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trued_model::{Code, Finding, Refusal};
 
+use crate::rules::{self, Rules};
+
 /// Settings of a `files` target.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,10 @@ pub(crate) struct Settings {
     /// Whether changes are noticed as they happen. A full look at every interval is made in any case.
     #[serde(default = "yes")]
     pub watch: bool,
+    /// Owner, group and mode by glob of paths below the root; `*` stays within a name, `**` does not, and a glob that ends
+    /// with `/` is for folders. Each property comes from the nearest glob that says it. What no glob says is left alone.
+    #[serde(default, skip_serializing_if = "Rules::is_empty")]
+    pub modes: Rules,
 }
 
 fn yes() -> bool {
@@ -32,14 +38,18 @@ impl Settings {
     pub fn read(settings: &Value) -> Result<Settings, Refusal> {
         let settings =
             Settings::deserialize(settings).map_err(|error| Refusal::new(Code::Invalid, format!("read the settings: {error}")))?;
-        match settings.finding() {
+        match settings.findings().into_iter().next() {
             Some(finding) => Err(Refusal::new(Code::Invalid, finding.message).help(finding.help)),
             None => Ok(settings),
         }
     }
 
-    /// What is wrong with the settings, if anything is.
-    fn finding(&self) -> Option<Finding> {
+    /// What is wrong with the settings.
+    fn findings(&self) -> Vec<Finding> {
+        self.root_finding().into_iter().chain(rules::findings(&self.modes)).collect()
+    }
+
+    fn root_finding(&self) -> Option<Finding> {
         let root = self.root.display();
         if self.root.as_os_str().is_empty() {
             return Some(Finding::new("`root` is empty", "name the folder below which files are managed"));
@@ -55,10 +65,17 @@ impl Settings {
     }
 }
 
+/// The schema of the settings, without references.
+pub(crate) fn schema() -> Value {
+    let mut settings = schemars::generate::SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    settings.into_generator().into_root_schema_for::<Settings>().to_value()
+}
+
 /// Findings about settings; empty when they can be used.
 pub(crate) fn check(settings: &Value) -> Vec<Finding> {
     match Settings::deserialize(settings) {
-        Ok(settings) => settings.finding().into_iter().collect(),
+        Ok(settings) => settings.findings(),
         Err(error) => vec![Finding::new(format!("settings of a files target: {error}"), "see `trued schema`")],
     }
 }

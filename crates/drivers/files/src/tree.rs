@@ -14,6 +14,7 @@ use crate::below::{OWN, folder_of, last_name};
 use crate::look::still;
 use crate::probe::Probe;
 use crate::root::{self, Barrier, Root};
+use crate::trail::Trail;
 
 /// How many of our own writes are remembered; when there are more, the oldest give a hint that was not needed.
 const LEFT: usize = 16_384;
@@ -36,6 +37,10 @@ pub(crate) struct Tree {
     left: Mutex<BTreeMap<Vec<u8>, Option<Stat>>>,
     /// The file system on which our own folder was last seen.
     ours_on: Mutex<Option<u64>>,
+    /// Whether something was written here before, so that the root carries our own folder.
+    marked: AtomicBool,
+    /// Who changed what, as far as it was heard.
+    pub trail: Arc<Mutex<Trail>>,
     owners: OnceLock<BTreeMap<u32, String>>,
 }
 
@@ -60,8 +65,15 @@ impl Tree {
             broken: AtomicBool::new(false),
             left: Mutex::default(),
             ours_on: Mutex::default(),
+            marked: AtomicBool::new(false),
+            trail: Arc::default(),
             owners: OnceLock::new(),
         }
+    }
+
+    /// Notes that something was written here before.
+    pub fn expect_mark(&self) {
+        self.marked.store(true, Ordering::Relaxed);
     }
 
     /// Opens the root anew, because it may have been mounted, moved or replaced since.
@@ -77,8 +89,8 @@ impl Tree {
         }
     }
 
-    /// Refuses a root without our own folder on another file system than the one where we saw it last: an unmounted
-    /// disk leaves its mount point, and what is not there now is not gone.
+    /// Refuses a root without our own folder where something was written before, or on another file system than the one
+    /// where we saw it last: an unmounted disk leaves its mount point, and what is not there now is not gone.
     fn same_as_before(&self, root: &Root) -> Result<(), Refusal> {
         let stat = |name| rustix::fs::statat(root.fd(), name, AtFlags::SYMLINK_NOFOLLOW);
         let mut ours_on = self.ours_on.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +99,12 @@ impl Tree {
             (Err(Errno::NOENT), Ok(now), Some(before)) if now.st_dev != before => {
                 let message = format!("look at the root {}: what is managed there was on another file system", self.root.display());
                 return Err(Refusal::new(Code::Unknown, message).help("mount it again; if it was moved on purpose, start Trued again"));
+            }
+            (Err(Errno::NOENT), ..) if self.marked.load(Ordering::Relaxed) => {
+                let root = self.root.display();
+                let message = format!("look at the root {root}: it does not carry our mark, though things were made there");
+                return Err(Refusal::new(Code::Unknown, message)
+                    .help(format!("mount what belongs there; if it was emptied on purpose: mkdir -m 700 {root}/.trued")));
             }
             _ => {}
         }

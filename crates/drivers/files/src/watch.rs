@@ -19,6 +19,7 @@ use trued_model::{Address, encode_path};
 
 use crate::below::{OWN, join};
 use crate::root::{Root, words};
+use crate::trail::Listening;
 use crate::tree::Tree;
 
 /// How long hints are collected, so that a program that writes in many small steps wakes us once.
@@ -44,6 +45,8 @@ struct Watcher {
     inotify: OwnedFd,
     /// The path below the root of each watched folder.
     folders: BTreeMap<i32, Vec<u8>>,
+    /// Hears who it was, where the kernel tells.
+    listening: Option<Listening>,
     /// What has happened and was not told yet.
     news: News,
 }
@@ -71,7 +74,8 @@ impl Watcher {
     fn start(tree: Arc<Tree>) -> Option<Watcher> {
         let root = Root::open(&tree.root).ok()?;
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        let mut watcher = Watcher { tree, root, inotify, folders: BTreeMap::new(), news: News::default() };
+        let listening = Listening::start(&tree);
+        let mut watcher = Watcher { tree, root, inotify, folders: BTreeMap::new(), listening, news: News::default() };
         watcher.add(Vec::new(), false);
         Some(watcher)
     }
@@ -102,6 +106,9 @@ impl Watcher {
                     return;
                 }
             }
+            if let Some(listening) = &self.listening {
+                listening.mark(&open, &folder);
+            }
             let Ok(entries) = Dir::read_from(&open) else { continue };
             for entry in entries.flatten() {
                 let name = entry.file_name().to_bytes();
@@ -124,6 +131,9 @@ impl Watcher {
     /// Stops watching a folder that was moved away, and all below it.
     fn leave(&mut self, folder: &[u8]) {
         let below = |path: &[u8]| path.strip_prefix(folder).is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'));
+        if let Some(listening) = &self.listening {
+            listening.leave(folder);
+        }
         let gone: Vec<i32> = self.folders.iter().filter(|(_, path)| below(path)).map(|(watch, _)| *watch).collect();
         for watch in gone {
             if let Some(path) = self.folders.remove(&watch) {

@@ -3,7 +3,7 @@
 use trued_model::body::{Drift, Landed};
 use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp};
 
-use super::evidence::{Grade, grade_of};
+use super::evidence::{Grade, grade_of, witness_words};
 use super::sentence::{Voice, drift_words, sentence, short};
 
 /// A change that touched an address: the receipt that proves it, and why it was planned.
@@ -41,12 +41,17 @@ pub struct Doer {
     pub did: String,
     pub grade: Grade,
     pub evidence: String,
+    /// All that is known of an outsider, in words.
+    pub known: Option<String>,
 }
 
 impl Doer {
     /// Says it without claiming more than is known.
     pub fn said(&self, voice: &Voice) -> String {
         let at = voice.time(self.at);
+        if let Some(known) = &self.known {
+            return format!("{known}: {} at {at} (grade {})", self.did, self.grade.word());
+        }
         match self.grade.is_fact() {
             true => format!("{} {} at {at} ({}, grade {})", self.name, self.did, self.evidence, self.grade.word()),
             false if self.name.is_empty() => format!("somebody {} at {at}; nothing tells who", self.did),
@@ -96,6 +101,7 @@ pub fn who(story: &Story) -> Vec<Doer> {
         did: did.to_owned(),
         grade: grade_of(&e.entry.actor.evidence),
         evidence: e.entry.actor.evidence.clone(),
+        known: None,
     };
     doers.extend(answers(story).map(|e| person(e, "answered")));
     let Some(intent) = intent(story) else { return doers };
@@ -116,6 +122,7 @@ pub fn who(story: &Story) -> Vec<Doer> {
             did: format!("wrote revision {} ({})", short(&commit.id), commit.subject),
             grade: Grade::B,
             evidence: "the commit".to_owned(),
+            known: None,
         });
     }
     doers
@@ -185,6 +192,7 @@ fn outsider(e: &Indexed, story: &Story) -> Option<Doer> {
         name: item.evidence.by.clone().unwrap_or_default(),
         did: format!("{} {} on the target", if item.found.is_some() { "changed" } else { "removed" }, item.address),
         grade,
-        evidence: "the target".to_owned(),
+        evidence: item.evidence.seen_by.clone().unwrap_or_else(|| "the target".to_owned()),
+        known: witness_words(&item.evidence),
     })
 }

@@ -1,6 +1,6 @@
 //! How good a name is as evidence (grades A to C), and how an actor is spelled for people. Never more than is known.
 
-use trued_model::Actor;
+use trued_model::{Actor, Evidence};
 
 /// How well it is known who did something. Names below `AMinus` are never told as fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,4 +56,22 @@ pub fn actor_words(actor: &Actor) -> String {
         ("person", _) if !actor.id.is_empty() => format!("somebody, perhaps {} ({})", actor.id, actor.evidence),
         _ => "somebody outside".to_owned(),
     }
+}
+
+/// Says who an outsider was, and what that rests on; `None` where nothing tells. Below grade A- it is never told as fact.
+pub fn witness_words(evidence: &Evidence) -> Option<String> {
+    let seen_by = evidence.seen_by.as_deref()?;
+    let by = evidence.by.as_deref()?;
+    let grade = evidence.grade.as_deref().and_then(Grade::from_word).unwrap_or(Grade::C);
+    if !grade.is_fact() {
+        let there = match evidence.logged_in.as_slice() {
+            [] => String::new(),
+            some => format!("; logged in: {}", some.join(", ")),
+        };
+        return Some(format!("probably {by} ({seen_by}; weak{there})"));
+    }
+    let uid = evidence.uid.map(|uid| format!(" (uid {uid})")).unwrap_or_default();
+    let login = evidence.login.as_ref().map(|login| format!(", logged in as {login}")).unwrap_or_default();
+    let process = evidence.process.as_ref().map(|process| format!(", process {process}")).unwrap_or_default();
+    Some(format!("user {by}{uid}{login}{process}, seen by {seen_by}"))
 }

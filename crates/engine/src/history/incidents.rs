@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trued_model::body::Incident;
 use trued_model::{HoldKind, Indexed, Kind, Name, StackId};
 
+use super::evidence::witness_words;
 use crate::StackMemory;
 
 /// One thing that people must know or answer.
@@ -18,6 +19,8 @@ pub struct Open {
     pub kind: String,
     /// What a person can do; `#N` stands filled in.
     pub next: String,
+    /// Who is behind it, as far as evidence goes; empty where nothing tells.
+    pub who: String,
 }
 
 /// Lists what is open, by index. `loose` are the incident entries that belong to no stack, in index order.
@@ -40,7 +43,7 @@ fn of_none(e: &Indexed) -> Open {
         Ok(incident) => (incident.kind, incident.source, incident.next),
         Err(_) => ("unreadable".to_owned(), None, format!("see `trued show #{}`", e.index)),
     };
-    Open { index: e.index, stack: None, source, kind, next }
+    Open { index: e.index, stack: None, source, kind, next, who: String::new() }
 }
 
 fn of_stack(stack: &StackId, memory: &StackMemory) -> Vec<Open> {
@@ -50,10 +53,14 @@ fn of_stack(stack: &StackId, memory: &StackMemory) -> Vec<Open> {
         source: source.cloned(),
         kind: kind.to_owned(),
         next: next.to_owned(),
+        who: String::new(),
     };
     let waits = |kind: HoldKind| (kind.approvable() && kind != HoldKind::Drift) || kind == HoldKind::Undecided;
     let incidents = memory.incidents.values().map(|i| open(i.index, i.incident.source.as_ref(), &i.incident.kind, &i.incident.next));
-    let drift = memory.drift.iter().map(|drift| open(drift.index, None, "drift", &drift.drift.next));
+    let drift = memory.drift.iter().map(|drift| Open {
+        who: drift.drift.items.iter().find_map(|item| witness_words(&item.evidence)).unwrap_or_default(),
+        ..open(drift.index, None, "drift", &drift.drift.next)
+    });
     let parts = memory.held.iter().flat_map(|(index, held)| held.parts.iter().map(move |part| (*index, part)));
     let holds = parts.filter(|(_, part)| waits(part.kind)).map(|(index, part)| open(index, None, part.kind.word(), &part.next));
     incidents.chain(drift).chain(holds).collect()

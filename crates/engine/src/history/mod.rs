@@ -14,7 +14,7 @@ mod status;
 pub use at::{Answer, Certainty, STATE_BEARING, at, lands};
 pub use chain::{Doer, Story, Telling, Touch, who, why};
 pub use difference::{Difference, differences};
-pub use evidence::{Grade, actor_words, grade_of};
+pub use evidence::{Grade, actor_words, grade_of, witness_words};
 pub use incidents::{Open, incidents};
 pub use sentence::{Voice, count, drift_words, sentence, short, things};
 pub use status::{Health, Status, status};

@@ -6,7 +6,7 @@ use trued_model::body::{
 };
 use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp};
 
-use super::evidence::actor_words;
+use super::evidence::{actor_words, witness_words};
 
 /// How stacks and instants are spelled for the people who read: engine code knows no time zone.
 #[derive(Clone, Copy)]
@@ -175,7 +175,9 @@ pub fn drift_words(item: &DriftItem, voice: &Voice) -> String {
         (None, Some(_)) => "appeared",
         (Some(_), Some(_)) => "changed",
     };
-    format!("{}{line} {what} {} since {}", item.address, item.cause.words(), voice.time(item.since))
+    let who = witness_words(&item.evidence).map(|who| format!(", by {who}")).unwrap_or_default();
+    let who = who.replacen(", by probably", ", probably by", 1);
+    format!("{}{line} {what} {} since {}{who}", item.address, item.cause.words(), voice.time(item.since))
 }
 
 fn config_changed(changed: ConfigChanged) -> String {

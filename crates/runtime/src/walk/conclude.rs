@@ -7,7 +7,6 @@ use trued_model::{Code, Draft, Duration, Extent, Kind, Refusal};
 
 use super::Walk;
 use super::look::own;
-use super::note::fights;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::runtime::blocking;
@@ -175,11 +174,6 @@ impl Walk<'_> {
             let seen = self.observed.extent == Extent::Complete || open.drift.items.iter().all(back);
             if seen && self.assessment.drift.iter().all(back) {
                 drafts.extend(self.drift_closed(open.index, "reverted"));
-            }
-            if fights(&open.drift.items) {
-                let message = "the same is changed from outside again and again".to_owned();
-                let trouble = Trouble { kind: "flapping", message, next: "find who else writes there", words: &[] };
-                drafts.extend(incidents::open(&self.memory, id, now, trouble));
             }
         }
         match self.refused.first() {

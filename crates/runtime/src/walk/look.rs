@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use trued_doors::{Ask, Asked};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
-use trued_model::body::{Outcome, Verdict};
+use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
     Action, Address, Change, Code, Command, Deletes, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen,
 };
@@ -87,7 +87,11 @@ impl Walk<'_> {
             let keyed = resource.content.is_some_and(|content| content.sealed);
             *asked.entry(&resource.address).or_default() |= keyed;
         }
-        let asked = asked.into_iter().map(|(address, sealed)| Asked { address: address.clone(), sealed }).collect();
+        let compared = |address: &Address| {
+            let desired = self.desired.resources.get(address).map(|resource| &resource.fingerprint);
+            desired.into_iter().chain(self.inventory.items.get(address).map(|item| &item.fingerprint))
+        };
+        let asked = asked.into_iter().map(|(address, sealed)| Asked::new(address.clone(), sealed).like(compared(address))).collect();
         let stale = self.cell.kept().stale_view();
         self.observed = match stale {
             Some(stale) => stale,
@@ -133,6 +137,7 @@ impl Walk<'_> {
                 .filter(|drift| drift.answer.is_none())
                 .flat_map(|drift| drift.drift.items.iter().map(|item| item.address.clone()))
                 .collect(),
+            fought: self.assessment.drift.iter().filter(|item| item.cause == Cause::Flapping).map(|item| item.address.clone()).collect(),
             orphan: self.memory.orphan_word.clone().filter(|_| self.orphan),
         };
         let _busy = self.runtime.busy.acquire().await;
@@ -248,7 +253,12 @@ fn addresses(changes: &[Change], made: &Manifest) -> Vec<Asked> {
         let before = made.items.get(&change.address).and_then(|item| item.content);
         change.content.or(before).is_some_and(|content| content.sealed)
     };
-    changes.iter().map(|change| Asked { address: change.address.clone(), sealed: sealed(change) }).collect()
+    changes.iter().map(|change| asked(change, sealed(change))).collect()
+}
+
+/// Asks what is at a change's address, to be compared with what it makes and what it expects.
+pub(super) fn asked(change: &Change, sealed: bool) -> Asked {
+    Asked::new(change.address.clone(), sealed).like(change.after.iter().chain(&change.before))
 }
 
 /// Whether a change is in place, by what was seen since. Where addresses nest, what was removed may have given way to

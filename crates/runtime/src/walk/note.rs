@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use trued_doors::{Answer, Kept};
+use trued_doors::{Answer, Asked, Kept};
+use trued_engine::history::witness_words;
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, drift_set};
 use trued_model::body::{Blind, Cause, Closed, Drift, DriftItem, Held, HeldPart, LISTED, Said};
@@ -115,7 +116,8 @@ impl Walk<'_> {
                     self.kept.insert(address.clone(), Kept { fingerprint: found.clone(), content: Some(*blob) });
                 }
             }
-            if open.drift.set == set {
+            // Whoever writes again and again gets no entry for each time: one statement stands for all of it.
+            if open.drift.set == set || (fights(&open.drift.items) && fights(&items) && open.covers(&items, open.drift.count)) {
                 return Ok(());
             }
         }
@@ -124,6 +126,7 @@ impl Walk<'_> {
         }
         for item in items.iter_mut().take(LISTED) {
             item.line = self.first_difference(item);
+            self.ask_who(item).await;
         }
         let count = items.len() as u64;
         let first = items.iter().map(|item| item.since).min().unwrap_or(self.observed.at);
@@ -131,11 +134,14 @@ impl Walk<'_> {
         let body = Drift {
             policy: self.stack.policy.drift,
             count,
-            items,
             unchanged_until: self.cell.kept().look,
             set,
-            next: self.drift_next().to_owned(),
+            next: self.drift_next(&items).to_owned(),
+            items,
         };
+        if let Some(fought) = body.items.iter().find(|item| item.cause == Cause::Flapping) {
+            drafts.extend(self.fight(fought));
+        }
         let kind = if open.is_some() { Kind::DriftUpdated } else { Kind::DriftOpened };
         let observed = self.runtime.store_manifest(&self.seen_manifest())?;
         let valid_from = if open.is_some() { self.observed.at } else { first };
@@ -146,7 +152,8 @@ impl Walk<'_> {
         opened.actor = trued_model::Actor {
             kind: "outside".to_owned(),
             id: outside(&body.items),
-            evidence: body.items.iter().find_map(|item| item.evidence.grade.clone()).unwrap_or_else(|| "none".to_owned()),
+            // As good as the weakest: one name that is known does not make the others known.
+            evidence: body.items.iter().filter_map(|item| item.evidence.grade.clone()).max().unwrap_or_else(|| "none".to_owned()),
         };
         for (address, kept) in self.kept.iter().take(LISTED) {
             opened = opened.blob(&format!("kept:{address}"), kept.content);
@@ -155,8 +162,26 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn drift_next(&self) -> &'static str {
+    /// Asks the target who did it, as long as it can still tell.
+    async fn ask_who(&self, item: &mut DriftItem) {
+        if let Some(link) = &self.link
+            && let Some(evidence) = link.witness(&item.address).await
+        {
+            item.evidence = evidence;
+        }
+    }
+
+    /// Says that something else undoes what we do, and who, where that is known.
+    fn fight(&self, item: &DriftItem) -> Option<Draft> {
+        let who = witness_words(&item.evidence).unwrap_or_else(|| "somebody who is not known".to_owned());
+        let message = format!("{} was put back again and again, and is changed each time by {who}", item.address);
+        let next = "stop what writes there, then answer the drift: revert, adopt, or ignore";
+        incidents::open(&self.memory, &self.stack.id, self.now(), Trouble { kind: "flapping", message, next, words: &[] })
+    }
+
+    fn drift_next(&self, items: &[DriftItem]) -> &'static str {
         match self.stack.policy.drift {
+            DriftPolicy::Revert if fights(items) => "put back again and again: held; trued answer #N revert, adopt, or ignore",
             DriftPolicy::Revert => "it is put back",
             DriftPolicy::Alert => "left alone; trued answer #N revert, adopt, or ignore",
             DriftPolicy::Hold => "held; trued answer #N revert, adopt, or ignore",
@@ -168,6 +193,7 @@ impl Walk<'_> {
         let (id, now) = (&self.stack.id, self.now());
         let closed = draft(Kind::DriftClosed, Some(id), now, "observation", &Closed { how: how.to_owned() }).link("closes", Some(index));
         let mut drafts = vec![closed];
+        drafts.extend(incidents::close(&self.memory, id, now, "flapping", how));
         let answered = self.memory.drift.as_ref().is_some_and(|drift| drift.answer.is_some());
         if self.stack.policy.explain && !answered {
             let trouble = Trouble {
@@ -191,7 +217,7 @@ impl Walk<'_> {
         let content = |blob: Option<BlobRef>| blob.is_some_and(|blob| blob.sealed);
         let sealed = content(self.inventory.items.get(address).and_then(|item| item.content))
             || content(self.desired.resources.get(address).and_then(|resource| resource.content));
-        match link.keep(address, sealed).await {
+        match link.keep(&Asked::new(address.clone(), sealed).like([&state.fingerprint])).await {
             Ok(kept) if kept.fingerprint == state.fingerprint => {
                 self.kept.insert(address.clone(), kept);
                 Ok(())
@@ -210,7 +236,7 @@ impl Walk<'_> {
     fn first_difference(&self, item: &DriftItem) -> Option<u32> {
         let made = self.inventory.items.get(&item.address)?.content?;
         let found = self.kept.get(&item.address)?.content?;
-        if made.sealed || found.sealed || made.bytes.max(found.bytes) > COMPARED {
+        if made.digest == found.digest || made.sealed || found.sealed || made.bytes.max(found.bytes) > COMPARED {
             return None;
         }
         let read =
@@ -255,6 +281,6 @@ fn outside(items: &[DriftItem]) -> String {
 }
 
 /// Tells a fight from an edit, for reports.
-pub(super) fn fights(items: &[DriftItem]) -> bool {
+fn fights(items: &[DriftItem]) -> bool {
     items.iter().any(|item| item.cause == Cause::Flapping)
 }

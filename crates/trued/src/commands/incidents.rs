@@ -34,7 +34,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let screen = session.screen;
     let stack = |open: &history::Open| open.stack.as_ref().map(|stack| record.names.write(stack));
     if screen.is_json() {
-        let row = |(open, since): &(history::Open, _)| json!({ "index": open.index, "stack": stack(open), "source": open.source, "kind": open.kind, "since": since, "next": open.next });
+        let row = |(open, since): &(history::Open, _)| json!({ "index": open.index, "stack": stack(open), "source": open.source, "kind": open.kind, "since": since, "next": open.next, "who": (!open.who.is_empty()).then_some(&open.who) });
         let rows: Vec<Value> = open.iter().map(row).collect();
         screen.document(&json!({ "incidents": rows }))?;
         return Ok(exit);
@@ -45,7 +45,8 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     for (incident, since) in &open {
         let whose = stack(incident).or_else(|| incident.source.as_ref().map(|source| format!("source {source}"))).unwrap_or_default();
         let kind = screen.yellow(&incident.kind);
-        screen.line(format!("#{:<5} {whose}: {kind} since {}; {}", incident.index, when::clock(*since, record.now), incident.next))?;
+        let who = if incident.who.is_empty() { String::new() } else { format!(" {};", incident.who) };
+        screen.line(format!("#{:<5} {whose}: {kind} since {};{who} {}", incident.index, when::clock(*since, record.now), incident.next))?;
     }
     Ok(exit)
 }

@@ -97,7 +97,7 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
     screen.line(format!("{}  {health}{revision}{since}{why}", record.names.write(&status.stack)))?;
     if let Some(open) = &status.drift {
         let since = when::clock(open.since, record.now);
-        screen.line(format!("  drift #{} since {since}: {} drifted; {}", open.index, open.drift.count, open.drift.next))?;
+        screen.line(format!("  drift #{} since {since}: {} drifted; {}", open.index, open.drift.count, next(open)))?;
     }
     for part in status.held.iter().flat_map(|(_, parts)| parts) {
         screen.line(format!("  held {}: {}; {}", part.kind.word(), part.why, part.next))?;

@@ -87,11 +87,11 @@ pub async fn what_is_kept_is_what_was_there(world: &dyn World) {
     let bench = Bench::new(world).await;
     let address = &bench.parse(&[("one", b"ours")])[0].address;
     world.put(address, b"theirs");
-    let kept = bench.link.keep(address, false).await.expect("kept");
+    let kept = bench.link.keep(&Asked::new(address.clone(), false)).await.expect("kept");
     assert_eq!(Some(kept.fingerprint), bench.fingerprint(address).await);
     let content = kept.content.expect("content");
     assert_eq!(bench.blobs.get(&content.digest).expect("the blob"), b"theirs");
-    let sealed = bench.link.keep(address, true).await.expect("kept").content.expect("content");
+    let sealed = bench.link.keep(&Asked::new(address.clone(), true)).await.expect("kept").content.expect("content");
     let stored = bench.blobs.get(&sealed.digest).expect("the blob");
     assert!(sealed.sealed && stored != b"theirs");
     assert_eq!(PaperSeal.open(&stored).expect("opened"), b"theirs");
@@ -101,7 +101,7 @@ pub async fn what_is_kept_is_what_was_there(world: &dyn World) {
 pub async fn what_is_not_there_cannot_be_kept(world: &dyn World) {
     let bench = Bench::new(world).await;
     let address = &bench.parse(&[("one", b"1")])[0].address;
-    assert_eq!(bench.link.keep(address, false).await.expect_err("nothing").code, Code::Absent);
+    assert_eq!(bench.link.keep(&Asked::new(address.clone(), false)).await.expect_err("nothing").code, Code::Absent);
 }
 
 pub async fn changes_from_outside_are_hinted_at(world: &dyn World) {
@@ -133,7 +133,7 @@ pub async fn sealed_things_are_compared_by_key(world: &dyn World) {
     assert!(!sealed.fingerprint.as_str().contains(&Digest::of(b"a secret").hex()), "a sealed fingerprint tells nothing");
     bench.make(vec![create(&sealed)]).await;
     for (asked_sealed, expected) in [(true, &sealed.fingerprint), (false, &plain.fingerprint)] {
-        let ask = Ask::These(vec![Asked { address: sealed.address.clone(), sealed: asked_sealed }]);
+        let ask = Ask::These(vec![Asked::new(sealed.address.clone(), asked_sealed)]);
         let seen = bench.link.observe(ask).await.expect("an observation");
         assert_eq!(seen.get(&sealed.address).fingerprint(), Some(expected));
     }

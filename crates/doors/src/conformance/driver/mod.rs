@@ -102,7 +102,12 @@ impl<'a> Bench<'a> {
     pub async fn of_ledger(world: &'a dyn World, ledger: &str) -> Bench<'a> {
         let blobs = Arc::new(HeldBlobs::default());
         let driver = world.driver();
-        let target = Target { name: name("target"), kind: driver.describe().kind.to_owned(), settings: world.settings() };
+        let target = Target {
+            name: name("target"),
+            kind: driver.describe().kind.to_owned(),
+            settings: world.settings(),
+            origin: Default::default(),
+        };
         let at = Connection {
             target,
             ledger: ledger.to_owned(),
@@ -110,6 +115,7 @@ impl<'a> Bench<'a> {
             seal: Arc::new(PaperSeal),
             secrets: Arc::new(NoSecrets),
             clock: Arc::new(SteppedClock::at(START)),
+            written: false,
         };
         let link = driver.connect(at).await.expect("a link");
         let facts = link.facts().await.expect("facts");
@@ -141,7 +147,7 @@ impl<'a> Bench<'a> {
 
     /// Looks at addresses.
     pub async fn look(&self, addresses: &[&Address]) -> Observation {
-        let asked = addresses.iter().map(|address| Asked { address: (*address).clone(), sealed: false }).collect();
+        let asked = addresses.iter().map(|address| Asked::new((*address).clone(), false)).collect();
         self.link.observe(Ask::These(asked)).await.expect("an observation")
     }
 

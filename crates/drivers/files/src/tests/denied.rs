@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use trued_doors::Ask;
+use trued_doors::{Ask, Asked};
 use trued_model::{Code, Extent, Seen};
 
 use super::ground::{Ground, file, run, things, unprivileged};
@@ -37,7 +37,7 @@ fn what_may_not_be_read_is_denied_and_never_absent() {
     assert_eq!(seen.extent, Extent::Partial("file: permission denied; and 3 more".to_owned()));
     let listing = observe(&ground.tree(), &Ask::Everything { into: String::new() }).unwrap();
     assert_eq!(listing.extent, Extent::Partial("folder: the folder folder may not be searched".to_owned()));
-    assert_eq!(crate::keep::keep(&ground.tree(), &addresses[0], false).unwrap_err().code, Code::Denied);
+    assert_eq!(crate::keep::keep(&ground.tree(), &Asked::new(addresses[0].clone(), false)).unwrap_err().code, Code::Denied);
     chmod(&ground, "folder", 0o755);
 }
 

@@ -50,6 +50,7 @@ pub type Outcome = Result<Option<Fingerprint>, Refusal>;
 pub struct Ground {
     pub outside: TempDir,
     pub blobs: Arc<HeldBlobs>,
+    pub facts: Facts,
 }
 
 impl Ground {
@@ -59,7 +60,14 @@ impl Ground {
 
     pub fn in_folder(outside: TempDir) -> Ground {
         std::fs::create_dir(outside.path().join("root")).unwrap();
-        Ground { outside, blobs: Arc::default() }
+        Ground { outside, blobs: Arc::default(), facts: Facts::default() }
+    }
+
+    /// Rules for owner, group and mode, as configuration has them.
+    pub fn rule(&mut self, modes: serde_json::Value) {
+        let rules = serde_json::from_value(modes).unwrap();
+        assert_eq!(crate::rules::findings(&rules), []);
+        self.facts.terms = crate::rules::resolve(&rules, &crate::caller::Caller::myself());
     }
 
     pub fn root(&self) -> PathBuf {
@@ -93,7 +101,7 @@ impl Ground {
 
     pub fn resources(&self, wanted: &Things) -> BTreeMap<Address, Resource> {
         let documents: Vec<Document> = wanted.iter().map(|(path, thing)| self.document(path, thing)).collect();
-        let parsed = parse::parse(&Facts::default(), "", &documents);
+        let parsed = parse::parse(&self.facts, "", &documents);
         assert_eq!(parsed.findings, []);
         parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect()
     }
@@ -103,7 +111,10 @@ impl Ground {
     pub fn plan(&self, tree: &Tree, owned: &BTreeSet<String>, wanted: &Things) -> Vec<Change> {
         let resources = self.resources(wanted);
         let addresses: BTreeSet<Address> = resources.keys().cloned().chain(owned.iter().map(Address::new)).collect();
-        let seen = self.look(tree, addresses.iter());
+        let asked = addresses
+            .iter()
+            .map(|address| Asked::new(address.clone(), false).like(resources.get(address).map(|resource| &resource.fingerprint)));
+        let seen = observe::observe(tree, &Ask::These(asked.collect())).unwrap();
         let mut changes = Vec::new();
         for address in &addresses {
             let there = match &seen.seen[address] {
@@ -132,7 +143,7 @@ impl Ground {
     }
 
     pub fn look<'a>(&self, tree: &Tree, addresses: impl Iterator<Item = &'a Address>) -> Observation {
-        let asked = addresses.map(|address| Asked { address: address.clone(), sealed: false }).collect();
+        let asked = addresses.map(|address| Asked::new(address.clone(), false)).collect();
         observe::observe(tree, &Ask::These(asked)).unwrap()
     }
 

@@ -123,7 +123,7 @@ fn fault_54_a_folder_swapped_for_a_link_before_the_look_is_refused() {
     assert_eq!(std::fs::read_to_string(secret.join("page")).unwrap(), "secret");
     assert_eq!(std::fs::read_dir(&secret).unwrap().count(), 1);
     assert_eq!(ground.seen("site/page"), Seen::Unknown("site is a symbolic link, which is not followed".to_owned()));
-    let kept = crate::keep::keep(&tree, &changes[0].address, false);
+    let kept = crate::keep::keep(&tree, &trued_doors::Asked::new(changes[0].address.clone(), false));
     assert_eq!(kept.unwrap_err().code, Code::Denied);
 }
 

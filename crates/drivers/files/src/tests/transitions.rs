@@ -187,15 +187,6 @@ fn fault_53_an_update_keeps_owner_and_group() {
 }
 
 #[test]
-fn another_name_of_the_same_file_keeps_the_old_content() {
-    let ground = Ground::new();
-    let owned = ground.begin(&things([("a", file("old"))]));
-    std::fs::hard_link(ground.path("a"), ground.path("other")).unwrap();
-    ground.bring(&ground.tree(), &owned, &things([("a", file("new"))]));
-    assert_eq!(ground.everything(), things([("a", file("new")), ("other", file("old"))]));
-}
-
-#[test]
 fn something_special_is_seen_as_such_and_can_be_replaced() {
     let ground = Ground::new();
     rustix::fs::mknodat(rustix::fs::CWD, ground.path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
