@@ -54,6 +54,7 @@ kinds! {
     Suspend = "suspend",
     Resume = "resume",
     ConfigChanged = "config.changed",
+    Verified = "verified",
     BlindStart = "blind.start",
     BlindEnd = "blind.end",
     Heartbeat = "heartbeat",

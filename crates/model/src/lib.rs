@@ -16,6 +16,7 @@ mod refusal;
 mod resource;
 mod revision;
 mod secret;
+mod signed;
 mod text;
 mod time;
 
@@ -34,4 +35,5 @@ pub use refusal::{Code, Refusal};
 pub use resource::{BlobRef, Desired, Document, Origin, Resource, Shape};
 pub use revision::{Commit, Relation, Revision, Want};
 pub use secret::Secret;
+pub use signed::{PathNote, SignatureNote, SignerNote, SignerPolicy, Verified};
 pub use time::{Duration, Timestamp};
