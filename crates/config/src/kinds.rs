@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use trued_doors::{Cache, Descriptor, Driver};
+use trued_doors::{Cache, Descriptor, Driver, SourceKind};
 use trued_model::{Code, Digest, Refusal};
 
 use crate::grants;
@@ -25,6 +25,8 @@ pub enum Which {
 /// What can be configured: descriptors by kind, and the schemas. Made once, used for every load.
 pub struct Kinds {
     pub(crate) sources: BTreeMap<&'static str, Descriptor>,
+    /// What checks the settings of sources beyond their schema.
+    pub(crate) source_kinds: BTreeMap<&'static str, Arc<dyn SourceKind>>,
     pub(crate) renderers: BTreeMap<&'static str, Descriptor>,
     pub(crate) checks: BTreeMap<&'static str, Descriptor>,
     pub(crate) drivers: BTreeMap<&'static str, (Descriptor, Arc<dyn Driver>)>,
@@ -90,12 +92,18 @@ impl Kinds {
             checks: settings(&checks)?.into_iter().map(|(kind, schema)| (kind.clone(), grants::with_names(&kind, schema))).collect(),
         };
         let (operator, app) = (Compiled::new(operator_schema(&slots)), Compiled::new(app_schema(&slots)));
-        Ok(Kinds { sources, renderers, checks, drivers, operator, app, sound: None })
+        Ok(Kinds { sources, source_kinds: BTreeMap::new(), renderers, checks, drivers, operator, app, sound: None })
     }
 
     /// Notes there which files are sound, and does not check the same bytes against the same schema again.
     pub fn remembering(self, sound: Arc<dyn Cache>) -> Kinds {
         Kinds { sound: Some(sound), ..self }
+    }
+
+    /// Lets the kinds of source themselves look at their settings, beyond the schema.
+    pub fn checked_by(self, sources: impl IntoIterator<Item = Arc<dyn SourceKind>>) -> Kinds {
+        let source_kinds = sources.into_iter().map(|kind| (kind.describe().kind, kind)).collect();
+        Kinds { source_kinds, ..self }
     }
 
     /// The JSON Schema (2020-12) of a configuration file, with the settings of every kind of this build.

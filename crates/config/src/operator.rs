@@ -144,6 +144,7 @@ impl Reader<'_> {
             self.host_paths(&mut settings, descriptor.paths);
             self.secrets_exist(text, &pointer, &settings);
             self.refuse_credentials(text, &format!("{pointer}/url"), &mut settings);
+            self.check_source(text, &pointer, kind, &settings);
             operator.origin(text, "sources", &name);
             operator.settings_origins(text, &format!("/sources/{name}"), &pointer, &settings);
             operator.sources.insert(name.clone(), SourceSpec { name, kind: kind.clone(), settings });
@@ -154,6 +155,22 @@ impl Reader<'_> {
                 "no source is named here",
                 "name one, or remove `sources` to use this file's own folder",
             ));
+        }
+    }
+
+    /// What a kind of source says of its settings; what the schema refused is not looked at again.
+    fn check_source(&mut self, text: &Text, pointer: &str, kind: &str, settings: &Value) {
+        let Some(source) = self.input.kinds.source_kinds.get(kind) else { return };
+        if self.faults.iter().any(|fault| fault.pointer.starts_with(pointer)) {
+            return;
+        }
+        for (below, finding) in source.check(settings) {
+            let pointer = format!("{pointer}{below}");
+            // A finding about a line of another file keeps that place.
+            self.faults.push(match finding.place {
+                Some(_) => Fault { pointer, finding },
+                None => text.fault(&pointer, finding.message, finding.help),
+            });
         }
     }
 

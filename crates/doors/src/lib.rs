@@ -33,7 +33,7 @@ pub use driver::{Ask, Asked, Connection, Done, Driver, Facts, Hint, Kept, Link, 
 pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};
-pub use source::{Bundle, BundleEntry, BundleReader, Source, SourceKind, SourceOpening};
+pub use source::{Bundle, BundleEntry, BundleReader, Judgement, Source, SourceKind, SourceOpening};
 pub use store::{Fence, Holder, Lease, Query, Store, TreeHead};
 
 /// Shorthand for what most doors answer.

@@ -5,13 +5,19 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use trued_model::{BlobRef, Commit, Relation, Revision, Shape, SourceSpec, Want};
+use serde_json::Value;
+use trued_model::{BlobRef, Commit, Finding, Relation, Revision, Shape, SignerPolicy, SourceSpec, Timestamp, Verified, Want};
 
 use crate::{Answer, BoxFuture, Clock, Descriptor, Runner, Secrets};
 
 /// One kind of source, static.
 pub trait SourceKind: Send + Sync {
     fn describe(&self) -> Descriptor;
+    /// Checks settings beyond their schema, without asking the remote: each finding with the JSON pointer, into the
+    /// settings, of what it is about. A finding may bring a place of its own, in a file that the settings name.
+    fn check(&self, _settings: &Value) -> Vec<(String, Finding)> {
+        Vec::new()
+    }
     /// Opens a configured source. Touches no network.
     fn open(&self, opening: SourceOpening) -> Answer<Arc<dyn Source>>;
 }
@@ -49,8 +55,27 @@ pub trait Source: Send + Sync {
     /// Who made a revision and why; `Code::Unsupported` where the source has no such notion.
     fn commit<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>>;
 
+    /// Judges the signatures of a revision and, where the source's policy asks for it, of what came after `since`, the
+    /// revision that was judged good last. The verdict is about the revision's id, and `now` is what keys are valid at.
+    /// A refusal is no verdict, and counts as none.
+    fn verify<'a>(&'a self, _revision: &'a Revision, _since: Option<&'a str>, _now: Timestamp) -> BoxFuture<'a, Answer<Judgement>> {
+        Box::pin(async { Ok(Judgement::Unasked) })
+    }
+
     /// How often the remote was asked so far.
     fn fetches(&self) -> u64;
+}
+
+/// What signatures say of a revision.
+#[derive(Clone, Debug)]
+pub enum Judgement {
+    /// The source's policy asks for none.
+    Unasked,
+    /// It is the revision that was judged good last; nothing was looked at again. With the policy as it is now.
+    Known(SignerPolicy),
+    Verified(SignerPolicy, Box<Verified>),
+    /// Why not: each names the commit or the path, and what to do.
+    Refused(Vec<Finding>),
 }
 
 /// One folder of one revision.

@@ -87,9 +87,10 @@ impl Runtime {
         if !known.stacks.is_empty() || !known.sources.is_empty() {
             return Some(known);
         }
-        let query = Query { kinds: vec![Kind::ConfigChanged], limit: Some(1), ..Query::default() };
-        let newest = self.doors.store.find(query).await.ok()?.pop()?;
-        let blob = *newest.entry.blob("configuration")?;
+        // Changes to who may sign are of this kind too, and bring no configuration.
+        let query = Query { kinds: vec![Kind::ConfigChanged], ..Query::default() };
+        let changes = self.doors.store.find(query).await.ok()?;
+        let blob = *changes.iter().find_map(|change| change.entry.blob("configuration"))?;
         let bytes = blocking(|| self.doors.blobs.get(&blob.digest)).ok()?;
         serde_json::from_slice(&bytes).ok().map(Arc::new)
     }

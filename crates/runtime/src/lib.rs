@@ -15,6 +15,7 @@ mod runtime;
 mod say;
 mod serve;
 mod sources;
+mod verified;
 mod walk;
 
 pub use counters::Counters;

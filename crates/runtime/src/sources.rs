@@ -10,6 +10,7 @@ use trued_model::{Code, Finding, Kind, Name, Refusal, Relation, Revision, Source
 
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime};
+use crate::verified::{Judged, LastVerified, Unverified};
 
 /// Failed asks in a row after which people must know.
 const PATIENCE: u32 = 3;
@@ -25,6 +26,12 @@ pub(crate) struct Followed {
     pub fetch_incident: Option<u64>,
     /// Open incident about a rewind, and to which revision.
     pub rewind: Option<(u64, String)>,
+    /// What was verified last, as the record has it.
+    #[serde(default)]
+    pub verified: Option<LastVerified>,
+    /// The revision that is not accepted because of its signatures.
+    #[serde(default)]
+    pub unverified: Option<Unverified>,
 }
 
 impl Runtime {
@@ -85,6 +92,11 @@ impl Runtime {
         if relation == Relation::Rewinds && !self.accepted_anyway(name, &mut followed, &found, aim, findings).await {
             return good;
         }
+        // What a person let pass although it does not follow is judged as at first contact.
+        let judged = Judged { source: &source, found: &found, follows: relation != Relation::Rewinds };
+        if !self.verified(spec, &mut followed, judged, aim, findings).await {
+            return good;
+        }
         if aim.writes && followed.accepted.as_deref() != Some(&found.id) {
             followed.accepted = Some(found.id.clone());
             self.remember(name, &followed).await;
@@ -100,7 +112,7 @@ impl Runtime {
         note.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    async fn remember(&self, name: &Name, followed: &Followed) {
+    pub(crate) async fn remember(&self, name: &Name, followed: &Followed) {
         if let Ok(bytes) = serde_json::to_vec(followed)
             && let Err(refusal) = self.doors.store.set_note(&key(name), &bytes).await
         {
@@ -109,7 +121,7 @@ impl Runtime {
     }
 
     /// The remote did not answer: keep the last good revision, say since when, and open an incident after a while.
-    async fn stale(&self, name: &Name, followed: &mut Followed, refusal: &Refusal, aim: &Aim, findings: &mut Vec<Finding>) {
+    pub(crate) async fn stale(&self, name: &Name, followed: &mut Followed, refusal: &Refusal, aim: &Aim, findings: &mut Vec<Finding>) {
         self.state().stale.insert(name.clone());
         let now = self.doors.clock.now();
         let since = *followed.stale_since.get_or_insert(now);
@@ -203,7 +215,7 @@ impl Runtime {
         }
     }
 
-    async fn close_source_incident(&self, index: u64, how: &str) {
+    pub(crate) async fn close_source_incident(&self, index: u64, how: &str) {
         let closed = draft(Kind::IncidentClosed, None, self.doors.clock.now(), "source", &Closed { how: how.to_owned() });
         if let Err(refusal) = self.append(vec![closed.link("closes", Some(index))], None).await {
             tracing::warn!("failed to close incident #{index}: {refusal}");

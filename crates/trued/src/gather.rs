@@ -141,6 +141,12 @@ pub async fn chain(record: &Record, stack: &StackId, touch: Option<&history::Tou
     for index in links {
         found.push(record.entry(index).await?);
     }
+    // What signatures said of the revision belongs to no stack.
+    let intent = found.iter().filter(|e| e.entry.kind == Kind::Intent).max_by_key(|e| e.index);
+    if let Some(revision) = intent.and_then(|intent| intent.entry.revision.clone()) {
+        let query = Query { kinds: vec![Kind::Verified], revision: Some(revision), limit: Some(1), ..Query::default() };
+        found.extend(record.find(query).await?);
+    }
     found.sort_by_key(|e| e.index);
     found.dedup_by_key(|e| e.index);
     Ok(found)

@@ -49,8 +49,9 @@ pub fn kinds() -> Answer<Kinds> {
     fn described<T: ?Sized>(all: Vec<Arc<T>>, describe: impl Fn(&T) -> Descriptor) -> Vec<Descriptor> {
         all.iter().map(|one| describe(one)).collect()
     }
-    let sources = described(sources(), SourceKind::describe);
-    Kinds::new(sources, described(renderers(), Renderer::describe), drivers(), described(checks(), Check::describe))
+    let described_sources = described(sources(), SourceKind::describe);
+    let kinds = Kinds::new(described_sources, described(renderers(), Renderer::describe), drivers(), described(checks(), Check::describe))?;
+    Ok(kinds.checked_by(sources()))
 }
 
 /// What reading the record needs.

@@ -1,7 +1,7 @@
 //! Why something is as it is, and who had a hand in it: receipt, intent, revision, approvals, drifts, answers.
 
 use trued_model::body::{Drift, Landed};
-use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp};
+use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp, Verified};
 
 use super::evidence::{Grade, grade_of, witness_words};
 use super::sentence::{Voice, drift_words, sentence, short};
@@ -85,6 +85,7 @@ pub fn why(story: &Story, voice: &Voice) -> Vec<Telling> {
                 None => format!("revision {}", short(revision)),
             };
             told.push(Telling { index: None, at: story.commit.map_or(intent.entry.valid_from, |commit| commit.at), said });
+            told.extend(verdict(story, intent).map(tell));
         }
         told.extend(causes(story, intent).map(tell));
     }
@@ -114,6 +115,20 @@ pub fn who(story: &Story) -> Vec<Doer> {
         };
         doers.push(person(e, did));
     }
+    if let Some(verdict) = verdict(story, intent) {
+        let verified = verdict.entry.body::<Verified>().map(|verified| verified.signatures).unwrap_or_default();
+        doers.extend(verified.into_iter().map(|signature| Doer {
+            index: Some(verdict.index),
+            at: verdict.entry.valid_from,
+            did: match &signature.tag {
+                Some(tag) => format!("signed tag {tag} on commit {}", short(&signature.commit)),
+                None => format!("signed commit {}", short(&signature.commit)),
+            },
+            name: signature.name,
+            grade: grade_of("signature"),
+            evidence: format!("signature {}", signature.key),
+        }));
+    }
     if let Some(commit) = story.commit {
         doers.push(Doer {
             index: None,
@@ -130,6 +145,12 @@ pub fn who(story: &Story) -> Vec<Doer> {
 
 fn find<'a>(story: &Story<'a>, index: u64) -> Option<&'a Indexed> {
     story.entries.iter().find(|e| e.index == index)
+}
+
+/// The verdict on the signatures of an intent's revision.
+fn verdict<'a>(story: &Story<'a>, intent: &Indexed) -> Option<&'a Indexed> {
+    let of_it = |e: &&Indexed| e.entry.kind == Kind::Verified && e.entry.revision == intent.entry.revision;
+    story.entries.iter().rev().find(of_it)
 }
 
 /// The intent behind the touch; for a whole stack the newest.

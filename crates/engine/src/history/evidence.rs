@@ -42,7 +42,7 @@ pub fn grade_of(evidence: &str) -> Grade {
     }
     match evidence {
         "self" | "peer-credentials" | "audit-log" => Grade::A,
-        "process" | "webhook" => Grade::AMinus,
+        "process" | "webhook" | "signature" => Grade::AMinus,
         "commit" | "managed-fields" => Grade::B,
         _ => Grade::C,
     }

@@ -4,7 +4,7 @@ use trued_model::body::{
     Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, KeyRotated, Observed, Outcome,
     Receipt, Refused, Rollback, Said, Verdict,
 };
-use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp};
+use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp, Verified};
 
 use super::evidence::{actor_words, witness_words};
 
@@ -83,6 +83,7 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
         Kind::Suspend => with_why(format!("{} suspended it", who()), &entry.body::<Said>()?.reason),
         Kind::Resume => with_why(format!("{} resumed it", who()), &entry.body::<Said>()?.reason),
         Kind::ConfigChanged => config_changed(entry.body()?),
+        Kind::Verified => verified(entry, entry.body()?),
         Kind::BlindStart => with_why("cannot be seen".to_owned(), &entry.body::<Blind>()?.why),
         Kind::BlindEnd => "can be seen again".to_owned(),
         Kind::Heartbeat => {
@@ -186,6 +187,23 @@ fn config_changed(changed: ConfigChanged) -> String {
         None => said.to_owned(),
         Some((first, rest)) => format!("{said}: {first}{}", more(rest.len() as u64 + 1, 1)),
     }
+}
+
+fn verified(entry: &Entry, verified: Verified) -> String {
+    let revision = entry.revision.as_deref().map(|id| format!("{} of ", short(id))).unwrap_or_default();
+    let by = match verified.signatures.first() {
+        None => "vouched for by the operator".to_owned(),
+        Some(first) => {
+            let tag = first.tag.as_ref().map(|tag| format!(" on tag {tag}")).unwrap_or_default();
+            format!("signed by {} {}{tag}{}", first.name, first.key, more(verified.count, 1))
+        }
+    };
+    let commits = match &verified.since {
+        Some(since) if verified.verify == "all" => format!("; {} since {}", things(verified.commits, "commit"), short(since)),
+        _ => String::new(),
+    };
+    let guarded = if verified.guarded > 0 { format!("; {} of guarded paths", things(verified.guarded, "file")) } else { String::new() };
+    format!("{revision}source {} {by}{commits}{guarded}", verified.source)
 }
 
 /// Shortens a revision id for people, as [`trued_model::Revision::short`] does.

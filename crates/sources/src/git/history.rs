@@ -121,7 +121,7 @@ fn descends(repository: &Repository, old: ObjectId, new: ObjectId) -> Result<boo
 }
 
 /// A commit's time and parents.
-fn step(repository: &Repository, id: ObjectId) -> Result<(i64, Vec<ObjectId>), Fault> {
+pub(super) fn step(repository: &Repository, id: ObjectId) -> Result<(i64, Vec<ObjectId>), Fault> {
     let bytes = repository.object_of(id, Kind::Commit)?;
     let commit = parse(&bytes, id)?;
     let time = commit.committer().map_or(0, |committer| committer.seconds());

@@ -5,16 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
 use trued_doors::{Answer, Descriptor, Source, SourceKind, SourceOpening};
-use trued_model::encode_path;
+use trued_model::{Finding, encode_path};
 
 mod answers;
 mod history;
 mod http;
+mod news;
 mod pack;
 mod place;
 mod repository;
 mod settings;
+mod signed;
+mod signing;
 mod source;
 mod store;
 mod tree;
@@ -27,6 +31,10 @@ pub(crate) struct Git;
 impl SourceKind for Git {
     fn describe(&self) -> Descriptor {
         settings::describe()
+    }
+
+    fn check(&self, settings: &Value) -> Vec<(String, Finding)> {
+        signing::check(settings)
     }
 
     fn open(&self, opening: SourceOpening) -> Answer<Arc<dyn Source>> {

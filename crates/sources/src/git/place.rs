@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gix::ObjectId;
 use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
-use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, SourceOpening};
-use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Want, encode_path};
+use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, Judgement, SourceOpening};
+use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Timestamp, Want, encode_path};
 
 use super::history;
 use super::repository::{Fault, Repository};
 use super::settings::{self, Followed, Settings};
-use super::store::{Store, Wanted};
+use super::signed::{self, Question};
+use super::signing::Signing;
+use super::store::{self, Store, Wanted};
 use super::tree::{self, Leaves, Sizes};
 use super::url::Address;
 use super::worktree::{self, Look, WorkTree};
@@ -37,6 +39,7 @@ pub(super) struct Place {
     folder: Vec<u8>,
     excluded: Excluded,
     followed: Followed,
+    signing: Signing,
     limits: settings::Limits,
     home: Home,
     work_trees: Kept<WorkTree>,
@@ -62,13 +65,14 @@ impl Place {
             Address::Local(path) => Home::Local { path: path.clone(), open: Mutex::new(None) },
             Address::Remote(url) => Home::Remote(Box::new(Store::new(url.clone(), &settings, &cache, secrets))),
         };
-        let Settings { own, folder, exclude, followed, limits, .. } = settings;
+        let Settings { own, folder, exclude, followed, signing, limits, .. } = settings;
         Ok(Place {
             folder: names::parse_path(&folder).map_err(wrong)?,
             excluded: Excluded::parse(&exclude).map_err(wrong)?,
             name: spec.name.clone(),
             own,
             followed,
+            signing,
             limits,
             home,
             work_trees: Kept::default(),
@@ -206,6 +210,40 @@ impl Place {
             return Ok(Relation::Follows);
         }
         Ok(history::relation(&*self.repository()?, old, new))
+    }
+
+    /// Judges the signatures of a revision. What is read here is hashed again when it is read, as all objects are, so the
+    /// verdict is about the bytes that any later reading of this commit gives.
+    pub(super) fn verify(&self, revision: &Revision, since: Option<&str>, now: Timestamp) -> Answer<Judgement> {
+        if !self.signing.asks() {
+            return Ok(Judgement::Unasked);
+        }
+        let policy = match self.signing.policy() {
+            Ok(policy) => policy,
+            Err(wrong) => return Ok(Judgement::Refused(wrong.into_iter().map(|(_, finding)| finding).collect())),
+        };
+        if since == Some(revision.id.as_str()) {
+            return Ok(Judgement::Known(policy.note()));
+        }
+        let At::Commit(head) = self.at(revision)? else {
+            return Err(Refusal::new(Code::Unsupported, "a working tree bears no signature").help("commit and sign it"));
+        };
+        let trusted = since.is_none() && policy.since.is_some();
+        let since = since.or(policy.since.as_deref()).map(settings::commit_id).transpose()?;
+        self.whole(head, |repository| {
+            let tags = match &self.home {
+                Home::Local { .. } => signed::tags_in(repository, "refs/tags/", policy.tags.as_deref())?,
+                Home::Remote(_) => signed::tags_in(repository, store::APPROVALS, policy.tags.as_deref())?,
+            };
+            let followed = match (&self.home, &self.followed) {
+                (Home::Local { .. }, Followed::Tag(name)) => signed::tags_in(repository, "refs/tags/", Some(name))?,
+                (Home::Remote(_), Followed::Tag(name)) => signed::tags_in(repository, &format!("{}tags/", store::HERE), Some(name))?,
+                _ => Vec::new(),
+            };
+            let tags = [tags, followed].concat();
+            let (folder, limits) = (self.folder.as_slice(), &self.limits);
+            signed::judge(&Question { repository, source: &self.name, policy: &policy, head, since, trusted, folder, tags, limits, now })
+        })
     }
 
     pub(super) fn bundle(self: &Arc<Place>, revision: Revision, folder: &[u8]) -> Answer<Bundle> {

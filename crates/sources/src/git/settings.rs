@@ -1,5 +1,6 @@
 //! The settings of a `git` source: what is followed, with which credentials, up to which bounds.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 use trued_doors::{Answer, Descriptor};
 use trued_model::{Code, Duration, Name, Refusal};
 
+use super::signing::{self, Signing};
 use super::url::{self, Address};
 
 /// Bounds on a repository and on one fetch.
@@ -79,6 +81,8 @@ pub(super) struct Settings {
     pub(super) credentials: Credentials,
     /// Certificates that are trusted instead of the system's, PEM.
     pub(super) ca: Option<PathBuf>,
+    /// Who may sign, and what must be signed.
+    pub(super) signing: Signing,
     pub(super) limits: Limits,
 }
 
@@ -100,6 +104,13 @@ struct Written {
     username: Option<String>,
     password: Option<SecretName>,
     ca: Option<PathBuf>,
+    verify: Option<trued_signatures::Scope>,
+    #[serde(default)]
+    signers: trued_signatures::WrittenSigners,
+    #[serde(default)]
+    paths: BTreeMap<String, trued_signatures::WrittenRule>,
+    tags: Option<String>,
+    since: Option<String>,
     #[serde(default)]
     limits: Limits,
 }
@@ -167,6 +178,13 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         followed,
         credentials,
         ca: written.ca,
+        signing: Signing::new(trued_signatures::Written {
+            verify: written.verify,
+            signers: written.signers,
+            paths: written.paths,
+            tags: written.tags,
+            since: written.since,
+        }),
         limits: written.limits,
     })
 }
@@ -198,7 +216,7 @@ pub(super) fn describe() -> Descriptor {
     };
     let count =
         |default: u64, description: &str| json!({ "type": "integer", "minimum": 1, "default": default, "description": description });
-    Descriptor {
+    let mut descriptor = Descriptor {
         kind: "git",
         summary: "a Git repository, over https or on this machine; its revisions are commits",
         schema: json!({
@@ -232,9 +250,13 @@ pub(super) fn describe() -> Descriptor {
             }
         }),
         example: json!({ "url": "https://git.example/shop", "branch": "main", "token": { "secret": "git-token" } }),
-        paths: &["/path", "/ca"],
+        paths: &["/path", "/ca", "/signers/ssh", "/signers/pgp"],
         reads_text: false,
+    };
+    if let Some(properties) = descriptor.schema["properties"].as_object_mut() {
+        properties.extend(signing::schema());
     }
+    descriptor
 }
 
 #[cfg(test)]

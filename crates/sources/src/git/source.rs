@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use trued_doors::{Answer, BoxFuture, Bundle, Source, SourceOpening};
-use trued_model::{Commit, Relation, Revision, Want};
+use trued_doors::{Answer, BoxFuture, Bundle, Judgement, Source, SourceOpening};
+use trued_model::{Commit, Relation, Revision, Timestamp, Want};
 
 use super::place::Place;
 use crate::{blocking, names};
@@ -47,6 +47,11 @@ impl Source for GitSource {
     fn commit<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>> {
         let (place, revision) = (self.place.clone(), revision.clone());
         blocking(move || place.who_and_why(&revision))
+    }
+
+    fn verify<'a>(&'a self, revision: &'a Revision, since: Option<&'a str>, now: Timestamp) -> BoxFuture<'a, Answer<Judgement>> {
+        let (place, revision, since) = (self.place.clone(), revision.clone(), since.map(str::to_owned));
+        blocking(move || place.verify(&revision, since.as_deref(), now))
     }
 
     fn fetches(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! A remote repository's objects on this machine: one bare store, shared by all who read the source. It has no work
 //! tree, no hooks and no configuration of its own, and may be deleted at any time.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,9 @@ use super::settings::{Credentials, Followed, Limits, Settings};
 use super::url::RemoteUrl;
 
 /// Where what is followed, and what was asked for by name, stands in the store.
-const HERE: &str = "refs/trued/";
+pub(super) const HERE: &str = "refs/trued/";
+/// Where tags that may bear signatures stand in the store.
+pub(super) const APPROVALS: &str = "refs/trued/approvals/";
 /// How long one process waits between two looks at a lock that another one holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
@@ -37,6 +40,8 @@ pub(super) struct Store {
     url: RemoteUrl,
     folder: PathBuf,
     followed: Followed,
+    /// Tags that are fetched besides: the beginning of their names, and `*`.
+    tags: Option<String>,
     credentials: Credentials,
     ca: Option<PathBuf>,
     limits: Limits,
@@ -78,6 +83,7 @@ impl Store {
             folder: cache.join(format!("git-{}", Digest::of(url.as_str().as_bytes()).short())),
             url,
             followed: settings.followed.clone(),
+            tags: settings.signing.tags(),
             credentials: settings.credentials.clone(),
             ca: settings.ca.clone(),
             limits: settings.limits,
@@ -237,7 +243,8 @@ impl Store {
         };
         let repository = isolated().open(place).map_err(local)?.to_thread_local();
         let url = gix::url::parse(self.url.as_str()).map_err(local)?;
-        let specs: Vec<String> = wanted.iter().map(|wanted| format!("+{}:{}", wanted.there, wanted.here)).collect();
+        let mut specs: Vec<String> = wanted.iter().map(|wanted| format!("+{}:{}", wanted.there, wanted.here)).collect();
+        specs.extend(self.tags.iter().map(|tags| format!("+refs/tags/{tags}:{APPROVALS}{tags}")));
         let way = repository
             .remote_at_without_url_rewrite(url.clone())
             .and_then(|remote| remote.with_fetch_tags(Tags::None).with_refspecs(specs.iter().map(gix::bstr::BStr::new), Direction::Fetch))
@@ -259,8 +266,10 @@ impl Store {
             let message = format!("fetch from {}: the server has no {}", self.url.host(), names.join(" and no "));
             return Err(Failure::Remote(Refusal::new(Code::Absent, message)));
         }
+        let locals = prepared.ref_map().mappings.iter().filter_map(|mapping| mapping.local.as_ref());
+        let approvals: HashSet<String> = locals.map(ToString::to_string).filter(|local| local.starts_with(APPROVALS)).collect();
         match prepared.receive(gix::progress::Discard, &AtomicBool::new(false)) {
-            Ok(_) => Ok(found),
+            Ok(_) => withdraw(&repository, &approvals).map_err(local).map(|()| found),
             Err(error) => Err(match (outcome.take(), words(&error)) {
                 (Some(refusal), _) => Failure::Remote(refusal),
                 (None, words) if words.contains(NOT_THERE) => {
@@ -326,6 +335,17 @@ impl Store {
             _ => crate::disk::refuse(&format!("the object store in {}", self.folder.display()), errno(error)),
         }
     }
+}
+
+/// Removes the approvals that stand here and no longer at the remote: whoever withdrew a tag vouches no more.
+fn withdraw(repository: &gix::Repository, there: &HashSet<String>) -> Result<(), gix::Error> {
+    let all = repository.references().map_err(gix::Error::from_error)?;
+    for reference in all.prefixed(APPROVALS).map_err(gix::Error::from_error)?.flatten() {
+        if !there.contains(&reference.name().as_bstr().to_string()) {
+            reference.delete().map_err(gix::Error::from_error)?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes an empty bare store, if there is none; complete or not at all.

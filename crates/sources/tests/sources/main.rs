@@ -4,5 +4,6 @@ mod folder;
 mod hostile;
 mod local;
 mod remote;
+mod signed;
 mod support;
 mod work_tree;
