@@ -54,7 +54,10 @@ const ROOMS: &[Room] = &[
     room("trued-net", &[], Ring::CheckAndSim),
     room("trued-config", &["trued-model", "trued-doors", "trued-yaml", "trued-net"], Ring::CheckAndSim),
     room("trued-signatures", &["trued-model"], Ring::RealThing),
-    Room { tests_lean_on: &["trued-sandbox"], ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures"], Ring::RealThing) },
+    Room {
+        tests_lean_on: &["trued-sandbox"],
+        ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures"], Ring::RealThing)
+    },
     room("trued-render", &["trued-model", "trued-doors"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),
     room("trued-checks", &["trued-model", "trued-doors", "trued-net"], Ring::RealThing),

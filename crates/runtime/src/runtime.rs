@@ -8,7 +8,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use trued_doors::{Answer, Connection, Driver, Fence, Link, Query, Source};
 use trued_engine::{StackMemory, fold};
 use trued_model::{
-    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, Stack, StackId, StackNames, Target, Want,
+    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, SourceSpec, Stack, StackId, StackNames, Target,
+    Want,
 };
 
 use crate::cell::Cell;
@@ -36,7 +37,8 @@ pub(crate) struct State {
     pub estate: Arc<Estate>,
     /// Stacks in the record that are no longer configured, with something of ours still on their target.
     pub orphans: Vec<StackId>,
-    pub sources: BTreeMap<Name, Arc<dyn Source>>,
+    /// As they were opened, with the settings they were opened with.
+    pub sources: BTreeMap<Name, (SourceSpec, Arc<dyn Source>)>,
     /// What each source is followed to now.
     pub revisions: BTreeMap<Name, Revision>,
     /// Sources that did not answer when they were asked last.

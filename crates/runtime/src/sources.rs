@@ -35,10 +35,12 @@ pub(crate) struct Followed {
 }
 
 impl Runtime {
-    /// Opens a configured source, once per spec.
+    /// Opens a configured source, once for as long as its settings stay: another address, key or policy is another source.
     pub(crate) fn open_source(&self, spec: &SourceSpec) -> Answer<Arc<dyn Source>> {
-        if let Some(open) = self.state().sources.get(&spec.name) {
-            return Ok(open.clone());
+        if let Some((opened, source)) = self.state().sources.get(&spec.name)
+            && opened == spec
+        {
+            return Ok(source.clone());
         }
         let kind = self.doors.sources.get(&spec.kind);
         let kind = kind.ok_or_else(|| Refusal::new(Code::Unsupported, format!("no source kind {} in this build", spec.kind)))?;
@@ -49,7 +51,7 @@ impl Runtime {
             runner: self.doors.runner.clone(),
             clock: self.doors.clock.clone(),
         })?;
-        self.state().sources.insert(spec.name.clone(), source.clone());
+        self.state().sources.insert(spec.name.clone(), (spec.clone(), source.clone()));
         Ok(source)
     }
 

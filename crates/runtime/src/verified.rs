@@ -56,7 +56,15 @@ impl Runtime {
             // Asked about a revision that is known already, a source only says whether it asks for signatures at all.
             match source.verify(found, Some(&found.id), self.doors.clock.now()).await {
                 Ok(Judgement::Unasked) => return self.nothing_refused(name, followed, aim).await,
-                _ => followed.verified = self.last_verified(name).await,
+                // A record that cannot be read is not one without verdicts: that would be first contact, which asks for less.
+                _ => match self.last_verified(name).await {
+                    Ok(last) => followed.verified = last,
+                    Err(refusal) => {
+                        let message = format!("source {name}: {refusal}; {} is not accepted", found.short());
+                        findings.push(Finding::new(message, refusal.help));
+                        return false;
+                    }
+                },
             }
         }
         let since = followed.verified.as_ref().filter(|last| follows || last.revision == found.id).map(|last| last.revision.clone());
@@ -90,14 +98,14 @@ impl Runtime {
     }
 
     /// The newest verdict that the record has about a source.
-    async fn last_verified(&self, name: &Name) -> Option<LastVerified> {
+    async fn last_verified(&self, name: &Name) -> Answer<Option<LastVerified>> {
         let query = Query { kinds: vec![Kind::Verified], ..Query::default() };
-        let all = self.doors.store.find(query).await.ok()?;
-        all.iter().find_map(|indexed| {
+        let all = self.doors.store.find(query).await?;
+        Ok(all.iter().find_map(|indexed| {
             let verified: Verified = indexed.entry.body().ok()?;
             let revision = indexed.entry.revision.clone().filter(|_| verified.source == *name)?;
             Some(LastVerified { revision, policy: verified.policy })
-        })
+        }))
     }
 
     /// Puts a verdict on record, with the policy it was made by.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -134,7 +135,7 @@ fn only_signed_commits_are_applied_and_the_last_good_one_stays() {
     // An unsigned commit, then a stranger's; both leave what is there, and the incident follows.
     let hidden = shop.commit(None, "two");
     says(&shop.run(&["apply"], 2), &[&hidden[..12], "not signed", &format!("revision {} stays, stale since", &first[..12])]);
-    says(&shop.run(&["incidents"], 3), &[&hidden[..12], "is not accepted"]);
+    says(&shop.run(&["incidents"], 3), &["source shop: unverified since", "let a listed signer sign it"]);
     let strange = shop.commit(Some("eve"), "three");
     says(&shop.run(&["apply"], 2), &[&strange[..12], "not listed", &hidden[..12]]);
     // A good signature on top does not cover what lies below it.
@@ -162,8 +163,8 @@ fn only_signed_commits_are_applied_and_the_last_good_one_stays() {
             && body["signatures"][0]["key"].as_str().is_some_and(|key| key.starts_with("ED25519 SHA256:"))
     );
     says(&shop.run(&["log"], 0), &["source shop signed by bob@x ED25519 SHA256:"]);
-    says(&shop.run(&["why", "site"], 0), &["signed by bob@x"]);
-    says(&shop.run(&["who", "site", "index.html"], 0), &["bob@x signed commit", "signature ED25519 SHA256:", "grade A-"]);
+    says(&shop.run(&["why", "prod/site"], 0), &["signed by bob@x"]);
+    says(&shop.run(&["who", "prod/site", "index.html"], 0), &["bob@x signed commit", "signature ED25519 SHA256:", "grade A-"]);
     shop.run(&["verify"], 0);
     let rows = shop.log("verified").len();
     shop.run(&["apply"], 0);
@@ -189,7 +190,7 @@ fn a_guarded_path_waits_for_its_second_person() {
     shop.git(Some("bob"), &["tag", "-s", "-m", "approved", "approve-3", "HEAD"]);
     shop.run(&["apply"], 0);
     assert_eq!(shop.live().as_deref(), Some("two"));
-    says(&shop.run(&["who", "site"], 0), &["alice@x signed commit", "bob@x signed tag approve-3"]);
+    says(&shop.run(&["who", "prod/site"], 0), &["alice@x signed commit", "bob@x signed tag approve-3"]);
 }
 
 #[test]
@@ -214,6 +215,67 @@ fn who_may_sign_is_configuration_and_a_change_is_on_record() {
     shop.run(&["apply"], 0);
     says(&shop.log("config.changed").last().expect("an entry")["body"]["lines"].to_string(), &["verify"]);
     assert_eq!(shop.live().as_deref(), Some("four"));
+}
+
+#[test]
+fn what_a_repository_says_of_its_own_signatures_counts_for_nothing() {
+    let shop = Shop::new(&["verify: head", "signers: { ssh: signers }"]);
+    shop.commit(Some("alice"), "one");
+    shop.run(&["apply"], 0);
+    // All the places where somebody might look for a policy, in a commit that a stranger signed.
+    let eve = fs::read_to_string(shop.path("eve.pub")).expect("made");
+    shop.write("signers", &format!("eve@x {eve}"));
+    let loose = fs::read_to_string(shop.path("operator.yaml")).expect("written").replace("verify: head", "verify: none");
+    ["trued.yaml", "operator.yaml"].iter().for_each(|file| shop.write(file, &loose));
+    shop.commit(Some("eve"), "two");
+    shop.git(None, &["config", "gpg.ssh.allowedSignersFile", "signers"]);
+    shop.git(None, &["config", "gpg.ssh.program", "/bin/true"]);
+    says(&shop.run(&["apply"], 2), &["not listed"]);
+    assert_eq!(shop.live().as_deref(), Some("one"));
+}
+
+#[test]
+fn serve_takes_up_a_changed_policy_without_a_restart() {
+    let shop = Shop::new(&["verify: none"]);
+    shop.commit(None, "one");
+    let mut serve = Serve(shop.command().args(["serve", "--poll", "100ms"]).stdout(Stdio::null()).spawn().expect("serve starts"));
+    let live = |text: &'static str| until(text, || shop.live().as_deref() == Some(text));
+    live("one");
+    shop.operator(&["verify: head", "signers: { ssh: signers }"]);
+    until("the configuration's change", || shop.log("config.changed").len() >= 2);
+    let plain = shop.commit(None, "two");
+    until("an incident", || shop.log("incident.opened").iter().any(|entry| entry["revision"] == plain.as_str()));
+    assert_eq!(shop.live().as_deref(), Some("one"));
+    shop.commit(Some("alice"), "three");
+    live("three");
+    // So is another address, and another root of a target.
+    shop.git(None, &["clone", "-q", "--bare", ".", "../other"]);
+    fs::create_dir(shop.path("www/new")).expect("made");
+    let operator = fs::read_to_string(shop.path("operator.yaml")).expect("written").replace("path: repo", "path: other");
+    fs::write(shop.path("operator.yaml"), operator.replace("root: ", "root: \"").replace("/www }", "/www/new\" }")).expect("written");
+    shop.commit(Some("bob"), "four");
+    shop.git(None, &["push", "-q", "../other", "main"]);
+    until("four", || fs::read_to_string(shop.path("www/new/index.html")).is_ok_and(|text| text == "four"));
+    assert!(serve.0.try_wait().expect("asked").is_none(), "serve runs on");
+}
+
+/// A `serve` that ends with the test.
+struct Serve(std::process::Child);
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[track_caller]
+fn until(what: &str, look: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !look() {
+        assert!(Instant::now() < end, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -200,7 +200,9 @@ impl Question<'_> {
             let help = match (*commit == self.head, self.policy.scope) {
                 (true, Scope::All) => "let a listed signer sign it (git commit --amend --no-edit -S) and push it again",
                 (true, _) => "let a listed signer sign it (git commit --amend --no-edit -S), or sign a commit after it",
-                (false, _) => "let a listed signer rewrite what follows (git rebase --exec 'git commit --amend --no-edit -S') and push it again",
+                (false, _) => {
+                    "let a listed signer rewrite what follows (git rebase --exec 'git commit --amend --no-edit -S') and push it again"
+                }
             };
             findings.push(Finding::new(message, help));
         }
