@@ -127,6 +127,7 @@ pub fn who(story: &Story) -> Vec<Doer> {
             name: signature.name,
             grade: grade_of("signature"),
             evidence: format!("signature {}", signature.key),
+            known: None,
         }));
     }
     if let Some(commit) = story.commit {
