@@ -107,7 +107,7 @@ pub fn parse(written: &Written, ssh: Option<(&[u8], &str)>, pgp: Option<(&[u8], 
     if written.since.as_ref().is_some_and(|since| since.len() != 40 || !since.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         say("/since", "it is not a whole commit id".to_owned(), "write all 40 digits of the commit");
     }
-    if written.tags.as_ref().is_some_and(|tags| !tags.strip_suffix('*').is_some_and(|start| is_start_of_tag(start))) {
+    if written.tags.as_ref().is_some_and(|tags| !tags.strip_suffix('*').is_some_and(is_start_of_tag)) {
         say("/tags", "it is not the beginning of tags' names".to_owned(), "write the beginning of their names and a `*`: `approve/*`");
     }
     let mut listed: Vec<Listed> = Vec::new();
@@ -123,9 +123,8 @@ pub fn parse(written: &Written, ssh: Option<(&[u8], &str)>, pgp: Option<(&[u8], 
         }
     }
     type Read = fn(&[u8], &str) -> (Vec<Listed>, Vec<Finding>);
-    let files: [(&str, Option<(&[u8], &str)>, Read); 2] =
-        [("/signers/ssh", ssh, allowed::read_allowed_signers), ("/signers/pgp", pgp, signers::read_keyring)];
-    for (pointer, file, read) in files {
+    let (read_ssh, read_pgp): (Read, Read) = (allowed::read_allowed_signers, signers::read_keyring);
+    for (pointer, file, read) in [("/signers/ssh", ssh, read_ssh), ("/signers/pgp", pgp, read_pgp)] {
         if let Some((bytes, shown)) = file {
             let (found, findings) = read(bytes, shown);
             listed.extend(found);

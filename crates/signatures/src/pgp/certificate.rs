@@ -126,9 +126,7 @@ fn signatures<'p, 'a>(packets: &'p [Packet<'a>]) -> (Vec<Signature>, &'p [Packet
 /// Whether a revocation stands between here and there. Whoever made it, with whatever hash and whatever for: a key that
 /// somebody wanted out of use is not used.
 fn revokes(from: &[Packet<'_>], until: &[Packet<'_>], kind: u8) -> bool {
-    from.iter()
-        .take(from.len() - until.len())
-        .any(|packet| matches!(packet.body, [3, _, found, ..] | [4 | 5 | 6, found, ..] if *found == kind))
+    from.iter().take(from.len() - until.len()).any(|packet| matches!(packet.body, [3, _, found, ..] | [4..=6, found, ..] if *found == kind))
 }
 
 fn framed_name(first: u8, body: &[u8]) -> Result<Vec<u8>, String> {

@@ -20,7 +20,8 @@ impl Drop for Bench {
     }
 }
 
-/// Now, as tests have it: the programs use the machine's clock.
+/// Now, as tests have it.
+#[expect(clippy::disallowed_methods, reason = "gpg and ssh-keygen use the machine's clock")]
 pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is after 1970");
     Timestamp(i64::try_from(since.as_millis()).expect("it is before the year 292,000,000"))
