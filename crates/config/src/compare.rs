@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, Stack, StackNames};
+use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, SandboxRules, Stack, StackNames};
 
 use crate::rules;
 
@@ -18,6 +18,9 @@ pub fn differences(old: &Estate, new: &Estate) -> Vec<String> {
     section(&mut lines, "environment", &old.environments, &new.environments, ToString::to_string);
     section(&mut lines, "target", &old.targets, &new.targets, ToString::to_string);
     section(&mut lines, "secret", &old.secrets, &new.secrets, ToString::to_string);
+    let mut rules = Vec::new();
+    compare("", &plain(&old.sandbox), &plain(&new.sandbox), &mut rules);
+    lines.extend(rules.into_iter().map(|change| format!("sandbox: {change}")));
     section(&mut lines, "app", &old.apps, &new.apps, ToString::to_string);
     let names = names(old, new);
     section(&mut lines, "stack", &old.stacks, &new.stacks, |id| names.write(id));
@@ -29,11 +32,24 @@ pub fn differences(old: &Estate, new: &Estate) -> Vec<String> {
 pub fn loosened(old: &Estate, new: &Estate) -> Vec<String> {
     let names = names(old, new);
     let mut lines = Vec::new();
+    lines.extend(loosened_sandbox(&old.sandbox, &new.sandbox));
     for (id, after) in &new.stacks {
         let Some(before) = old.stacks.get(id) else { continue };
         lines.extend(loosened_stack(before, after).into_iter().map(|what| format!("stack {}: {what}", names.write(id))));
     }
     lines.sort();
+    lines
+}
+
+fn loosened_sandbox(before: &SandboxRules, after: &SandboxRules) -> Vec<String> {
+    let mut lines = Vec::new();
+    if after.even_unsafe && !before.even_unsafe {
+        lines.push("sandbox: builds run even where they cannot be confined".to_owned());
+    }
+    if after.level < before.level {
+        lines.push("sandbox: a lower level is enough".to_owned());
+    }
+    lines.extend(after.tools.iter().filter(|tool| !before.tools.contains(tool)).map(|tool| format!("sandbox: builds may read {tool}")));
     lines
 }
 

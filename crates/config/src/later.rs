@@ -32,7 +32,7 @@ const NO_APPROVALS: &str = "remove it; deletes are held by `deletes`, and `trued
 const NO_FREEZE: &str = "remove it; `trued suspend` stops a stack until a person resumes it";
 const NO_DRIVER: &str = "remove it; this build keeps files";
 const NO_SOURCE: &str = "use `git` or `folder`";
-const NO_RENDERER: &str = "use `plain` or `template`, and commit what the tool renders";
+const NO_RENDERER: &str = "use `build` to run a program, or `plain` or `template`";
 
 const OPERATOR: &[Later] = &[
     later(&["environments", "*", "after"], NO_PROMOTION),

@@ -11,6 +11,7 @@ mod files;
 mod grants;
 mod kinds;
 mod later;
+mod limits;
 mod load;
 mod operator;
 mod paths;

@@ -149,6 +149,7 @@ fn finish(operator: Operator, gathering: Gathering) -> Loaded {
     estate.sources = operator.sources;
     estate.environments.extend(operator.environments.iter().map(|(name, entry)| (name.clone(), entry.environment.clone())));
     estate.targets.extend(operator.targets.into_iter().map(|(name, granted)| (name, granted.target)));
+    estate.sandbox = operator.sandbox;
     estate.secrets = operator.secrets.into_iter().map(|(name, granted)| (name, granted.source)).collect();
     estate.findings = findings.clone();
     origins.extend(operator.origins);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 use serde_json::Value;
-use trued_model::{Command, Deletes, Environment, Name, Origin, SecretSource, SourceSpec, Target};
+use trued_model::{Command, Deletes, Environment, Name, Origin, SandboxRules, SecretSource, SourceSpec, Target};
 use trued_net::Reach;
 use trued_yaml::step;
 
@@ -14,7 +14,7 @@ use crate::kinds::Which;
 use crate::load::{Gathering, Load, Own, own_name, own_source};
 use crate::shape::{EnvironmentEntry, OperatorFile, SecretEntry, TargetEntry};
 use crate::text::{Fault, Text, shown};
-use crate::{paths, rules, suggest, words};
+use crate::{limits, paths, rules, suggest, words};
 
 /// The operator's file, resolved.
 #[derive(Default)]
@@ -27,6 +27,7 @@ pub(crate) struct Operator {
     pub environments: BTreeMap<Name, EnvironmentRules>,
     pub targets: BTreeMap<Name, Granted>,
     pub secrets: BTreeMap<Name, SecretGranted>,
+    pub sandbox: SandboxRules,
     pub apps: Vec<Apps>,
     /// Absent when the file could not be read.
     pub text: Option<Text>,
@@ -124,6 +125,10 @@ impl Reader<'_> {
                 operator.origin(text, "secrets", &name);
                 operator.secrets.insert(name, granted);
             }
+        }
+        operator.sandbox = limits::sandbox(text, &file.sandbox, self.input.folder, &mut self.faults);
+        if text.has("/sandbox") {
+            operator.origins.insert("/sandbox".to_owned(), text.origin("/sandbox"));
         }
         for (name, stack) in names(&file.stacks) {
             self.inline_target(text, &name, &stack.target, &mut operator);

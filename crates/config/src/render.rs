@@ -67,7 +67,7 @@ pub(crate) fn resolve(
     }
     all.extend(vars.into_iter().map(|(name, value)| (name.clone(), (format!("{stack_vars}{}", step(&name)), value))));
 
-    let mut render = RenderStep { kind, settings: Value::Object(settings), vars: BTreeMap::new(), secrets: BTreeMap::new() };
+    let mut render = RenderStep { kind, settings: Value::Object(settings), vars: BTreeMap::new(), secrets: BTreeMap::new(), limits: None };
     for (name, (place, value)) in all {
         let part = if value.get("secret").is_some() { "secrets" } else { "vars" };
         scene.remember(&format!("/render/{part}{}", step(&name)), &place);

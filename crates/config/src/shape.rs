@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Duration, OnDelete, OnExisting};
+use trued_model::{DriftPolicy, Duration, Level, OnDelete, OnExisting, Size};
 
 /// The operator's file: what may happen where; in the small form also what runs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -22,6 +22,8 @@ pub(crate) struct OperatorFile {
     pub targets: BTreeMap<String, TargetEntry>,
     /// Where secret values are, by name.
     pub secrets: BTreeMap<String, SecretEntry>,
+    /// How programs that render (`build`) are held.
+    pub sandbox: SandboxEntry,
     /// Globs of app files: `apps/*/app.yaml`, or `SOURCE//apps/*/app.yaml` where there are `sources`.
     pub apps: Vec<String>,
     /// The small form: one stack each, with its own target. Only without `sources`.
@@ -84,6 +86,43 @@ pub(crate) struct SecretEntry {
     pub env: Option<String>,
     /// Which folders of which source may use it: `SOURCE//apps/site`.
     pub allow: Option<Vec<String>>,
+}
+
+/// How programs that render are held.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SandboxEntry {
+    /// The most each may use. What is left out: 10m, 512 processes, 2GiB of memory, 1GiB of output, 10MiB of log.
+    pub limits: Option<LimitsEntry>,
+    /// The level below which nothing is built: `base`, or `namespaced`, where a program sees no process and no file but its own.
+    #[schemars(schema_with = "level_words")]
+    pub level: Option<Level>,
+    /// Folders and files besides the system's own that every build may read.
+    pub tools: Vec<String>,
+    /// Whether builds run even on a machine that cannot confine them; every listing then says `unsafe`.
+    #[serde(rename = "unsafe")]
+    pub even_unsafe: bool,
+}
+
+/// What a program and everything it starts may use together.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsEntry {
+    /// How long it may run.
+    #[schemars(schema_with = "span")]
+    pub time: Option<Duration>,
+    /// Processes at once.
+    #[schemars(schema_with = "count")]
+    pub processes: Option<u32>,
+    /// Memory of all its processes.
+    #[schemars(schema_with = "size")]
+    pub memory: Option<Size>,
+    /// Bytes of all files it leaves.
+    #[schemars(schema_with = "size")]
+    pub output: Option<Size>,
+    /// Bytes it says.
+    #[schemars(schema_with = "size")]
+    pub log: Option<Size>,
 }
 
 /// A stack of the small form: app, target and stack have one name.
@@ -178,6 +217,8 @@ pub(crate) struct Rules {
     /// How often the target is looked at without a hint: `15s`, `5m`, `1h`.
     #[schemars(schema_with = "span")]
     pub interval: Option<Duration>,
+    /// What a program that renders may use; only less than the operator allows.
+    pub limits: Option<LimitsEntry>,
     /// Whether a failed check goes back to the last verified release by itself.
     pub rollback: Option<bool>,
 }
@@ -231,4 +272,16 @@ fn delete_words(_: &mut schemars::SchemaGenerator) -> Schema {
 
 fn span(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "maxLength": 12, "title": "a span of time such as 15s, 5m or 1h" })
+}
+
+fn size(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]+(KiB|MiB|GiB)$", "maxLength": 12, "title": "a size such as 512MiB or 2GiB" })
+}
+
+fn count(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "minimum": 1, "maximum": 1_000_000 })
+}
+
+fn level_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["base", "namespaced"] })
 }

@@ -24,6 +24,7 @@ pub fn show(loaded: &Loaded) -> Value {
         "environments": estate.environments,
         "targets": estate.targets,
         "secrets": estate.secrets,
+        "sandbox": estate.sandbox,
         "apps": estate.apps,
         "stacks": stacks,
     });

@@ -12,7 +12,7 @@ use crate::operator::{EnvironmentRules, Granted, Operator};
 use crate::shape::{Kinded, Placed, Rules};
 use crate::text::{Fault, Text, shown};
 use crate::words::{BadWord, Words};
-use crate::{paths, previously, render, rules};
+use crate::{limits, paths, previously, render, rules};
 
 /// How often a target is looked at without a hint, where nothing says otherwise.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -108,7 +108,11 @@ impl<'a> Scene<'a> {
 pub(crate) fn resolve(scene: &mut Scene<'_>, app: Said, stack: Said) -> Option<Stack> {
     let (pointer, id) = (scene.stack_pointer.to_owned(), scene.id.clone());
     scene.remember("", &pointer);
-    let render = render::resolve(scene, app.render, stack.render, stack.placed.vars);
+    let mut render = render::resolve(scene, app.render, stack.render, stack.placed.vars);
+    let limits = limits::resolve(scene, &app.rules, &stack.rules);
+    if let Some(render) = &mut render {
+        render.limits = limits;
+    }
     let policy = rules::policy(scene, &app.rules, &stack.rules);
     let checks = checks(scene, &app.rules, &stack.rules);
     let interval = interval(scene, &app.rules, &stack.rules);

@@ -232,7 +232,7 @@ fn texts_that_are_no_yaml_or_no_mapping() {
             trued.yaml:2:17: the key `path` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:3:3: the key `a` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:4:56: expected text, found false; write "no" in quotes to mean the text
-            trued.yaml:4:60: unknown key `3`; use `deletes`, `drift`, `interval`, `into`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            trued.yaml:4:60: unknown key `3`; use `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: a
             unreadable: [b]
             not usable
@@ -328,7 +328,7 @@ colour: red
             trued.yaml:13:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
             trued.yaml:13:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
             trued.yaml:13:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
-            trued.yaml:14:1: unknown key `colour`; use `apps`, `environments`, `secrets`, `sources`, `stacks` or `targets`
+            trued.yaml:14:1: unknown key `colour`; use `apps`, `environments`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
             stacks: 
             incomplete
             not usable
@@ -436,10 +436,10 @@ fn one_broken_app_does_not_touch_another() {
         ONE_OWNER,
         &[("apps/good/app.yaml", good), ("apps/bad/app.yaml", bad)],
         expect![[r#"
-        apps/bad/app.yaml:3:31: unknown key `colour`; use `deletes`, `drift`, `interval`, `into`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
-        stacks: dev/good
-        unreadable: [bad]
-    "#]],
+            apps/bad/app.yaml:3:31: unknown key `colour`; use `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            stacks: dev/good
+            unreadable: [bad]
+        "#]],
     );
 }
 
@@ -579,7 +579,7 @@ stacks:
         expect![[r#"
             trued.yaml:1:17: `kubernetes` is not available yet; remove it; this build keeps files
             trued.yaml:3:27: `terraform` is not available yet; remove it; this build keeps files
-            trued.yaml:4:18: `helm` is not available yet; use `plain` or `template`, and commit what the tool renders
+            trued.yaml:4:18: `helm` is not available yet; use `build` to run a program, or `plain` or `template`
             trued.yaml:4:81: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
             stacks: 
             unreadable: [a, b, c]
@@ -595,12 +595,12 @@ stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } 
         ONE_OWNER,
         &[("apps/site/app.yaml", app)],
         expect![[r#"
-        apps/site/app.yaml:2:11: `kustomize` is not available yet; use `plain` or `template`, and commit what the tool renders
-        apps/site/app.yaml:3:1: `gates` is not available yet; remove it; to hold deletes earlier write `deletes: { at_most: 5 }`
-        apps/site/app.yaml:4:52: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
-        stacks: 
-        unreadable: [site]
-    "#]],
+            apps/site/app.yaml:2:11: `kustomize` is not available yet; use `build` to run a program, or `plain` or `template`
+            apps/site/app.yaml:3:1: `gates` is not available yet; remove it; to hold deletes earlier write `deletes: { at_most: 5 }`
+            apps/site/app.yaml:4:52: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
+            stacks: 
+            unreadable: [site]
+        "#]],
     );
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{Document, Finding, Secret};
+use trued_model::{Document, Finding, Level, SandboxRules, Secret};
 
-use crate::{BoxFuture, Bundle, Contents, Descriptor, Seal};
+use crate::{BoxFuture, Bundle, Contents, Descriptor, Runner, Seal};
 
 /// One kind of renderer. The same input gives the same output; it has no network, clock or host files.
 pub trait Renderer: Send + Sync {
@@ -14,6 +14,13 @@ pub trait Renderer: Send + Sync {
 
     /// A word that changes whenever this renderer may give other output for the same input; part of the render key.
     fn version(&self) -> &'static str;
+
+    /// The program of others that it runs with these settings, if it runs one: its digest is part of the render key, it
+    /// takes its own time, and when it fails on the same inputs it is not run again at once.
+    fn program<'a>(&self, settings: &'a Value) -> Option<&'a str> {
+        let _ = settings;
+        None
+    }
 
     /// Renders. On failure all findings at once (file, line, what to do) and no documents.
     fn render(&self, input: RenderInput) -> BoxFuture<'_, Result<Rendered, Vec<Finding>>>;
@@ -32,6 +39,10 @@ pub struct RenderInput {
     /// What an earlier render of the same path gave, so that unchanged entries are not read again:
     /// by (entry id, shape) as the source names it, only for entries that were copied as they are.
     pub known: Arc<BTreeMap<String, trued_model::BlobRef>>,
+    /// Starts the one program that some renderers need.
+    pub runner: Arc<dyn Runner>,
+    /// How that program is held; its limits are those of this stack.
+    pub sandbox: SandboxRules,
 }
 
 /// A complete render. There is no partial one.
@@ -42,4 +53,6 @@ pub struct Rendered {
     pub contents: Arc<dyn Contents>,
     /// Entry id → blob of the entries that were copied as they are; the next render's `known`.
     pub copied: BTreeMap<String, trued_model::BlobRef>,
+    /// How well the program that made it was confined, if one did.
+    pub sandbox: Option<Level>,
 }

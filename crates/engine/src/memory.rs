@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trued_model::body::{Answered, Approved, Cause, Drift, DriftItem, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Timestamp};
+use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Level, Timestamp};
 
 use crate::assess::drift_set;
 
@@ -53,6 +53,9 @@ pub struct StackMemory {
     /// Commands that were begun since the newest intent to change something. Each is begun once.
     pub ran: BTreeSet<String>,
     pub last_verdict: Option<(u64, Verdict)>,
+    /// How well the program was confined that rendered what was last begun to be made, if one did.
+    #[serde(default)]
+    pub sandbox: Option<Level>,
     /// Incidents by kind that were opened before, with when: for recurrence.
     pub recurrences: BTreeMap<String, Vec<Timestamp>>,
 }
@@ -199,6 +202,9 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
                 Some(command) => memory.ran.insert(command.clone()),
                 None => std::mem::take(&mut memory.ran).is_empty(),
             };
+            if intent.command.is_none() {
+                memory.sandbox = intent.sandbox;
+            }
             let open = OpenIntent { run: entry.run.clone(), revision: entry.revision.clone(), intent, plan, received: 0 };
             memory.intents.insert(index, open);
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Name, Timestamp};
+use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Level, Name, Timestamp};
 
 /// How many items a body lists before it only counts.
 pub const LISTED: usize = 50;
@@ -23,6 +23,9 @@ pub struct Intent {
     /// The desired digest this works towards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<Digest>,
+    /// How well the program that rendered it was confined, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Level>,
 }
 
 /// `receipt`: proof that a batch happened. Blob `changes`: a list of [`Landed`]. Link `receipt-of`.

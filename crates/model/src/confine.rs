@@ -154,6 +154,9 @@ pub struct SandboxRules {
     /// Whether builds run even where they cannot be confined.
     #[serde(rename = "unsafe")]
     pub even_unsafe: bool,
+    /// The level below which no build runs; base where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<Level>,
     /// Folders and files that every build may read, absolute.
     pub tools: Vec<String>,
     /// The most any build may use.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Duration, Finding, Name, Origin, Policy, SandboxRules, StackId};
+use crate::{Duration, Finding, Limits, Name, Origin, Policy, SandboxRules, StackId};
 
 /// All sources, targets and stacks of one resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,9 @@ pub struct RenderStep {
     /// Plain values by name; a secret stands as its name in `secrets`.
     pub vars: BTreeMap<String, Value>,
     pub secrets: BTreeMap<String, Name>,
+    /// The most a program that renders may use, where that is less than what the operator allows to all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 /// One check after apply: which kind, and that kind's settings.

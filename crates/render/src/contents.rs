@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use trued_doors::{Answer, BundleReader, Contents, Seal};
+use trued_doors::{Answer, BundleReader, Contents, Seal, Workspace};
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
 /// Up to this many bytes are read at once and proven before anybody sees the first; more pass through, and are proven at
@@ -19,6 +20,9 @@ pub enum Origin {
     SealedEntry(String),
     /// Bytes that a template wrote, sealed if they must be.
     Held(Arc<[u8]>),
+    /// A file that a program made, in a folder that stays while this does.
+    Made(PathBuf),
+    SealedMade(PathBuf),
 }
 
 /// The bytes of one render, by stored digest.
@@ -26,6 +30,9 @@ pub struct RenderedBytes {
     pub reader: Arc<dyn BundleReader>,
     pub seal: Arc<dyn Seal>,
     pub origins: BTreeMap<Digest, Origin>,
+    /// Keeps what a program made.
+    #[expect(dead_code, reason = "holds the folder until the render is dropped")]
+    pub made: Option<Workspace>,
 }
 
 impl Contents for RenderedBytes {
@@ -34,12 +41,18 @@ impl Contents for RenderedBytes {
             None => return Err(Refusal::new(Code::Absent, format!("this render has no bytes {}", blob.digest))),
             Some(Origin::Held(bytes)) => return Ok(Box::new(Cursor::new(bytes.clone()))),
             Some(Origin::Entry(path)) if blob.bytes > HELD => return self.reader.open(path),
+            Some(Origin::Made(file)) => made(file)?,
+            Some(Origin::SealedMade(file)) => self.seal.seal(&made(file)?),
             Some(Origin::Entry(path)) => self.reader.read(path)?,
             Some(Origin::SealedEntry(path)) => self.seal.seal(&self.reader.read(path)?),
         };
         if Digest::of(&bytes) != blob.digest {
-            return Err(Refusal::new(Code::Invalid, format!("the bundle gives other bytes for {} than it gave at first", blob.digest)));
+            return Err(Refusal::new(Code::Invalid, format!("its origin gives other bytes for {} than it gave at first", blob.digest)));
         }
         Ok(Box::new(Cursor::new(bytes)))
     }
+}
+
+fn made(file: &Path) -> Answer<Vec<u8>> {
+    std::fs::read(file).map_err(|error| Refusal::new(Code::Unknown, format!("what was built cannot be read again: {error}")))
 }

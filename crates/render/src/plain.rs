@@ -47,6 +47,6 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     bounded(&input.bundle, &sensitive)?;
     let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).collect();
     let copied = copy(input, &paths, &sensitive)?;
-    let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins };
-    Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known })
+    let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins, made: None };
+    Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None })
 }

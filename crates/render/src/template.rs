@@ -110,8 +110,8 @@ fn complete(input: &RenderInput, copied: Copied, written: Vec<(&str, Written)>) 
         documents.push(Document { path: output, shape: input.bundle.entries[path].shape, identity, content, text: None });
     }
     documents.sort_by(|one, other| one.path.cmp(&other.path));
-    let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins };
-    Rendered { documents, contents: Arc::new(contents), copied: known }
+    let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins, made: None };
+    Rendered { documents, contents: Arc::new(contents), copied: known, sandbox: None }
 }
 
 /// Renders every template, on a few threads with room for deep values. All their findings, or all their outputs.

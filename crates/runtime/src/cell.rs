@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trued_doors::{Answer, Contents};
 use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
-use trued_model::{BlobRef, Desired, Digest, Manifest, Observation, Stack, StackId, Timestamp};
+use trued_model::{BlobRef, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp};
 
 use crate::runtime::Runtime;
 
@@ -27,6 +27,8 @@ pub(crate) struct Kept {
     pub wanted: Option<Arc<Wanted>>,
     /// Entry id → blob of what was copied as it is; saves reading it again.
     pub copied: Arc<BTreeMap<String, BlobRef>>,
+    /// The newest render that failed because of its program: it is not run again at once.
+    pub failed: Option<Failed>,
     /// The lease's epoch, while held.
     pub epoch: Option<u64>,
     /// The newest complete look, and whether all was as made then.
@@ -54,6 +56,16 @@ pub(crate) struct Settled {
     pub through: u64,
 }
 
+/// A render whose program failed.
+pub(crate) struct Failed {
+    pub key: Digest,
+    /// How it was held: with other bounds it may end otherwise.
+    pub sandbox: SandboxRules,
+    /// On the clock that never jumps.
+    pub at: u64,
+    pub findings: Vec<Finding>,
+}
+
 /// One complete render, ready to be wanted.
 pub(crate) struct Wanted {
     /// Of all inputs and the renderer's version.
@@ -65,6 +77,8 @@ pub(crate) struct Wanted {
     pub digest: Digest,
     pub contents: Arc<dyn Contents>,
     pub revision: Option<String>,
+    /// How well the program that rendered it was confined, if one did.
+    pub sandbox: Option<Level>,
 }
 
 impl Kept {

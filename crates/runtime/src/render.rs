@@ -7,10 +7,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
-use trued_model::{Address, BlobRef, Code, Desired, Digest, Document, Finding, Refusal, Revision, Secret, Shape, Stack, StackId};
+use trued_model::{
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Level, Refusal, Revision, SandboxRules, Secret, Shape, Stack,
+    StackId,
+};
 
 use crate::Counters;
-use crate::cell::{Cell, Wanted};
+use crate::cell::{Cell, Failed, Wanted};
 use crate::runtime::{Aim, Runtime, blocking};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
@@ -18,6 +21,9 @@ const TEXT_CAP: u64 = 16 << 20;
 
 /// Up to this many bytes of a bundle are read at once and proven before they are used; more pass through.
 const HELD: u64 = 1 << 20;
+
+/// When a build that failed is run again on the same inputs without being asked for.
+const TRIED_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why there is no desired state.
 pub(crate) enum NoWish {
@@ -52,6 +58,8 @@ struct Inputs<'a> {
 struct Stored {
     documents: Vec<Document>,
     copied: BTreeMap<String, BlobRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sandbox: Option<Level>,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -125,7 +133,12 @@ impl Runtime {
             terms: &facts.terms,
         });
         let driver = self.driver(&stack.id.target)?;
-        let key = Digest::of_canonical(&(inputs, renderer.version(), driver.describe().kind));
+        let key = (inputs, renderer.version(), driver.describe().kind);
+        let program = renderer.program(&stack.render.settings);
+        let key = match program {
+            None => Digest::of_canonical(&key),
+            Some(program) => Digest::of_canonical(&(key, self.identity_of(program)?)),
+        };
         if let Some(known) = cell.kept().wanted.clone()
             && known.key == key
         {
@@ -134,7 +147,15 @@ impl Runtime {
         let rendered = match self.rendered_before(&key, &bundle) {
             Some(rendered) => rendered,
             None => {
-                let _busy = self.busy.acquire().await;
+                let sandbox = self.sandbox_of(stack);
+                if let Some(failed) = cell.kept().failed.as_ref().filter(|failed| failed.key == key && failed.sandbox == sandbox)
+                    && self.doors.clock.monotonic() < failed.at + TRIED_AGAIN.as_millis()
+                {
+                    return Err(NoWish::Findings(failed.findings.clone()));
+                }
+                // A build may take minutes: it has a place of its own.
+                let places = if program.is_some() { &self.building } else { &self.busy };
+                let _busy = places.acquire().await;
                 Counters::add(&self.counters.renders, 1);
                 let input = RenderInput {
                     bundle: bundle.clone(),
@@ -144,10 +165,22 @@ impl Runtime {
                     sensitive: stack.policy.sensitive.clone(),
                     seal: self.doors.seal.clone(),
                     known: cell.kept().copied.clone(),
+                    runner: self.doors.runner.clone(),
+                    sandbox: sandbox.clone(),
                 };
-                let rendered = renderer.render(input).await.map_err(NoWish::Findings)?;
+                let rendered = renderer.render(input).await;
+                cell.kept().failed = match &rendered {
+                    Err(findings) if program.is_some() => {
+                        let at = self.doors.clock.monotonic();
+                        Some(Failed { key, sandbox, at, findings: findings.clone() })
+                    }
+                    _ => None,
+                };
+                let rendered = rendered.map_err(NoWish::Findings)?;
                 self.remember_render(&key, &rendered);
-                rendered
+                // What a program made is let go of once it is kept.
+                let kept = if program.is_some() { self.rendered_before(&key, &bundle) } else { None };
+                kept.unwrap_or(rendered)
             }
         };
         let mut documents = rendered.documents;
@@ -171,6 +204,7 @@ impl Runtime {
             digest,
             contents: rendered.contents,
             revision: Some(revision.id.clone()),
+            sandbox: rendered.sandbox,
         });
         let mut kept = cell.kept();
         kept.copied = Arc::new(rendered.copied);
@@ -220,6 +254,22 @@ impl Runtime {
         read.map(|(var, name)| Ok((var.clone(), blocking(|| self.doors.secrets.get(name))?))).collect()
     }
 
+    /// How a program that renders this stack is held.
+    fn sandbox_of(&self, stack: &Stack) -> SandboxRules {
+        let rules = self.estate().sandbox.clone();
+        SandboxRules { limits: stack.render.limits.unwrap_or(rules.limits), ..rules }
+    }
+
+    /// What a program is, by its bytes; one of the source's own folder is known by the source.
+    fn identity_of(&self, program: &str) -> Result<String, NoWish> {
+        if program.starts_with("./") {
+            return Ok(String::new());
+        }
+        let identity = blocking(|| self.doors.runner.identify(program));
+        identity
+            .map_err(|refusal| NoWish::Findings(vec![Finding::new(format!("the build was not run: {}", refusal.message), refusal.help)]))
+    }
+
     fn secret_identity(&self, secret: &Secret) -> Digest {
         self.doors.seal.identity(&Digest::of(secret.reveal()))
     }
@@ -234,7 +284,12 @@ impl Runtime {
             copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(id.as_str())?).clone()))).collect();
         let contents = Again { bundle: bundle.clone(), paths, blobs: self.doors.blobs.clone(), cache: self.doors.cache.clone() };
         let whole = stored.documents.iter().all(|document| contents.has(&document.content));
-        whole.then(|| Rendered { documents: stored.documents, contents: Arc::new(contents), copied: stored.copied })
+        whole.then(|| Rendered {
+            documents: stored.documents,
+            contents: Arc::new(contents),
+            copied: stored.copied,
+            sandbox: stored.sandbox,
+        })
     }
 
     /// Keeps a render, with the bytes that stand in no bundle. Sealed bytes are kept sealed.
@@ -248,7 +303,7 @@ impl Runtime {
             }
             self.doors.cache.put(&made_key(&document.content.digest), &bytes);
         }
-        let stored = Stored { documents: rendered.documents.clone(), copied: rendered.copied.clone() };
+        let stored = Stored { documents: rendered.documents.clone(), copied: rendered.copied.clone(), sandbox: rendered.sandbox };
         if let Ok(bytes) = serde_json::to_vec(&stored) {
             self.doors.cache.put(&cache_key(key), &bytes);
         }

@@ -25,6 +25,8 @@ pub struct StackReport {
     pub revision: Option<String>,
     /// The desired digest walked towards.
     pub desired: Option<trued_model::Digest>,
+    /// How well the program that rendered it was confined, if one did.
+    pub sandbox: Option<trued_model::Level>,
 }
 
 /// Something that stands and waits for a person.
@@ -62,6 +64,7 @@ impl StackReport {
             lines: Vec::new(),
             revision: None,
             desired: None,
+            sandbox: None,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::{Counters, Doors};
 
 /// How many renders and plans may use the processor at once; waiting for a target takes no place.
 const BUSY: usize = 4;
+/// How many programs render at once; each may use all the memory it is allowed.
+const BUILDING: usize = 2;
 /// Entries of one stack after which a snapshot of what they say is worth a write.
 const SNAPSHOT_EVERY: u64 = 500;
 
@@ -25,6 +27,8 @@ pub struct Runtime {
     pub(crate) doors: Doors,
     pub(crate) counters: Arc<Counters>,
     pub(crate) busy: Semaphore,
+    /// The same for programs that render: they take minutes, and must not keep others from planning.
+    pub(crate) building: Semaphore,
     /// Entries that walks of this process appended: nobody need be woken for them.
     pub(crate) walked: AtomicU64,
     state: Mutex<State>,
@@ -66,7 +70,14 @@ pub struct Aim {
 
 impl Runtime {
     pub fn new(doors: Doors) -> Runtime {
-        Runtime { doors, counters: Arc::default(), busy: Semaphore::new(BUSY), walked: AtomicU64::new(0), state: Mutex::default() }
+        Runtime {
+            doors,
+            counters: Arc::default(),
+            busy: Semaphore::new(BUSY),
+            building: Semaphore::new(BUILDING),
+            walked: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
     }
 
     /// Counts into counters that somebody else holds too.

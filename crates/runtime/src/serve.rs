@@ -43,6 +43,8 @@ impl Runtime {
     /// One pass: refreshes the estate and walks each aimed stack. Writes only if the aim does.
     pub async fn pass(&self, aim: &Aim) -> Answer<Report> {
         let mut report = Report { findings: self.refresh(aim).await?, ..Report::default() };
+        // Somebody asks: a build that failed is tried again.
+        self.cells().iter().for_each(|cell| cell.kept().failed = None);
         report.stale = self.sources_stale();
         let mut left = self.aimed(aim);
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();

@@ -117,7 +117,7 @@ impl Runner for Programs {
     fn confine(&self, mut program: Program, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
         Box::pin(async move {
             let input = std::mem::take(&mut program.input);
-            let start = run::start(program)?;
+            let start = run::start_confined(program)?;
             run::confined(&self.own, self.reached().await, start, input, confines).await
         })
     }

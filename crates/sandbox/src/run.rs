@@ -99,10 +99,26 @@ pub fn cannot_confine(name: &str) -> Refusal {
 
 /// What a program's words mean to a stage.
 pub fn start(program: Program) -> Answer<Start> {
-    let file = find(program.argv.first().map(String::as_str).unwrap_or_default())?;
+    file_of(&program).map(|file| with_file(program, file))
+}
+
+/// As [`start`], for a program that is confined: one of its own folder (`./NAME`) is no less confined than others are.
+pub fn start_confined(program: Program) -> Answer<Start> {
+    let own = program.argv.first().filter(|name| name.starts_with("./")).map(PathBuf::from);
+    match own {
+        Some(file) => Ok(with_file(program, file)),
+        None => start(program),
+    }
+}
+
+fn file_of(program: &Program) -> Answer<PathBuf> {
+    find(program.argv.first().map(String::as_str).unwrap_or_default())
+}
+
+fn with_file(program: Program, file: PathBuf) -> Start {
     let mut env = program.env;
     env.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
-    Ok(Start::Program { file, arguments: program.argv.into_iter().skip(1).collect(), env })
+    Start::Program { file, arguments: program.argv.into_iter().skip(1).collect(), env }
 }
 
 fn this_process() -> i32 {

@@ -41,7 +41,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
         }
         documents.push(Document { path: path.clone(), shape: entry.shape, identity: content.digest, content, text: None });
     }
-    Ok(Rendered { documents, contents: Arc::new(contents), copied })
+    Ok(Rendered { documents, contents: Arc::new(contents), copied, sandbox: None })
 }
 
 struct FromBundle {

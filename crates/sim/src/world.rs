@@ -108,6 +108,7 @@ impl World {
                 settings: json!({ "path": folder }),
                 vars: Default::default(),
                 secrets: Default::default(),
+                limits: None,
             },
             into: into.to_owned(),
             policy: Policy::default(),

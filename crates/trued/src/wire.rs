@@ -10,9 +10,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use trued_config::{Kinds, OperatorConfiguration, Own};
-use trued_doors::{Answer, Ask, Blobs, Check, Clock, Connection, Descriptor, Driver, Renderer, Source, SourceKind, SourceOpening, Store};
+use trued_doors::{
+    Answer, Ask, Blobs, Check, Clock, Connection, Descriptor, Driver, Renderer, Runner, Source, SourceKind, SourceOpening, Store,
+};
 use trued_ledger::{Ledger, Mode};
-use trued_model::{Code, Extent, Refusal, SourceSpec, Target};
+use trued_model::{Code, Extent, Level, Refusal, RenderStep, SourceSpec, Target};
 use trued_runtime::Doors;
 use trued_secrets::Granted;
 pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response, user_name};
@@ -96,6 +98,16 @@ fn operator_of(file: PathBuf, state: PathBuf, kinds: Kinds) -> anyhow::Result<Op
     };
     let path = folder.join(file.file_name().unwrap_or(file.as_os_str()));
     Ok(OperatorConfiguration { path, shown: place::shown(&file), own, state, kinds: Arc::new(kinds) })
+}
+
+/// How well programs are confined on this machine, and what of its kernel that rests on.
+pub async fn sandbox() -> (Level, Vec<trued_sandbox::Fact>) {
+    (Runner::level(&trued_sandbox::Programs::new()).await, trued_sandbox::facts())
+}
+
+/// Whether a stack is rendered by a program of others.
+pub fn runs_a_program(render: &RenderStep) -> bool {
+    renderers().iter().any(|kind| kind.describe().kind == render.kind && kind.program(&render.settings).is_some())
 }
 
 /// Opens a configured source, to read what of it is here. It is granted no secret.

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 /// All documents with commands; `every_document_with_commands_is_run` keeps the list whole.
 const DOCUMENTS: &[&str] = &[
     "README.md",
+    "docs/guides/build.md",
     "docs/guides/drift.md",
     "docs/guides/getting-started.md",
     "docs/guides/record.md",
+    "examples/built-website/README.md",
     "examples/host-files/README.md",
     "examples/two-environments/README.md",
     "examples/website/README.md",
@@ -25,6 +27,16 @@ const DRAIN: Duration = Duration::from_secs(30);
 #[test]
 fn readme() {
     run("README.md");
+}
+
+#[test]
+fn guide_build() {
+    run("docs/guides/build.md");
+}
+
+#[test]
+fn example_built_website() {
+    run("examples/built-website/README.md");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How a stack stands, in the words of `status`: health, drift, holds. Judged from what the record says; looks at nothing.
 
 use serde::Serialize;
-use trued_model::StackId;
 use trued_model::body::{HeldPart, Outcome, Verdict};
+use trued_model::{Level, StackId};
 
 use crate::{OpenDrift, StackMemory};
 
@@ -48,6 +48,8 @@ pub struct Status {
     pub rolled_back: Option<u64>,
     /// Kinds of open incidents.
     pub incidents: Vec<String>,
+    /// How well the program was confined that rendered what was made last, if one did.
+    pub sandbox: Option<Level>,
 }
 
 impl Status {
@@ -73,6 +75,7 @@ pub fn status(stack: &StackId, memory: &StackMemory) -> Status {
         suspended: memory.suspended,
         rolled_back: memory.rollback.as_ref().map(|rolled| rolled.index),
         incidents: memory.incidents.keys().cloned().collect(),
+        sandbox: memory.sandbox,
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, RenderInput, Rendered, Renderer, Seal};
+use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, RenderInput, Rendered, Renderer, Runner, Seal};
 use trued_model::{BlobRef, Code, Digest, Finding, Refusal, Revision, Secret, Shape};
 
+mod build;
 mod plain;
 mod secrets;
 mod template;
@@ -59,6 +60,15 @@ impl Seal for Turned {
     }
 }
 
+/// Starts nothing: who asks it fails the test.
+struct NoPrograms;
+
+impl Runner for NoPrograms {
+    fn run(&self, _: trued_doors::Program) -> trued_doors::BoxFuture<'_, trued_doors::Answer<trued_doors::Exit>> {
+        panic!("a renderer starts a program of the operator's")
+    }
+}
+
 /// A render being set up.
 struct Case {
     kind: &'static str,
@@ -67,11 +77,24 @@ struct Case {
     secrets: &'static [(&'static str, &'static str)],
     sensitive: &'static [&'static str],
     known: BTreeMap<String, BlobRef>,
+    settings: Value,
+    runner: Arc<dyn Runner>,
+    sandbox: trued_model::SandboxRules,
 }
 
 impl Case {
     fn new(kind: &'static str, tree: Tree) -> Case {
-        Case { kind, tree: Arc::new(tree), vars: Value::Null, secrets: &[], sensitive: &[], known: BTreeMap::new() }
+        Case {
+            kind,
+            tree: Arc::new(tree),
+            vars: Value::Null,
+            secrets: &[],
+            sensitive: &[],
+            known: BTreeMap::new(),
+            settings: Value::Null,
+            runner: Arc::new(NoPrograms),
+            sandbox: Default::default(),
+        }
     }
 
     fn input(&self) -> RenderInput {
@@ -88,12 +111,14 @@ impl Case {
                 entries: Arc::new(self.tree.files.iter().map(entry).collect()),
                 reader: self.tree.clone(),
             },
-            settings: Value::Null,
+            settings: self.settings.clone(),
             vars: self.vars.as_object().map(|vars| vars.clone().into_iter().collect()).unwrap_or_default(),
             secrets: self.secrets.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(value.as_bytes().to_vec()))).collect(),
             sensitive: self.sensitive.iter().map(|glob| (*glob).to_owned()).collect(),
             seal: Arc::new(Turned),
             known: Arc::new(self.known.clone()),
+            runner: self.runner.clone(),
+            sandbox: self.sandbox.clone(),
         }
     }
 

@@ -56,6 +56,7 @@ impl Walk<'_> {
             epoch,
             command: None,
             desired: self.wanted.as_ref().map(|wanted| wanted.digest),
+            sandbox: self.wanted.as_ref().and_then(|wanted| wanted.sandbox),
         };
         let mut intent = draft(Kind::Intent, Some(&self.stack.id), self.now(), self.why_now(), &body)
             .run(&self.run)

@@ -224,6 +224,7 @@ impl Walk<'_> {
             }
         }
         self.report.desired = self.wanted.as_ref().map(|wanted| wanted.digest);
+        self.report.sandbox = self.wanted.as_ref().and_then(|wanted| wanted.sandbox);
         self.cell.kept().towards = self.wanted.as_ref().map(|wanted| wanted.key);
         Ok(Event::Done)
     }
@@ -249,6 +250,7 @@ impl Walk<'_> {
             digest,
             contents: Arc::new(crate::render::FromBlobs(self.runtime.doors.blobs.clone())),
             revision,
+            sandbox: None,
         }));
         Ok(())
     }
@@ -282,6 +284,7 @@ fn nothing_to_render(id: &StackId) -> Stack {
             settings: serde_json::Value::Null,
             vars: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            limits: None,
         },
         into: String::new(),
         policy: trued_model::Policy::default(),

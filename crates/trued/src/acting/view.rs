@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trued_engine::history::{self, Voice};
-use trued_model::{Action, Change, Decision, Finding, Plan, StackNames};
+use trued_model::{Action, Change, Decision, Finding, Level, Plan, StackNames};
 use trued_runtime::{Pending, Report, StackReport};
 
 use crate::exit::Exit;
@@ -50,7 +50,7 @@ fn plan(stack: &StackReport) -> Value {
         None => (Vec::new(), Vec::new()),
     };
     let drift = stack.drift.iter().map(|item| json!({ "address": item.address, "cause": item.cause, "since": item.since }));
-    json!({
+    let mut shown = json!({
         "stack": stack.name,
         "digest": stack.plan.as_ref().map(|(_, decision)| decision.plan),
         "revision": stack.revision,
@@ -60,7 +60,11 @@ fn plan(stack: &StackReport) -> Value {
         "drift": drift.collect::<Vec<_>>(),
         "pending": stack.pending.iter().map(|pending| word(*pending)).collect::<Vec<_>>(),
         "error": stack.refusal.as_ref().map(|refusal| json!({ "code": refusal.code, "message": refusal.message, "help": refusal.help })),
-    })
+    });
+    if let (Some(level), Some(shown)) = (stack.sandbox, shown.as_object_mut()) {
+        shown.insert("sandbox".to_owned(), json!(level));
+    }
+    shown
 }
 
 fn change(change: &Change) -> Value {
@@ -182,7 +186,9 @@ fn say_findings(report: &Report, screen: &Screen) {
 }
 
 fn at(stack: &StackReport) -> String {
-    stack.revision.as_ref().map(|revision| format!(", revision {}", history::short(revision))).unwrap_or_default()
+    let revision = stack.revision.as_ref().map(|revision| format!(", revision {}", history::short(revision))).unwrap_or_default();
+    let unconfined = if stack.sandbox == Some(Level::Unsafe) { ", unsafe: what renders it is not confined" } else { "" };
+    format!("{revision}{unconfined}")
 }
 
 fn summary(plan: &Plan) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use trued_config::{OperatorConfiguration, Own};
 use trued_doors::Query;
 use trued_engine::history;
+use trued_model::{Estate, Level};
 
 use crate::commands::Session;
 use crate::configured;
@@ -51,6 +52,7 @@ pub async fn run(_args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         Ok(state) => looked.extend(state_folder(&state).await),
         Err(error) => looked.push(ill("state folder", error.to_string(), "run it beside a trued.yaml, or name one with --state")),
     }
+    looked.extend(sandbox().await);
     match wire::operator(&session.at) {
         Ok(operator) => looked.extend(configuration(&operator).await),
         Err(error) => looked.push(ill("configuration", error.to_string(), "`trued init` writes a first one")),
@@ -97,6 +99,44 @@ fn kernel() -> Vec<Looked> {
         None => ill("inotify", "its limits cannot be read", "mount /proc; until then drift is found at the interval only"),
     });
     looked
+}
+
+/// How well builds are confined here, and what of the kernel that rests on. Below base it is trouble only where the
+/// configuration builds something, which [`builds`] says.
+async fn sandbox() -> Vec<Looked> {
+    let (level, facts) = wire::sandbox().await;
+    let said = match level {
+        Level::Unsafe => "unsafe: programs cannot be confined here, so nothing is built",
+        Level::Base => "base: builds reach no network, no other process and no file of others",
+        Level::Namespaced => "namespaced: builds see no process, no network and few files",
+    };
+    let mut looked = vec![well("sandbox", said)];
+    for fact in facts {
+        let missing = if fact.missing.is_empty() { String::new() } else { format!("; for more: {}", fact.missing) };
+        looked.push(well("sandbox", format!("{}: {}{missing}", fact.what, fact.found)));
+    }
+    looked
+}
+
+/// Builds that are configured, on a machine that cannot confine them as it should.
+async fn builds(estate: &Estate) -> Option<Looked> {
+    let count = estate.stacks.values().filter(|stack| wire::runs_a_program(&stack.render)).count() as u64;
+    let (level, _) = wire::sandbox().await;
+    let rules = &estate.sandbox;
+    let stacks = history::things(count, "stack");
+    if count == 0 {
+        return None;
+    }
+    Some(match (level, rules.level.unwrap_or(Level::Base)) {
+        (level, demanded) if level >= demanded => well("builds", format!("{stacks} built at level {}", level.word())),
+        (Level::Unsafe, Level::Base) if rules.even_unsafe && rules.level.is_none() => {
+            ill("builds", format!("{stacks} built unsafe: what they run can do what this user can"), "see what the sandbox lacks")
+        }
+        (level, demanded) => {
+            let said = format!("{stacks} not built: the level here is {}, and {} is demanded", level.word(), demanded.word());
+            ill("builds", said, "see what the sandbox lacks")
+        }
+    })
 }
 
 async fn state_folder(state: &Path) -> Vec<Looked> {
@@ -191,6 +231,7 @@ async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
         0 => well("configuration", format!("{}, {}", operator.shown, history::things(loaded.estate.stacks.len() as u64, "stack"))),
         count => ill("configuration", history::things(count as u64, "finding"), "`trued check` lists them"),
     });
+    looked.extend(builds(&loaded.estate).await);
     for target in loaded.estate.targets.values() {
         looked.push(match wire::reach(target, &operator.state).await {
             Ok(None) => well("target", format!("{} can be seen", target.name)),

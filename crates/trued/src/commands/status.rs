@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trued_engine::OpenDrift;
 use trued_engine::history::{self, Health, Status};
-use trued_model::Timestamp;
+use trued_model::{Level, Timestamp};
 
 use crate::commands::Session;
 use crate::exit::Exit;
@@ -64,7 +64,7 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
         };
         parts.iter().map(part)
     });
-    json!({
+    let mut row = json!({
         "stack": record.names.write(&status.stack),
         "revision": status.revision,
         "health": status.health,
@@ -76,7 +76,11 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
         "suspended": status.suspended,
         "rolled_back": status.rolled_back,
         "incidents": status.incidents,
-    })
+    });
+    if let (Some(level), Some(row)) = (status.sandbox, row.as_object_mut()) {
+        row.insert("sandbox".to_owned(), json!(level));
+    }
+    row
 }
 
 /// What a person can do about a drift, with its number filled in.
@@ -101,6 +105,9 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
     }
     for part in status.held.iter().flat_map(|(_, parts)| parts) {
         screen.line(format!("  held {}: {}; {}", part.kind.word(), part.why, part.next))?;
+    }
+    if status.sandbox == Some(Level::Unsafe) {
+        screen.line(format!("  {}", screen.red("unsafe: the program that rendered this was not confined")))?;
     }
     if let Some(index) = status.suspended {
         screen.line(format!("  suspended by #{index}"))?;

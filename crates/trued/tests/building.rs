@@ -1,0 +1,232 @@
+//! `build`, from outside: the built program runs programs of a repository, confined, and says what became of them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with one stack that is built by `site/build.sh`.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Site {
+    fn new(script: &str) -> Site {
+        let site = Site { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(site.path("site")).unwrap();
+        site.configure("", "");
+        site.write("site/words", "hello\n");
+        site.script(script);
+        site
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    fn write(&self, below: &str, text: &str) {
+        fs::write(self.path(below), text).unwrap();
+    }
+
+    fn configure(&self, operator: &str, app: &str) {
+        let stack = "stacks:\n  homepage:\n    render: { build: { path: site, command: [./build.sh, \"$HOME\"], output: out } }\n    \
+                     target: { files: { root: www, create: true } }\n";
+        self.write("trued.yaml", &format!("{operator}{stack}{app}"));
+    }
+
+    fn script(&self, script: &str) {
+        self.write("site/build.sh", &format!("#!/bin/sh\nmkdir out\n{script}\n"));
+        fs::set_permissions(self.path("site/build.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trued"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).args(words);
+        command.env("TRUED_COUNTERS", self.path("counters")).env("CANARY", "canary-8812");
+        command
+    }
+
+    /// Runs a verb; gives its status and all it said.
+    fn said(&self, words: &[&str]) -> (Option<i32>, String) {
+        let Output { status, stdout, stderr } = self.command(words).output().unwrap();
+        (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))
+    }
+
+    fn applied(&self) {
+        let (status, said) = self.said(&["apply"]);
+        assert_eq!(status, Some(0), "{said}");
+    }
+
+    fn live(&self, name: &str) -> String {
+        fs::read_to_string(self.path("www").join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn renders(&self) -> u64 {
+        let counters: Value = serde_json::from_slice(&fs::read(self.path("counters")).unwrap()).unwrap();
+        counters["renders"].as_u64().unwrap()
+    }
+
+    /// Nothing of a build is left: no folder, no process.
+    fn left(&self) -> Vec<String> {
+        let rooms = fs::read_dir(self.path(".trued/cache/rooms")).into_iter().flatten().flatten();
+        rooms.map(|room| room.path().display().to_string()).collect()
+    }
+}
+
+/// `body` of each intent on record.
+fn intents(site: &Site) -> Vec<Value> {
+    let (status, said) = site.said(&["log", "--output", "json"]);
+    assert_eq!(status, Some(0), "{said}");
+    let entries = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    entries.filter(|entry| entry["kind"] == "intent").map(|entry| entry["body"].clone()).collect()
+}
+
+#[test]
+fn a_built_folder_lands_and_is_built_once() {
+    let site = Site::new("echo \"$1\" > out/argument; cat words > out/index.html; cp build.sh out/; env | sort > out/env");
+    site.applied();
+    assert_eq!(site.live("index.html"), "hello\n");
+    assert_eq!(site.live("argument"), "$HOME\n", "a shell has touched it");
+    assert!(!site.live("env").contains("canary"), "{}", site.live("env"));
+    assert_eq!(fs::metadata(site.path("www/build.sh")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(site.renders(), 1);
+    site.applied();
+    assert_eq!(site.renders(), 0, "the same inputs were built again");
+    site.write("site/words", "changed\n");
+    site.applied();
+    assert_eq!((site.live("index.html").as_str(), site.renders()), ("changed\n", 1));
+    assert!(site.left().is_empty(), "{:?}", site.left());
+    // The record says how well it was confined.
+    let levels: Vec<Value> = intents(&site).into_iter().map(|intent| intent["sandbox"].clone()).collect();
+    assert!(levels.len() == 2 && levels.iter().all(|level| level == "namespaced" || level == "base"), "{levels:?}");
+    assert_eq!(site.said(&["verify"]).0, Some(0));
+    let (_, said) = site.said(&["doctor"]);
+    assert!(said.contains("builds: 1 stack built at level"), "{said}");
+}
+
+#[test]
+fn fault_24_what_belongs_to_others_is_not_in_the_output() {
+    let site = Site::new(
+        "cat /proc/*/environ > out/environ 2>&1; cat \"$(dirname \"$PWD\")\"/../../keys/* > out/keys 2>&1; ls /root /home > out/homes 2>&1; \
+         cat SECRET > out/secret 2>&1; true",
+    );
+    site.write("secret", "canary-8812\n");
+    let script = fs::read_to_string(site.path("site/build.sh")).unwrap().replace("SECRET", site.path("secret").to_str().unwrap());
+    site.write("site/build.sh", &script);
+    site.applied();
+    for name in ["environ", "keys", "homes", "secret"] {
+        assert!(!site.live(name).contains("canary"), "{name}: {}", site.live(name));
+    }
+    assert!(site.live("secret").contains("cat:"), "it was read: {}", site.live("secret"));
+}
+
+/// A build that passes a bound is a finding that names it; what landed stays, and nothing of the build is left.
+fn passes(bound: &str, limits: &str, script: &str) {
+    let site = Site::new("cp words out/index.html");
+    site.applied();
+    site.configure("", &format!("    limits: {{ {limits} }}\n"));
+    site.script(script);
+    let (status, said) = site.said(&["apply"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("`./build.sh`") && said.contains(&format!("(`{bound}`)")), "{said}");
+    assert!(said.contains(&format!("raise `{bound}`")), "{said}");
+    assert_eq!(site.live("index.html"), "hello\n");
+    assert!(site.left().is_empty(), "{:?}", site.left());
+}
+
+#[test]
+fn fault_21_a_build_that_hangs_and_ignores_sigterm_is_ended() {
+    passes("time", "time: 2s", "trap '' TERM; (setsid sh -c 'trap \"\" TERM; sleep 1000' &); while :; do sleep 1000; done");
+}
+
+#[test]
+fn fault_22_a_build_that_takes_memory_is_ended() {
+    passes("memory", "memory: 48MiB", "head -c 400000000 /dev/zero | tail -c 300000000 > out/x");
+}
+
+#[test]
+fn fault_22_a_build_that_starts_many_processes_is_ended() {
+    passes("processes", "processes: 20", "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait");
+}
+
+#[test]
+fn fault_22_a_build_that_writes_for_ever_is_ended() {
+    passes("output", "output: 8MiB", "i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero > out/file-$i; done");
+}
+
+#[test]
+fn fault_22_a_build_that_speaks_for_ever_is_ended() {
+    passes("log", "log: 64KiB", "yes 'a line of the log'");
+}
+
+#[test]
+fn fault_26_a_build_that_fails_changes_nothing_and_its_last_words_are_told() {
+    let site = Site::new("cp words out/index.html");
+    site.applied();
+    site.script("echo half > out/index.html; echo 'no such page: about' >&2; exit 3");
+    let (status, said) = site.said(&["apply"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("`./build.sh` ended with status 3; it said last:") && said.contains("| no such page: about"), "{said}");
+    assert_eq!(site.live("index.html"), "hello\n");
+    site.script("ln -s /etc/passwd out/passwd; ln -s words out/inner");
+    let (status, said) = site.said(&["apply"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("`passwd` of the output is a link") && said.contains("`inner` of the output is a link"), "{said}");
+}
+
+#[test]
+fn an_app_may_only_lower_limits() {
+    let site = Site::new("true");
+    site.configure("sandbox: { limits: { memory: 1GiB } }\n", "    limits: { memory: 2GiB, time: 1m, processes: 600 }\n");
+    let (status, said) = site.said(&["check"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("`memory` is higher than the operator allows: 1GiB") && said.contains("trued.yaml:6:"), "{said}");
+    assert!(said.contains("`processes` is higher than the operator allows: 512") && !said.contains("`time`"), "{said}");
+}
+
+#[test]
+fn serve_does_not_repeat_a_build_that_failed_until_it_is_asked() {
+    let site = Site::new("echo run >> /proc/self/fd/1; exit 9");
+    let mut command = site.command(&["serve", "--poll", "100ms"]);
+    command.stdout(Stdio::null()).stderr(fs::File::create(site.path("said")).unwrap());
+    let served = Served(command.spawn().unwrap());
+    let renders = || {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(i32::try_from(served.0.id()).unwrap()).unwrap(),
+            rustix::process::Signal::USR1,
+        )
+        .unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let counters = fs::read(site.path("counters")).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        counters.and_then(|counters| counters["renders"].as_u64()).unwrap_or(0)
+    };
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < PATIENCE, "never: {what}: {}", fs::read_to_string(site.path("said")).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until("a build", &|| site.path("said").exists() && fs::read_to_string(site.path("said")).unwrap().contains("ended with status 9"));
+    // The stack is walked again and again meanwhile, and every poll asks the source.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(renders(), 1, "{}", fs::read_to_string(site.path("said")).unwrap());
+    site.said(&["reconcile"]);
+    until("a second build, because a person asked", &|| renders() == 2);
+    site.script("cp words out/index.html");
+    until("the mended build to land", &|| site.path("www/index.html").exists());
+}
