@@ -7,6 +7,7 @@ use trued_doors::{BoxFuture, Confined, Confines, Descriptor, Program, RenderInpu
 use trued_model::{Code, Finding, Level, Refusal};
 
 use crate::copy::bounded;
+use crate::sensitive::Sensitive;
 use crate::worker::{broken, off_the_worker};
 
 mod source;
@@ -68,7 +69,8 @@ impl Renderer for Build {
 }
 
 async fn render(input: RenderInput) -> Result<Rendered, Vec<Finding>> {
-    bounded(&input.bundle)?;
+    bounded(&input.bundle, &Sensitive::new(&input.sensitive)?)?;
+    source::bounded(&input.bundle)?;
     let settings: Settings = Settings::deserialize(&input.settings)
         .map_err(|error| vec![Finding::new(format!("the settings of `build` cannot be read: {error}"), "")])?;
     let output = taken::below(&settings.output).ok_or_else(|| {

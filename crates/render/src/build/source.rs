@@ -1,19 +1,32 @@
 //! The copy of the source that a build works in. The source itself is never within its reach.
 
 use std::fs::{self, FileTimes};
-use std::io::{self, Write as _};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use trued_doors::Bundle;
-use trued_model::{Finding, Shape, decode_path};
+use trued_model::{Finding, Refusal, Shape, decode_path};
 
 use crate::copy::in_source;
 
 /// When every file of a copy was changed last: a build that looks sees the same each time.
 const CHANGED: Duration = Duration::from_secs(315_532_800);
+
+/// Larger files pass through in pieces.
+const HELD: u64 = 1 << 20;
+
+/// Bytes of all files of a copy: it must fit on the disk of the state folder beside everything else.
+const MAX_COPY: u64 = 4 << 30;
+
+/// Refuses a source that is too large to copy, before anything of it is.
+pub fn bounded(bundle: &Bundle) -> Result<(), Vec<Finding>> {
+    let bytes = bundle.entries.values().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+    let message = format!("`{}` has {bytes} bytes, more than the {MAX_COPY} that are copied for a build", bundle.folder);
+    if bytes > MAX_COPY { Err(vec![Finding::new(message, "leave out what the build does not need")]) } else { Ok(()) }
+}
 
 /// Writes a bundle's entries into an empty folder. All that cannot be written is reported.
 pub fn lay_out(bundle: &Bundle, folder: &Path) -> Result<(), Vec<Finding>> {
@@ -27,10 +40,11 @@ pub fn lay_out(bundle: &Bundle, folder: &Path) -> Result<(), Vec<Finding>> {
             if entry.shape == Shape::Folder {
                 return fs::create_dir_all(&at).map_err(failed);
             }
-            let bytes = bundle.reader.read(path).map_err(|refusal| refusal.to_string())?;
+            let refused = |refusal: Refusal| refusal.to_string();
             match entry.shape {
-                Shape::File { executable } => write(&at, &bytes, executable),
-                _ => symlink(PathBuf::from(std::ffi::OsString::from_vec(bytes)), &at),
+                Shape::File { executable } if entry.bytes > HELD => write(&at, &mut bundle.reader.open(path).map_err(refused)?, executable),
+                Shape::File { executable } => write(&at, &mut bundle.reader.read(path).map_err(refused)?.as_slice(), executable),
+                _ => symlink(PathBuf::from(std::ffi::OsString::from_vec(bundle.reader.read(path).map_err(refused)?)), &at),
             }
             .map_err(failed)
         });
@@ -49,9 +63,9 @@ fn place(folder: &Path, path: &str) -> Option<PathBuf> {
     stays.then(|| folder.join(path))
 }
 
-fn write(at: &Path, bytes: &[u8], executable: bool) -> io::Result<()> {
+fn write(at: &Path, from: &mut dyn Read, executable: bool) -> io::Result<()> {
     let mode = if executable { 0o755 } else { 0o644 };
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(at)?;
-    file.write_all(bytes)?;
+    io::copy(from, &mut file)?;
     file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + CHANGED))
 }
