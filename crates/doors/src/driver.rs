@@ -152,7 +152,8 @@ pub trait Link: Send + Sync {
     }
 
     /// Makes a batch of changes: one answer for each, as it ends, none twice. What has no answer when the stream ends
-    /// is unknown. Contents come from the blob store.
+    /// is unknown. Contents come from the blob store. An order without changes gives no answers; it clears away what an
+    /// interrupted one left that is no resource (stages, locks, emptied folders).
     fn apply(&self, order: Order) -> BoxStream<'_, Done>;
 
     /// The highest epoch this target has seen for a stack; 0 for none.

@@ -55,6 +55,22 @@ pub(crate) fn make_private(path: &Path) -> Answer<()> {
 /// Tells the drafts of one process's threads apart.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
+/// Removes the drafts of [`make_file`] whose process is gone: one may hold a key that never came into use.
+pub(crate) fn clear_drafts(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let mut parts = name.to_str().unwrap_or_default().rsplit('.');
+        let (count, process) =
+            (parts.next().and_then(|part| part.parse::<u64>().ok()), parts.next().and_then(|part| part.parse::<u32>().ok()));
+        if let (Some(_), Some(process), true) = (count, process, name.as_encoded_bytes().starts_with(b"."))
+            && !Path::new("/proc").join(process.to_string()).exists()
+        {
+            // What cannot be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes a file durable with its bytes, mode 0600, unless it is there already; says whether it made it.
 pub(crate) fn make_file(path: &Path, bytes: &[u8]) -> Answer<bool> {
     put_file(path, bytes, RenameFlags::NOREPLACE)

@@ -9,7 +9,7 @@ use trued_doors::{Answer, Blobs, Clock, Seal, Store};
 use trued_model::{Code, Refusal};
 
 use crate::data_keys;
-use crate::disk::{cannot_io, make_file, make_folder};
+use crate::disk::{cannot_io, clear_drafts, make_file, make_folder};
 use crate::sqlite::{self, SqliteStore};
 use crate::tiles;
 use crate::verify::{self, Verification, VerifyOptions};
@@ -59,6 +59,8 @@ impl Ledger {
         }
         make_private_folder(state)?;
         make_private_folder(&keys)?;
+        clear_drafts(state);
+        clear_drafts(&keys);
         let ignored = state.join(".gitignore");
         if !ignored.exists() {
             make_file(&ignored, b"*\n")?;
@@ -81,7 +83,15 @@ impl Ledger {
             Err(refusal) if refusal.code == Code::Absent => Arc::new(MemoryBlobs::new()),
             Err(refusal) => return Err(refusal),
         };
-        let record = file.map(|file| SqliteStore::read(file, clock.clone())).transpose()?;
+        let record = match file.map(|file| SqliteStore::read(file, clock.clone())) {
+            // A writer that was killed before it had made the tables recorded nothing: that is no record, not an old one.
+            Some(Err(refusal))
+                if refusal.code == Code::Unsupported && file.is_some_and(|file| matches!(sqlite::is_begun(file), Ok(false))) =>
+            {
+                None
+            }
+            record => record.transpose()?,
+        };
         Ok(Ledger {
             restored_from_backup: record.as_ref().map_or(Ok(false), |record| record.is_behind(&keys))?,
             store: match &record {

@@ -68,7 +68,7 @@ fn what_the_dead_left_is_cleared_and_the_living_keep_theirs() {
     let dead = folder.path().join("blobs/incoming/4194305.1.0");
     fs::create_dir(&dead).unwrap();
     fs::write(dead.join("0"), "half a").unwrap();
-    let second = DiskBlobs::open(&folder.path().join("blobs")).unwrap();
+    let second = DiskBlobs::create(&folder.path().join("blobs")).unwrap();
     second.put(b"other").unwrap();
     assert!(!dead.exists());
     store.flush().unwrap();

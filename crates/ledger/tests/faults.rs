@@ -237,6 +237,107 @@ fn fault_72_a_newer_ledger_is_refused_with_both_versions_named() {
     place.verified();
 }
 
+/// A writer killed at its very first steps leaves an empty file: no record, which is not an old one.
+#[test]
+fn fault_72_a_record_that_was_never_begun_is_read_as_empty() {
+    let place = Place::new();
+    fs::create_dir(&place.state).unwrap();
+    for bytes in [&b""[..], &fs::read(unbegun()).unwrap()] {
+        fs::write(place.file(), bytes).unwrap();
+        assert_eq!(block_on(place.open(Mode::ReadOnly).store.head()).unwrap().size, 0);
+    }
+    append(&place.open(Mode::Existing), 0..3);
+    place.verified();
+}
+
+/// A database that has a write-ahead log and no table yet.
+fn unbegun() -> std::path::PathBuf {
+    let path = tempfile::tempdir().unwrap().keep().join("ledger.sqlite");
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "WAL").unwrap();
+    path
+}
+
+/// Drafts may hold keys that never came into use.
+#[test]
+fn drafts_of_the_dead_are_removed_and_those_of_the_living_stay() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..1);
+    let keys = place.state.join("keys");
+    let (dead, living) = (keys.join(".log.key.4194305.0"), keys.join(format!(".data.key.{}.7", std::process::id())));
+    fs::write(&dead, "never used").unwrap();
+    fs::write(&living, "in the making").unwrap();
+    drop(place.open(Mode::Existing));
+    assert!(!dead.exists() && living.exists() && keys.join("log.key").exists());
+}
+
+/// The answer to a commit is lost: the entry is there once or not at all, and whoever looks sees which.
+#[test]
+fn fault_66_an_append_whose_commit_is_not_answered_is_there_once_or_not_at_all() {
+    let place = Place::new();
+    let ledger = place.open(Mode::Create);
+    append(&ledger, 0..3);
+    std::thread::scope(|threads| {
+        let failed = threads.spawn(|| {
+            fail_syncs();
+            refused(&ledger)
+        });
+        assert_eq!(failed.join().unwrap().code, Code::Broken);
+    });
+    drop(ledger);
+    let again = place.open(Mode::Existing);
+    let size = block_on(again.store.head()).unwrap().size;
+    assert!((3..=4).contains(&size), "{size}");
+    append(&again, size..size + 1);
+    place.verified();
+}
+
+/// Others hold the file: an append waits for its turn, and many at once all come to theirs.
+#[test]
+fn fault_70_writers_in_each_others_way_wait_their_turn() {
+    let place = Place::new();
+    append(&place.open(Mode::Create), 0..1);
+    let other = rusqlite::Connection::open(place.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|threads| {
+        let appended = threads.spawn(|| {
+            append(&place.open(Mode::Existing), 1..2);
+            waiting.load(std::sync::atomic::Ordering::SeqCst)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        waiting.store(false, std::sync::atomic::Ordering::SeqCst);
+        other.execute_batch("COMMIT").unwrap();
+        assert!(!appended.join().unwrap(), "it did not wait");
+    });
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                let ledger = place.open(Mode::Existing);
+                for n in 0..10 {
+                    append(&ledger, n..n + 1);
+                }
+            });
+        }
+    });
+    assert_eq!(block_on(place.open(Mode::ReadOnly).store.head()).unwrap().size, 42);
+    place.verified();
+}
+
+/// What is larger than a row may be is refused where it comes in, and nothing of it is written.
+#[test]
+fn fault_74_an_entry_beyond_its_bound_is_refused_whole() {
+    let place = Place::new();
+    let ledger = place.open(Mode::Create);
+    append(&ledger, 0..1);
+    let mut large = draft(Kind::Observed, None, 1);
+    large.body = serde_json::json!({ "n": "x".repeat(65_536) });
+    let refusal = block_on(ledger.store.append(vec![draft(Kind::Observed, None, 1), large], None)).expect_err("too large");
+    assert_eq!(refusal.code, Code::TooLarge, "{refusal:?}");
+    assert_eq!(block_on(ledger.store.head()).unwrap().size, 1);
+    append(&ledger, 1..2);
+    place.verified();
+}
+
 #[test]
 fn fault_72_an_older_ledger_is_brought_up_to_date() {
     let place = Place::new();

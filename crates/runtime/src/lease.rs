@@ -9,8 +9,8 @@ use crate::runtime::Runtime;
 
 /// How long a lease lasts without renewal.
 pub(crate) const TERM: Duration = Duration::from_secs(15);
-/// How often a long-lived process renews.
-pub(crate) const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// In how many parts of its term a long-lived process renews a lease: two renewals may fail before it is lost.
+const RENEWALS: u64 = 3;
 
 impl Runtime {
     /// Makes sure this process holds the stack's lease, and gives its epoch: never below what the target has seen.
@@ -20,7 +20,7 @@ impl Runtime {
             return Ok(epoch);
         }
         let seen = link.epoch(&cell.id).await?;
-        let lease = self.doors.store.take(&cell.id, &self.doors.holder, seen, TERM).await?;
+        let lease = self.doors.store.take(&cell.id, &self.doors.holder, seen, self.term).await?;
         cell.kept().epoch = Some(lease.epoch);
         Ok(lease.epoch)
     }
@@ -37,9 +37,14 @@ impl Runtime {
         }
     }
 
+    /// How often leases are prolonged.
+    pub(crate) fn renew_every(&self) -> Duration {
+        Duration(self.term.as_millis() / RENEWALS)
+    }
+
     /// Prolongs all leases; called by whoever lives long.
     pub(crate) async fn renew(&self) -> Answer<()> {
-        self.doors.store.renew(&self.doors.holder, TERM).await
+        self.doors.store.renew(&self.doors.holder, self.term).await
     }
 
     /// Gives all leases back.

@@ -8,11 +8,12 @@ use tokio::sync::{OnceCell, Semaphore};
 use trued_doors::{Answer, Connection, Driver, Fence, Link, Query, Source};
 use trued_engine::{StackMemory, fold};
 use trued_model::{
-    BadManifest, BlobRef, Code, Draft, Estate, Indexed, Manifest, Name, Refusal, Revision, SourceSpec, Stack, StackId, StackNames, Target,
-    Want,
+    BadManifest, BlobRef, Code, Draft, Duration, Estate, Indexed, Manifest, Name, Refusal, Revision, SourceSpec, Stack, StackId,
+    StackNames, Target, Want,
 };
 
 use crate::cell::Cell;
+use crate::lease::TERM;
 use crate::{Counters, Doors};
 
 /// How many renders and plans may use the processor at once; waiting for a target takes no place.
@@ -31,6 +32,8 @@ pub struct Runtime {
     pub(crate) building: Semaphore,
     /// Entries that walks of this process appended: nobody need be woken for them.
     pub(crate) walked: AtomicU64,
+    /// How long a lease lasts without renewal.
+    pub(crate) term: Duration,
     state: Mutex<State>,
 }
 
@@ -76,6 +79,7 @@ impl Runtime {
             busy: Semaphore::new(BUSY),
             building: Semaphore::new(BUILDING),
             walked: AtomicU64::new(0),
+            term: TERM,
             state: Mutex::default(),
         }
     }
@@ -83,6 +87,11 @@ impl Runtime {
     /// Counts into counters that somebody else holds too.
     pub fn counting(self, counters: Arc<Counters>) -> Runtime {
         Runtime { counters, ..self }
+    }
+
+    /// Has its leases last so long without renewal.
+    pub fn leasing(self, term: Duration) -> Runtime {
+        Runtime { term, ..self }
     }
 
     pub fn counters(&self) -> Arc<Counters> {

@@ -14,7 +14,6 @@ use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
 
 use crate::incidents::{self, Trouble};
-use crate::lease::RENEW_EVERY;
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
 use crate::runtime::{Aim, Runtime, blocking};
@@ -163,7 +162,7 @@ impl Runtime {
     async fn keep_alive(self: Arc<Self>, pace: Pace, mut stop: Stop) {
         let mut beat = self.doors.clock.monotonic();
         loop {
-            tokio::select! { biased; _ = stop.changed() => return, () = tokio::time::sleep(RENEW_EVERY.min(pace.heartbeat).to_std()) => {} }
+            tokio::select! { biased; _ = stop.changed() => return, () = tokio::time::sleep(self.renew_every().min(pace.heartbeat).to_std()) => {} }
             if let Err(refusal) = self.renew().await {
                 tracing::warn!("failed to renew leases: {refusal}");
             }

@@ -11,6 +11,7 @@ mod logs;
 mod place;
 mod record;
 mod screen;
+mod tuning;
 mod when;
 mod wire;
 mod written;
@@ -57,6 +58,9 @@ fn run(cli: cli::Cli, screen: &Screen, counters: Arc<Counters>) -> anyhow::Resul
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
+    if let Some(threads) = tuning::threads()? {
+        builder.worker_threads(threads).max_blocking_threads(threads);
+    }
     let runtime = builder.enable_all().build()?;
     let status = runtime.block_on(async {
         counters::on_signal(counters.clone())?;

@@ -12,6 +12,7 @@ use trued_model::{Change, Code, Fingerprint, Refusal, Shape};
 
 use crate::below::Below;
 use crate::fingerprint;
+use crate::folders::Folders;
 use crate::own::{OwnFolder, Stage};
 use crate::place::Placing;
 use crate::probe::Moment;
@@ -83,6 +84,9 @@ impl Batch<'_> {
     /// `Err` is the answer of every change that has none of its own.
     fn run(tree: &Tree, order: &Order, answers: &Sender<Done>, ended: &mut [Option<Ended>]) -> Result<(), Refusal> {
         let until = Instant::now() + order.deadline.to_std();
+        if order.changes.is_empty() {
+            return clear_up(tree, order, answers, until);
+        }
         let mut steps = Vec::with_capacity(order.changes.len());
         for (at, change) in order.changes.iter().enumerate() {
             match Step::read(at, change) {
@@ -174,6 +178,20 @@ impl Batch<'_> {
         }
         Ok(())
     }
+}
+
+/// An order without changes clears away what an interrupted one left: its stage, and the folders it emptied.
+fn clear_up(tree: &Tree, order: &Order, answers: &Sender<Done>, until: Instant) -> Result<(), Refusal> {
+    let Standing::Here(root) = tree.stand()? else { return Ok(()) };
+    let Some(own) = OwnFolder::find(&root)? else { return Ok(()) };
+    let _lock = own.lock(until, || !answers.is_closed())?;
+    own.admit(&tree.ledger, &order.stack, order.epoch, false)?;
+    if let (stage, true) = own.stage()? {
+        let mut folders = Folders::new(tree, &root, &own, &stage, BTreeSet::new());
+        folders.remove_empty(true);
+        folders.settle().map_err(|errno| lost(tree, errno))?;
+    }
+    Ok(())
 }
 
 /// An order that writes nothing is only compared with what is there. It leaves no mark.

@@ -245,9 +245,10 @@ impl Stage {
         self.0.as_fd()
     }
 
-    /// Removes everything; whether there was anything. A folder with something in it is set aside.
+    /// Removes everything; whether there was anything. A folder with something in it is set aside. What cannot be removed
+    /// keeps nothing else here.
     pub fn clear(&self, own: &OwnFolder) -> rustix::io::Result<bool> {
-        let mut any = false;
+        let (mut any, mut all) = (false, Ok(()));
         for entry in Dir::read_from(&self.0)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -255,9 +256,9 @@ impl Stage {
                 continue;
             }
             any = true;
-            self.remove(own, name)?;
+            all = all.and(self.remove(own, name));
         }
-        Ok(any)
+        all.map(|()| any)
     }
 
     /// Removes one thing, if it is there.

@@ -156,12 +156,13 @@ impl<'a> Placing<'a> {
             Err(errno) => return Err(target.refuse(errno)),
         }
         self.tree.probe.at(Moment::Swapped).map_err(|errno| target.refuse(errno))?;
-        if self.came_out_as(target, found) {
+        let came_out = self.came_out_as(target, found);
+        if let Ok(true) = came_out {
             return self.disown(target, found);
         }
         let back = rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::EXCHANGE);
         self.only_ours_is_left(target, Some(staged));
-        back.map_err(|errno| target.refuse(errno))?;
+        back.and(came_out).map_err(|errno| target.refuse(errno))?;
         Err(meanwhile(target.change))
     }
 
@@ -230,26 +231,31 @@ impl<'a> Placing<'a> {
             Err(errno) => return Err(target.refuse(errno)),
         }
         self.tree.probe.at(Moment::Swapped).map_err(|errno| target.refuse(errno))?;
-        if self.came_out_as(target, found) {
+        let came_out = self.came_out_as(target, found);
+        if let Ok(true) = came_out {
             return Ok(());
         }
         let back = rustix::fs::renameat_with(self.stage.fd(), &target.name, folder, name, RenameFlags::NOREPLACE);
         self.only_ours_is_left(target, None);
-        back.map_err(|errno| target.refuse(errno))?;
+        back.and(came_out).map_err(|errno| target.refuse(errno))?;
         Err(meanwhile(target.change))
     }
 
     /// Whether what is in the stage now is what was found at the place before.
-    fn came_out_as(&mut self, target: &Target<'_>, found: &Found) -> bool {
+    fn came_out_as(&mut self, target: &Target<'_>, found: &Found) -> rustix::io::Result<bool> {
         if found.is_folder() {
-            return rustix::fs::unlinkat(self.stage.fd(), &target.name, AtFlags::REMOVEDIR).is_ok();
+            return match rustix::fs::unlinkat(self.stage.fd(), &target.name, AtFlags::REMOVEDIR) {
+                Ok(()) => Ok(true),
+                Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR | Errno::NOENT) => Ok(false),
+                Err(errno) => Err(errno),
+            };
         }
         let out = rustix::fs::statat(self.stage.fd(), &target.name, AtFlags::SYMLINK_NOFOLLOW);
         if out.is_ok_and(|out| same(&found.stat, &out) && !recent(self.tree, &out)) {
-            return true;
+            return Ok(true);
         }
         let out = look(self.stage.fd(), target.name.as_bytes(), &mut self.buffer).ok().flatten();
-        out.is_some() && as_compared(self.tree, out.as_ref(), target.change.before.as_ref()) == target.change.before
+        Ok(out.is_some() && as_compared(self.tree, out.as_ref(), target.change.before.as_ref()) == target.change.before)
     }
 
     /// After changing back: whatever is left in the stage that we did not put there is nobody's to remove.

@@ -61,10 +61,11 @@ struct Incoming {
 }
 
 impl DiskBlobs {
-    /// Opens the blob folder, making it where it is not there.
+    /// Opens the blob folder, making it where it is not there. What a process that was killed had not finished goes.
     pub fn create(folder: &Path) -> Answer<DiskBlobs> {
         make_folder(&folder.join("sha256"))?;
         make_folder(&folder.join("incoming"))?;
+        clear_after_the_dead(&folder.join("incoming"), &process::this("")?);
         DiskBlobs::open(folder)
     }
 
@@ -341,7 +342,6 @@ impl Incoming {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let process = process::this("")?;
         make_folder(parent)?;
-        clear_after_the_dead(parent, &process);
         let path = parent.join(format!("{}.{}.{}", process.pid, process.started, COUNT.fetch_add(1, Ordering::Relaxed)));
         make_folder(&path)?;
         let folder = openat(CWD, &path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration as Span;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
 use trued_doors::{Answer, BoxFuture, Clock, Fence, Holder, Lease, Query, Store, TreeHead};
 use trued_model::{Code, Digest, Draft, Duration, Indexed, Refusal, StackId};
@@ -58,9 +59,10 @@ impl SqliteStore {
         crate::disk::make_private(path)?;
         let mut file = connect(path)?;
         let failed = |error| refused("open the ledger", error);
-        write_ahead(&file)?;
-        file.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-        schema::migrate(&mut file, schema::STEPS)?;
+        let made = write_ahead(&file)
+            .and_then(|()| file.pragma_update(None, "synchronous", "FULL").map_err(failed))
+            .and_then(|()| schema::migrate(&mut file, schema::STEPS));
+        made.inspect_err(|_| leave_as_it_is(&file))?;
         let writer = Writer { file, appending: Appending::new(keys) };
         SqliteStore::with(path, Some(writer), clock)
     }
@@ -144,17 +146,22 @@ impl Opened {
         Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// After an input or output error nothing more is written by this process.
-    fn noting<T>(&self, answer: Answer<T>) -> Answer<T> {
+    /// After an input or output error nothing more is written by this process, not even when it closes the file: a sync
+    /// that is tried again may succeed without the bytes of the one that failed.
+    fn noting<T>(&self, file: &Connection, answer: Answer<T>) -> Answer<T> {
         if answer.as_ref().is_err_and(|refusal| refusal.code == Code::Broken) {
             self.broken.store(true, Ordering::Release);
+            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            [file, &*reader].into_iter().for_each(leave_as_it_is);
         }
         answer
     }
 
     /// Runs one immediate transaction; it is committed when the work succeeds, and durable then.
     fn writing<T>(&self, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
-        self.noting(transact(&mut self.writer()?.file, what, work))
+        let file = &mut self.writer()?.file;
+        let done = transact(file, what, work);
+        self.noting(file, done)
     }
 
     /// [`Opened::writing`] without waiting for the disk: durable with the next append, which comes before anything is done
@@ -166,7 +173,7 @@ impl Opened {
         synchronous(file, "NORMAL")?;
         let done = transact(file, what, work);
         synchronous(file, "FULL")?;
-        self.noting(done)
+        self.noting(file, done)
     }
 
     fn reading<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
@@ -193,8 +200,15 @@ impl Opened {
         }
         let mut writer = self.writer()?;
         let Writer { file, appending } = &mut *writer;
-        self.noting(appending.append(file, drafts, fence.as_ref(), &*self.clock))
+        let done = appending.append(file, drafts, fence.as_ref(), &*self.clock);
+        self.noting(file, done)
     }
+}
+
+/// Has closing a line not tidy the write-ahead log away, which would sync it once more.
+fn leave_as_it_is(file: &Connection) {
+    // Where it cannot be set, the process ends as it always did.
+    let _ = file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 fn transact<T>(file: &mut Connection, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
@@ -228,7 +242,10 @@ fn connect_to_read(path: &Path) -> Answer<Connection> {
 fn write_ahead(file: &Connection) -> Answer<()> {
     let mut waited = Span::ZERO;
     let mode: String = loop {
-        match file.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)) {
+        // To its end: the mode is told in a row before the step is committed, and the commit may fail.
+        let mode = file.prepare("PRAGMA journal_mode = WAL").and_then(|mut step| step.query_map([], |row| row.get(0))?.last().transpose());
+        let mode = mode.and_then(|mode| mode.ok_or(rusqlite::Error::QueryReturnedNoRows));
+        match mode {
             // This one step SQLite does not wait for by itself: others may be opening the new file as well.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
                 std::thread::sleep(PAUSE);
@@ -242,6 +259,11 @@ fn write_ahead(file: &Connection) -> Answer<()> {
     }
     let message = format!("open the ledger: no write-ahead log on this file system (journal mode {mode})");
     Err(Refusal::new(Code::Unsupported, message).help("keep the state folder on a local disk"))
+}
+
+/// Whether a file has tables; one that has none is what a writer leaves that is killed at its very first steps.
+pub(crate) fn is_begun(path: &Path) -> Answer<bool> {
+    schema::is_begun(&connect(path)?)
 }
 
 /// The newest signed checkpoint; `None` before the first append.

@@ -65,6 +65,12 @@ pub(super) fn readable(file: &Connection) -> Answer<()> {
     Err(Refusal::new(Code::Unsupported, message).help("a verb that writes, such as apply or serve, brings it up to date"))
 }
 
+/// Whether a file is of any version yet. One with tables of somebody else's is [`Code::Invalid`] for whoever reads it.
+pub(super) fn is_begun(file: &Connection) -> Answer<bool> {
+    let tables = || file.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
+    Ok(version(file)? > 0 || tables().map_err(|error| refused("open the ledger", error))? > 0)
+}
+
 fn version(file: &Connection) -> Answer<usize> {
     let version = file.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     let version = version.map_err(|error| refused("open the ledger", error))?;

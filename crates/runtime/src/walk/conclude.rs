@@ -3,10 +3,10 @@
 use trued_doors::{Checking, Program};
 use trued_engine::{Event, Release};
 use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Code, Draft, Duration, Extent, Kind, Refusal};
+use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Refusal};
 
 use super::Walk;
-use super::look::own;
+use super::look::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::runtime::blocking;
@@ -14,6 +14,9 @@ use crate::runtime::blocking;
 /// How long a command of `on_change` may take, and how much of its output is kept.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 const OUTPUT_CAP: usize = 64 << 10;
+
+/// How many refusals of a run are told; the record has all.
+const TOLD: usize = 3;
 
 impl Walk<'_> {
     /// Runs the commands of `on_change`, each once, each with an intent of its own: nobody can look whether one ran.
@@ -91,6 +94,10 @@ impl Walk<'_> {
                 self.runtime.lease(self.cell, link.as_ref()).await.inspect_err(|refusal| self.runtime.lost(self.cell, refusal))?
             }
         };
+        self.report.lines.extend(self.refused.iter().take(TOLD).map(|item| item.message.clone()));
+        if self.refused.len() > TOLD {
+            self.report.lines.push(format!("and {} more refused; `trued log` has them", self.refused.len() - TOLD));
+        }
         let checked = outcome == Outcome::Failed && self.refused.is_empty() && !self.checks.is_empty();
         let in_place = outcome == Outcome::Landed || (checked && self.whole);
         let mut verdict = self.verdict(outcome, epoch, in_place);
@@ -152,6 +159,13 @@ impl Walk<'_> {
         self.store_contents(&bookkeeping)?;
         for change in &bookkeeping {
             own(&mut self.inventory, change);
+        }
+        if self.landed.len() < self.writes.len() {
+            let landed: std::collections::BTreeSet<_> = self.landed.iter().map(|landed| &landed.address).collect();
+            // Where the target had something else than was expected, it is somebody else's too.
+            let others = |change: &&Change| self.refused.iter().any(|item| item.address == change.address && item.code == Code::Changed);
+            let left = self.writes.iter().filter(|change| !landed.contains(&change.address) && !others(change));
+            left.for_each(|change| own_what_gives_way(&mut self.inventory, change));
         }
         let inventory = self.runtime.store_manifest(&self.inventory)?;
         let observed = self.runtime.store_manifest(&self.seen_manifest())?;

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trued_doors::{Ask, Asked};
+use futures::StreamExt;
+use trued_doors::{Ask, Asked, Order};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
-    Action, Address, Change, Code, Command, Deletes, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Refusal, Seen,
+    Action, Address, Change, Code, Command, Deletes, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Reason, Refusal,
+    Seen,
 };
 
 use super::{BATCH, Walk};
@@ -41,6 +43,8 @@ impl Walk<'_> {
                 if in_place(change, &changes, nested, &look) {
                     found += 1;
                     own(&mut made, change);
+                } else if seen.fingerprint() == change.before.as_ref() {
+                    own_what_gives_way(&mut made, change);
                 }
             }
             let of = open.intent.changes;
@@ -104,7 +108,28 @@ impl Walk<'_> {
             let help = "bring the target back; nothing is changed or deleted meanwhile";
             self.report.refusal = Some(Refusal::new(Code::Unknown, why.clone()).help(help));
         }
+        if self.unfinished && self.aim.writes && self.observed.extent == Extent::Complete {
+            self.clear_up().await;
+        }
         Ok(Event::Done)
+    }
+
+    /// Has the target clear away what a run left that did not come to its end. After the look, so that the target knows
+    /// what is a resource. What fails here is tried again: the next order clears up too.
+    async fn clear_up(&mut self) {
+        let cleared = async {
+            let link = self.runtime.link(&self.stack.id.target).await?;
+            let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
+            let key = format!("{}/clear", self.run);
+            let order = Order { stack: self.stack.id.clone(), epoch, key, changes: Vec::new(), deadline: LOOK_DEADLINE };
+            tokio::time::timeout(LOOK_DEADLINE.to_std(), link.apply(order).count())
+                .await
+                .map(|_| ())
+                .map_err(|_| Refusal::new(Code::TimedOut, format!("target {} did not clear up in {LOOK_DEADLINE}", self.stack.id.target)))
+        };
+        if let Err(refusal) = cleared.await {
+            tracing::debug!(stack = %self.report.name, "what an earlier run left stays for now: {refusal}");
+        }
     }
 
     pub(super) async fn see(&self, asked: Vec<Asked>) -> Result<Observation, Refusal> {
@@ -274,6 +299,17 @@ pub(super) fn in_place(change: &Change, all: &[Change], nested: bool, seen: &dyn
     };
     let made = |inner: &Change| seen(&inner.address).fingerprint() == inner.after.as_ref();
     nested && change.after.is_none() && there.fingerprint() != change.before.as_ref() && all.iter().filter(inside).any(made)
+}
+
+/// Where something of ours gives way to something else, and the run ended in between, it stays ours: it was emptied of what
+/// told so.
+pub(super) fn own_what_gives_way(inventory: &mut Manifest, change: &Change) {
+    if let (Action::Replace, Some(before), Some(_)) = (change.action, &change.before, &change.after)
+        && !change.reasons.contains(&Reason::Foreign)
+    {
+        let ours = || Item { fingerprint: before.clone(), content: None };
+        inventory.items.entry(change.address.clone()).or_insert_with(ours);
+    }
 }
 
 /// Takes a change that is in place into an inventory.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use trued_doors::{Facts, Link};
 use trued_engine::{Assessment, Effect, Event, Phase, StackMemory, Wish, step};
-use trued_model::body::{Checked, Landed, RefusedItem};
+use trued_model::body::{Checked, Landed, Outcome, RefusedItem};
 use trued_model::{
     Address, BlobRef, Change, Code, Command, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Refusal, Stack, StackId,
     Timestamp,
@@ -64,6 +64,8 @@ pub(crate) struct Walk<'a> {
     refused: Vec<RefusedItem>,
     batch_refused: Vec<RefusedItem>,
     fenced: bool,
+    /// Whether an earlier run of the stack did not come to its end, so that it may have left things lying about.
+    unfinished: bool,
     checks: Vec<Checked>,
     report: StackReport,
 }
@@ -116,6 +118,7 @@ impl Runtime {
             refused: Vec::new(),
             batch_refused: Vec::new(),
             fenced: false,
+            unfinished: unfinished(&memory),
             checks: Vec::new(),
             report,
             stack,
@@ -273,6 +276,11 @@ impl Walk<'_> {
             _ => None,
         };
     }
+}
+
+fn unfinished(memory: &StackMemory) -> bool {
+    let ended_early = |outcome| matches!(outcome, Outcome::Failed | Outcome::Superseded | Outcome::Interrupted);
+    !memory.intents.is_empty() || memory.last_verdict.as_ref().is_some_and(|(_, verdict)| ended_early(verdict.outcome))
 }
 
 fn nothing_to_render(id: &StackId) -> Stack {

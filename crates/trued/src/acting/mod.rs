@@ -12,6 +12,7 @@ use trued_runtime::{Aim, Runtime};
 
 use crate::commands::Session;
 use crate::exit::usage;
+use crate::tuning;
 use crate::wire::{self, Hand};
 
 /// An opened runtime.
@@ -24,8 +25,11 @@ impl Acting {
     /// Opens configuration, record and doors. Without a hand nothing is written but `cache/`.
     pub async fn open(session: &Session<'_>, hand: Hand, verb: &str) -> anyhow::Result<Acting> {
         let opened = wire::open_to_act(&session.at, hand, verb)?;
-        let runtime = Arc::new(Runtime::new(opened.doors.clone()).counting(session.counters.clone()));
-        Ok(Acting { runtime, opened })
+        let mut runtime = Runtime::new(opened.doors.clone()).counting(session.counters.clone());
+        if let Some(term) = tuning::lease()? {
+            runtime = runtime.leasing(term);
+        }
+        Ok(Acting { runtime: Arc::new(runtime), opened })
     }
 
     /// What a pass of a one-shot verb is about. Without a named revision the newest counts, and in a repository of
