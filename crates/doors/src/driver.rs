@@ -17,6 +17,11 @@ pub trait Driver: Send + Sync {
     /// Reads resources from documents. Pure. `into` is the stack's place on the target in the target's own terms.
     fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed;
 
+    /// Tells what two of its fingerprints differ in, where that is more than content: `mode 0644 → 0600`. Pure.
+    fn differs(&self, _before: &Fingerprint, _after: &Fingerprint) -> Option<String> {
+        None
+    }
+
     /// Checks settings beyond their schema, without touching the target (paths, contradictions).
     fn check(&self, settings: &Value) -> Vec<Finding>;
 

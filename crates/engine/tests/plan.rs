@@ -347,6 +347,39 @@ fn drift_is_put_back_left_alone_or_held() {
 }
 
 #[test]
+fn fault_35_what_is_fought_over_is_held_alone_and_a_commit_or_an_answer_ends_it() {
+    let case = |desired, settled| Case { desired, ours: "a=1 b=1", seen: "a=9 b=9", settled, ..Case::default() };
+    let fought = || Settled { fought: [Address::new("a")].into(), ..Settled::default() };
+    check(
+        case("a=1 b=1", fought()),
+        expect![[r#"
+            update a: changed from outside, keeps what is there; held as drift: was put back again and again, and is changed from outside each time
+            update b: changed from outside, keeps what is there
+            drift a: from outside
+            drift b: from outside
+        "#]],
+    );
+    check(
+        case("a=2 b=1", fought()),
+        expect![[r#"
+            update a: desired state changed, changed from outside, keeps what is there
+            update b: changed from outside, keeps what is there
+            drift a: from outside
+            drift b: from outside
+        "#]],
+    );
+    check(
+        case("a=1 b=1", Settled { revert: Some(5), ..fought() }),
+        expect![[r#"
+            update a: changed from outside, answered in #5, keeps what is there
+            update b: changed from outside, answered in #5, keeps what is there
+            drift a: from outside
+            drift b: from outside
+        "#]],
+    );
+}
+
+#[test]
 fn known_drift_that_is_out_of_sight_still_holds() {
     check(
         Case {

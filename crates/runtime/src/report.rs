@@ -1,7 +1,9 @@
 //! What a pass found and did, for people and machines; nothing here decides.
 
+use std::collections::BTreeMap;
+
 use trued_model::body::{DriftItem, Outcome};
-use trued_model::{Decision, Finding, Plan, Refusal, StackId};
+use trued_model::{Address, Decision, Finding, Plan, Refusal, StackId};
 
 /// One stack after a pass.
 #[derive(Clone, Debug)]
@@ -11,6 +13,8 @@ pub struct StackReport {
     pub name: String,
     /// What is proposed and how it was split; `None` when there was nothing to decide on.
     pub plan: Option<(Plan, Decision)>,
+    /// What a change changes beside content, in the driver's words.
+    pub differs: BTreeMap<Address, String>,
     /// The run's outcome, if one ran.
     pub outcome: Option<Outcome>,
     /// Changes made on the target.
@@ -55,6 +59,7 @@ impl StackReport {
             stack,
             name,
             plan: None,
+            differs: BTreeMap::new(),
             outcome: None,
             written: 0,
             drift: Vec::new(),

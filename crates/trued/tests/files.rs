@@ -136,6 +136,7 @@ fn owner_group_and_mode_are_kept_as_the_operator_says() {
     assert_eq!((stat("bin/tool").0, stat("etc/key"), stat("etc").0, stat("index.html").0), (0o750, (0o600, owner), 0o700, 0o644));
     assert!(home.run(&["plan"], 0).contains("no changes") || home.json(&["plan"])["plans"][0]["changes"] == serde_json::json!([]));
     fs::set_permissions(home.path("www/etc/key"), fs::Permissions::from_mode(0o644)).expect("loosened");
+    assert!(home.run(&["plan"], 3).contains("mode 0644 → 0600"), "the plan shows what it is about");
     fs::set_permissions(home.path("www/index.html"), fs::Permissions::from_mode(0o600)).expect("changed");
     home.run(&["apply"], 0);
     assert_eq!(stat("etc/key").0, 0o600, "put back");

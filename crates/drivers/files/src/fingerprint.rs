@@ -101,6 +101,31 @@ fn id(word: &str, letter: char) -> Option<Option<u32>> {
     }
 }
 
+/// What two things of one shape differ in beside their content, for people; ids as numbers. `None` where that is nothing.
+pub(crate) fn differs(before: &Fingerprint, after: &Fingerprint) -> Option<String> {
+    let ((was, had), (is, has)) = (read(before)?, read(after)?);
+    let plain = |shape, said: Option<u32>| match (shape, said) {
+        (_, Some(mode)) => Some(format!("{mode:04o}")),
+        (Shape::File { executable }, None) => Some(if executable { "0755" } else { "0644" }.to_owned()),
+        _ => None,
+    };
+    let id = |id: Option<u32>| id.map(|id| id.to_string());
+    let each = [
+        ("mode", plain(was, had.mode), plain(is, has.mode)),
+        ("owner", id(had.owner), id(has.owner)),
+        ("group", id(had.group), id(has.group)),
+    ];
+    let said = |(what, old, new): &(&str, Option<String>, Option<String>)| match (old, new) {
+        (old, new) if old == new => None,
+        (Some(old), Some(new)) => Some(format!("{what} {old} → {new}")),
+        (None, Some(new)) => Some(format!("{what} → {new}")),
+        _ => None,
+    };
+    let words: Vec<String> = each.iter().filter_map(said).collect();
+    let same_kind = std::mem::discriminant(&was) == std::mem::discriminant(&is);
+    (same_kind && !words.is_empty()).then(|| words.join(", "))
+}
+
 /// What it is, for people; never its digest.
 pub(crate) fn words(fingerprint: Option<&Fingerprint>) -> &'static str {
     match fingerprint {
@@ -133,6 +158,21 @@ mod tests {
         }
         assert_eq!(super::shape(&of_other("fifo")), None);
         assert_eq!(super::shape(&Fingerprint::new("3:dir")), None);
+    }
+
+    #[test]
+    fn what_differs_beside_content_is_told() {
+        let said = |before: &str, after: &str| differs(&Fingerprint::new(before), &Fingerprint::new(after));
+        let told = |before, after| said(before, after).unwrap_or_default();
+        assert_eq!(told("1:file:644:x", "2:file:0600:u0:g-:x"), "mode 0644 → 0600, owner → 0");
+        assert_eq!(told("2:file:0600:u0:g7:x", "2:file:0600:u1:g8:y"), "owner 0 → 1, group 7 → 8");
+        assert_eq!(told("1:dir", "2:dir:0700:u-:g-"), "mode → 0700");
+        assert_eq!(told("1:file:644:x", "1:file:755:x"), "mode 0644 → 0755");
+        for (before, after) in
+            [("1:file:644:x", "1:file:644:y"), ("1:link:x", "1:dir"), ("1:file:644:x", "1:dir"), ("1:other:fifo", "1:dir")]
+        {
+            assert_eq!(said(before, after), None, "{before} {after}");
+        }
     }
 
     #[test]

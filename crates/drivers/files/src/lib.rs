@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Facts, Link, Parsed};
-use trued_model::{Document, Finding};
+use trued_model::{Document, Finding, Fingerprint};
 
 mod apply;
 mod below;
@@ -62,6 +62,10 @@ impl Driver for Files {
 
     fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
         parse::parse(facts, into, documents)
+    }
+
+    fn differs(&self, before: &Fingerprint, after: &Fingerprint) -> Option<String> {
+        fingerprint::differs(before, after)
     }
 
     fn check(&self, settings: &Value) -> Vec<Finding> {

@@ -219,6 +219,10 @@ impl Walk<'_> {
         self.commands = commands;
         self.whole = planned.whole;
         self.report.drift = self.assessment.drift.clone();
+        if let Ok(driver) = self.runtime.driver(&self.stack.id.target) {
+            let differs = |change: &Change| driver.differs(change.before.as_ref()?, change.after.as_ref()?);
+            self.report.differs = plan.changes.iter().filter_map(|change| Some((change.address.clone(), differs(change)?))).collect();
+        }
         self.report.plan = Some((plan.clone(), decision.clone()));
         self.plan = Some((plan, decision));
         Ok(Event::Planned(planned))

@@ -46,7 +46,7 @@ pub fn applied(report: &Report) -> Value {
 
 fn plan(stack: &StackReport) -> Value {
     let (changes, held) = match &stack.plan {
-        Some((plan, decision)) => (plan.changes.iter().map(change).collect(), held(plan, decision)),
+        Some((plan, decision)) => (plan.changes.iter().map(|one| change(one, stack)).collect(), held(plan, decision)),
         None => (Vec::new(), Vec::new()),
     };
     let drift = stack.drift.iter().map(|item| json!({ "address": item.address, "cause": item.cause, "since": item.since }));
@@ -67,9 +67,14 @@ fn plan(stack: &StackReport) -> Value {
     shown
 }
 
-fn change(change: &Change) -> Value {
+fn change(change: &Change, stack: &StackReport) -> Value {
     let reasons: Vec<String> = change.reasons.iter().map(trued_model::Reason::words).collect();
-    json!({ "address": change.address, "action": change.action, "before": change.before, "after": change.after, "reasons": reasons })
+    let mut shown =
+        json!({ "address": change.address, "action": change.action, "before": change.before, "after": change.after, "reasons": reasons });
+    if let Some(differs) = stack.differs.get(&change.address) {
+        shown["differs"] = differs.as_str().into();
+    }
+    shown
 }
 
 fn held(plan: &Plan, decision: &Decision) -> Vec<Value> {
@@ -110,7 +115,8 @@ pub fn show_plans(report: &Report, screen: &Screen) -> anyhow::Result<()> {
             screen.line(screen.dim(&format!("  plan {}", decision.plan)))?;
         }
         for change in plan.changes.iter().take(SHOWN) {
-            screen.line(format!("  {}", change_line(change, screen)))?;
+            let differs = stack.differs.get(&change.address).map(|differs| format!("  {differs}")).unwrap_or_default();
+            screen.line(format!("  {}{differs}", change_line(change, screen)))?;
         }
         if plan.changes.len() > SHOWN {
             screen.line(format!("  … and {} more; --output json lists all", plan.changes.len() - SHOWN))?;

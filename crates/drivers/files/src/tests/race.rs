@@ -34,6 +34,15 @@ fn inside(folder: &Path) -> BTreeMap<String, (u64, i64, i64, Vec<u8>)> {
     all
 }
 
+/// Ends the stranger, also when the test fails while it runs.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What to ask of each address in one round, by what can be seen of it just now.
 fn changes(ground: &Ground, tree: &Tree, round: usize) -> Vec<Change> {
     let text = format!("ours {round}");
@@ -87,6 +96,7 @@ fn fault_54_a_stranger_who_swaps_folders_for_links_all_the_while_never_wins() {
                 (0..(turn % 64) * 40).for_each(|_| std::hint::spin_loop());
             }
         });
+        let _stopping = Stopping(&stop);
         let end = Instant::now() + PATIENCE;
         let tree = ground.tree();
         for round in 1.. {
@@ -107,7 +117,6 @@ fn fault_54_a_stranger_who_swaps_folders_for_links_all_the_while_never_wins() {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(inside(&outside), before, "nothing outside was written, made or removed");
     assert!(ours >= ENOUGH && theirs >= ENOUGH, "the race was none: {ours} changes landed, {theirs} were refused");
