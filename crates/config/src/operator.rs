@@ -148,7 +148,7 @@ impl Reader<'_> {
             let mut settings = settings.clone();
             self.host_paths(&mut settings, descriptor.paths);
             self.secrets_exist(text, &pointer, &settings);
-            self.refuse_credentials(text, &format!("{pointer}/url"), &mut settings);
+            self.refuse_credentials(text, &pointer, &mut settings);
             self.check_source(text, &pointer, kind, &settings);
             operator.origin(text, "sources", &name);
             operator.settings_origins(text, &format!("/sources/{name}"), &pointer, &settings);
@@ -350,16 +350,16 @@ impl Reader<'_> {
         }
     }
 
-    /// An address with a user or a password in it is refused, and not shown anywhere.
+    /// An address with a user or a password in it is refused, and not shown anywhere. Over ssh a user is a part of it.
     fn refuse_credentials(&mut self, text: &Text, pointer: &str, settings: &mut Value) {
-        if let Some(Value::String(url)) = settings.get_mut("url")
-            && let Some((scheme, rest)) = url.split_once("://")
-            && let Some((_, host)) = rest.split(['/', '?', '#']).next().and_then(|host| host.rsplit_once('@'))
-        {
-            let after = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
-            *url = format!("{scheme}://{host}{after}");
-            let help = "write `username`, and `password: { secret: NAME }` or `token: { secret: NAME }`";
-            self.faults.push(text.fault(pointer, "this address has a user or a password in it", help));
+        for below in ["/url", "/proxy", "/proxy/url"] {
+            if let Some(Value::String(url)) = settings.pointer_mut(below)
+                && let Some(plain) = without_credentials(url)
+            {
+                *url = plain;
+                let help = "write `username`, and `password: { secret: NAME }` or `token: { secret: NAME }`";
+                self.faults.push(text.fault(&format!("{pointer}{below}"), "this address has a user or a password in it", help));
+            }
         }
     }
 
@@ -437,4 +437,40 @@ pub(crate) fn bad_glob(text: &Text, pointer: &str, glob: &str, why: &str) -> Fau
 /// The entries of a section whose keys are names; the others were refused by the schema.
 fn names<T>(section: &BTreeMap<String, T>) -> impl Iterator<Item = (Name, &T)> {
     section.iter().filter_map(|(name, entry)| Some((name.parse().ok()?, entry)))
+}
+
+/// An address without the credentials in it; `None` when there are none. Over ssh a user alone is none.
+fn without_credentials(url: &str) -> Option<String> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // `me:word@host:path`; a path on this machine may hold what it wants.
+        let (who, place) = url.rsplit_once('@').filter(|_| !url.starts_with(['/', '.']))?;
+        return who.contains(':').then(|| place.to_owned());
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, after) = rest.split_at(end);
+    let (who, host) = authority.rsplit_once('@')?;
+    let user_alone = scheme.eq_ignore_ascii_case("ssh") && !who.contains([':', '@']);
+    (!user_alone).then(|| format!("{scheme}://{host}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_104_credentials_are_found_in_addresses_of_every_form() {
+        for (url, plain) in [
+            ("https://me:word@h/p", Some("https://h/p")),
+            ("https://token@h/p?a", Some("https://h/p?a")),
+            ("http://me:word@h:8080", Some("http://h:8080")),
+            ("ssh://git:word@h/p", Some("ssh://h/p")),
+            ("git:word@h:p", Some("h:p")),
+            ("ssh://git@h:22/p", None),
+            ("git@h:p", None),
+            ("https://h/p@1", None),
+            ("/srv/a:b@c", None),
+        ] {
+            assert_eq!(without_credentials(url).as_deref(), plain, "{url}");
+        }
+    }
 }

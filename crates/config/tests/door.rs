@@ -33,8 +33,8 @@ impl Source for Fixed {
         Box::pin(std::future::ready(Ok(self.0.keys().map(|path| (*path).to_owned()).collect())))
     }
 
-    fn relation<'a>(&'a self, _: &'a Revision, _: &'a Revision) -> BoxFuture<'a, Relation> {
-        Box::pin(std::future::ready(Relation::Follows))
+    fn relation<'a>(&'a self, _: &'a Revision, _: &'a Revision) -> BoxFuture<'a, Answer<Relation>> {
+        Box::pin(std::future::ready(Ok(Relation::Follows)))
     }
 
     fn commit<'a>(&'a self, _: &'a Revision) -> BoxFuture<'a, Answer<Commit>> {

@@ -49,8 +49,9 @@ pub trait Source: Send + Sync {
     /// Lists all file paths at a revision, sorted (for globs over app files).
     fn list<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Vec<String>>>;
 
-    /// How `new` stands to `old`. What cannot be decided is [`Relation::Rewinds`].
-    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Relation>;
+    /// How `new` stands to `old`. What cannot be decided is [`Relation::Rewinds`]; a refusal only says that the remote
+    /// did not answer when it had to be asked, and is about this attempt.
+    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Answer<Relation>>;
 
     /// Who made a revision and why; `Code::Unsupported` where the source has no such notion.
     fn commit<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>>;

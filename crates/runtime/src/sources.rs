@@ -83,14 +83,22 @@ impl Runtime {
                 return good;
             }
         };
-        if aim.writes {
-            self.fresh(name, &mut followed).await;
-        }
         let named = matches!(aim.want, Want::Named(_));
         let relation = match &good {
             Some(good) if !named && !planted::has(Bug::FollowRewind) => source.relation(good, &found).await,
-            _ => Relation::Follows,
+            _ => Ok(Relation::Follows),
         };
+        let relation = match relation {
+            Ok(relation) => relation,
+            // The history in between could not be had: that is no sign of a rewritten one.
+            Err(refusal) => {
+                self.stale(name, &mut followed, &refusal, aim, findings).await;
+                return good;
+            }
+        };
+        if aim.writes {
+            self.fresh(name, &mut followed).await;
+        }
         if relation == Relation::Rewinds && !self.accepted_anyway(name, &mut followed, &found, aim, findings).await {
             return good;
         }

@@ -213,13 +213,13 @@ impl Source for Following {
         Box::pin(async move { Ok(self.0.at(revision)?.keys().cloned().collect()) })
     }
 
-    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Relation> {
+    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Answer<Relation>> {
         Box::pin(async move {
-            match (old.id == new.id, self.0.follows(&old.id, &new.id)) {
+            Ok(match (old.id == new.id, self.0.follows(&old.id, &new.id)) {
                 (true, _) => Relation::Same,
                 (false, true) => Relation::Follows,
                 (false, false) => Relation::Rewinds,
-            }
+            })
         })
     }
 

@@ -140,9 +140,9 @@ impl Source for FolderSource {
         })
     }
 
-    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Relation> {
+    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Answer<Relation>> {
         let relation = if old.id == new.id { Relation::Same } else { Relation::Follows };
-        Box::pin(std::future::ready(relation))
+        Box::pin(std::future::ready(Ok(relation)))
     }
 
     fn commit<'a>(&'a self, _revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>> {

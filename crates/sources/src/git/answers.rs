@@ -53,6 +53,57 @@ pub(super) fn broken_off(host: &str, error: &io::Error) -> Refusal {
     }
 }
 
+/// What `ssh`, or the program on its other side, said when a fetch failed; `None` when that was nothing.
+pub(super) fn said(host: &str, words: &str) -> Option<Refusal> {
+    let lower = words.to_lowercase();
+    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    let say = |code, what: &str, help: &str| Some(Refusal::new(code, format!("fetch from {host}: {what}")).help(help));
+    if has(&["identification has changed"]) {
+        return say(
+            Code::Denied,
+            "the server shows another key than the one that is known",
+            "if it was given a new one, write that to known_hosts; if not, somebody stands between",
+        );
+    }
+    if has(&["host key verification failed", "host key is known for"]) {
+        return say(
+            Code::Denied,
+            "the server's key is not among the known hosts",
+            "compare what ssh-keyscan shows with what the server's owner says, and write it to known_hosts or host_keys",
+        );
+    }
+    if has(&["load key"]) {
+        return say(
+            Code::Invalid,
+            "ssh cannot use the key",
+            "the secret holds a private key as ssh-keygen writes it, without a passphrase",
+        );
+    }
+    if has(&["permission denied"]) {
+        return say(
+            Code::Denied,
+            "the server does not accept the key",
+            "check the user in the url, what the key may read, and that the secret holds it without a passphrase",
+        );
+    }
+    if has(&["does not appear to be a git repository", "repository not found", "no such repository", "could not be found"]) {
+        return say(Code::Absent, "the server knows no such repository", "check the url; one that the key may not read looks the same");
+    }
+    if has(&["bad configuration option", "unknown option", "no user exists"]) {
+        return say(Code::Unsupported, &format!("ssh cannot be used here: {}", last_line(words)?), "OpenSSH 7.8 or later is needed");
+    }
+    say(Code::Unreachable, &last_line(words)?, "it is tried again")
+}
+
+/// The last line that says something, without what moves a cursor.
+fn last_line(words: &str) -> Option<String> {
+    let line = words.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().filter(|c| !c.is_control()).take(LINE).collect())
+}
+
+/// Characters of what another program said that are repeated.
+const LINE: usize = 200;
+
 /// The whole fetch takes too long.
 pub(super) fn too_slow(host: &str) -> Refusal {
     Refusal::new(Code::TimedOut, format!("fetch from {host}: it takes longer than allowed"))

@@ -18,6 +18,8 @@ const WALKED: usize = 1_000_000;
 const NESTED: usize = 8;
 /// Fewest digits of a commit id that a person may type.
 const FEWEST_DIGITS: usize = 7;
+/// Digits of a whole one.
+const LONGEST_ID: usize = 40;
 
 /// The reference in which what is followed stands, in a repository that somebody works in.
 pub(super) fn reference_of(followed: &Followed) -> Option<String> {
@@ -63,9 +65,14 @@ pub(super) fn commit_of(repository: &Repository, id: ObjectId) -> Result<ObjectI
     Err(Refusal::new(Code::Invalid, format!("read tag {id}: it leads from one to the next without end")).into())
 }
 
+/// Whether a word can be the beginning of a commit's id.
+pub(super) fn is_short_id(typed: &str) -> bool {
+    (FEWEST_DIGITS..LONGEST_ID).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Finds the commit whose id starts as a person typed it; `None` when there is none, or it is no id.
 pub(super) fn typed_id(repository: &Repository, typed: &str) -> Result<Option<ObjectId>, Fault> {
-    if typed.len() < FEWEST_DIGITS || !typed.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if !is_short_id(typed) && typed.len() != LONGEST_ID {
         return Ok(None);
     }
     let Ok(prefix) = Prefix::from_hex(&typed.to_ascii_lowercase()) else {
@@ -88,36 +95,64 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
     prefixes.iter().map(|prefix| format!("{prefix}{name}")).filter(whole).filter(valid).collect()
 }
 
-/// How one commit stands to an earlier one. What cannot be decided counts as a rewind.
-pub(super) fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Relation {
-    if old == new {
-        return Relation::Same;
-    }
-    match descends(repository, old, new) {
-        Ok(true) => Relation::Follows,
-        Ok(false) | Err(_) => Relation::Rewinds,
+/// How one commit stands to an earlier one, as far as the commits that are here tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Descent {
+    Same,
+    Follows,
+    Rewinds,
+    /// The way back ends at a commit that is not here, as in a shallow history, and the old one may lie behind it.
+    Unknown,
+}
+
+impl Descent {
+    /// What cannot be decided counts as a rewind.
+    pub(super) fn relation(self) -> Relation {
+        match self {
+            Descent::Same => Relation::Same,
+            Descent::Follows => Relation::Follows,
+            Descent::Rewinds | Descent::Unknown => Relation::Rewinds,
+        }
     }
 }
 
-/// Whether `old` is among the ancestors of `new`: newest commits first, each once. A missing commit, as at the end of
-/// a shallow history, is a fault: beyond it nothing can be said.
-fn descends(repository: &Repository, old: ObjectId, new: ObjectId) -> Result<bool, Fault> {
-    let mut ahead = BinaryHeap::from([step(repository, new)?]);
+/// How much earlier than its parents a commit may say that it was made: nobody's clock is right. Behind commits that are
+/// older than this against the one that is looked for, it is not looked for any further.
+pub(super) const SKEW: i64 = 24 * 60 * 60;
+
+/// Whether `old` is among the ancestors of `new`: newest commits first, each once.
+pub(super) fn descent(repository: &Repository, old: ObjectId, new: ObjectId) -> Descent {
+    if old == new {
+        return Descent::Same;
+    }
+    let horizon = time_of(repository, old).map(|time| time.saturating_sub(SKEW));
+    let Ok(first) = step(repository, new) else { return Descent::Unknown };
+    let mut ahead = BinaryHeap::from([first]);
     let mut seen = HashSet::from([new]);
-    while let Some((_, parents)) = ahead.pop() {
+    let mut unknown = false;
+    while let Some((time, parents)) = ahead.pop() {
         if parents.contains(&old) {
-            return Ok(true);
+            return Descent::Follows;
         }
         for parent in parents {
-            if seen.insert(parent) {
-                ahead.push(step(repository, parent)?);
+            if !seen.insert(parent) {
+                continue;
+            }
+            match step(repository, parent) {
+                Ok(step) => ahead.push(step),
+                Err(_) => unknown |= horizon.is_none_or(|horizon| time >= horizon),
             }
         }
         if seen.len() > WALKED {
-            return Ok(false);
+            return Descent::Unknown;
         }
     }
-    Ok(false)
+    if unknown { Descent::Unknown } else { Descent::Rewinds }
+}
+
+/// When a commit says it was made, in seconds; `None` when it is not here.
+pub(super) fn time_of(repository: &Repository, commit: ObjectId) -> Option<i64> {
+    step(repository, commit).ok().map(|(time, _)| time)
 }
 
 /// A commit's time and parents.

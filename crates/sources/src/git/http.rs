@@ -6,29 +6,23 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use gix_transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use reqwest::{StatusCode, redirect};
+use reqwest::{Proxy, StatusCode};
 use trued_doors::Answer;
 use trued_model::{Code, Refusal, Secret};
+use trued_net::{Trust, same_origin, staying};
 
-use super::answers::{broken_off, causes, refused, too_slow, unreachable};
-use super::pack::PackCount;
-use super::settings::Limits;
-use super::url::RemoteUrl;
+use super::answers::{broken_off, causes, refused, unreachable};
+use super::url::WebUrl;
+use super::watch::{Bounds, Watched};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-/// Longest silence of a server that is connected.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Most bytes of what is not a pack: the list of references.
-const REFERENCES: u64 = 64 << 20;
-/// Redirections followed on the same host.
-const REDIRECTIONS: usize = 5;
 
 /// What says who we are to a server.
 pub(super) struct Identity {
@@ -39,71 +33,51 @@ pub(super) struct Identity {
 /// One fetch's way to one server.
 pub(super) struct Wire {
     client: Client,
-    url: RemoteUrl,
+    url: WebUrl,
     authorization: Option<HeaderValue>,
     redirected: Option<String>,
     bounds: Bounds,
-    outcome: Outcome,
 }
 
-/// Where the first refusal of a fetch is kept, in our words: gix carries errors as text through many layers.
-#[derive(Clone, Default)]
-pub(super) struct Outcome(Arc<Mutex<Option<Refusal>>>);
-
-impl Outcome {
-    pub(super) fn take(&self) -> Option<Refusal> {
-        self.lock().take()
-    }
-
-    /// Remembers a refusal and gives an error to stop with.
-    fn stop(&self, refusal: Refusal) -> io::Error {
-        let error = io::Error::other(refusal.to_string());
-        self.lock().get_or_insert(refusal);
-        error
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Bounds {
-    bytes: u64,
-    objects: u64,
-    until: Instant,
+/// How a client finds its way to the server.
+pub(super) struct Road<'a> {
+    pub(super) url: &'a WebUrl,
+    pub(super) identity: Option<Identity>,
+    /// Certificates that are trusted instead of the system's, PEM.
+    pub(super) ca: Option<&'a Path>,
+    /// The proxy to go through, with who we are to it; without one, that of the environment.
+    pub(super) proxy: Option<(&'a WebUrl, Option<Identity>)>,
 }
 
 impl Wire {
     /// Prepares a client. Nothing is sent yet.
-    pub(super) fn new(url: &RemoteUrl, identity: Option<&Identity>, ca: Option<&Path>, limits: &Limits) -> Answer<Wire> {
+    pub(super) fn new(road: Road<'_>, bounds: Bounds) -> Answer<Wire> {
+        let Road { url, identity, ca, proxy } = road;
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(Refusal::new(Code::Broken, "prepare a client: the program installed no cryptography"));
         }
-        let origin = url.clone();
-        let stay =
-            redirect::Policy::custom(move |attempt| match origin.same_origin(attempt.url()) && attempt.previous().len() <= REDIRECTIONS {
-                true => attempt.follow(),
-                false => attempt.stop(),
-            });
-        let mut builder = Client::builder().connect_timeout(CONNECT).timeout(SILENCE).redirect(stay).user_agent("trued");
+        // The operator named the server; where it sends us on to was named by nobody, so only its own places count.
+        let stay = staying(url.as_url().clone(), Trust::Operator);
+        let idle = bounds.idle;
+        let mut builder = Client::builder().connect_timeout(CONNECT.min(idle)).timeout(idle).redirect(stay).user_agent("trued");
         builder = match (url.encrypted(), ca) {
             // Nothing is encrypted on the way to this machine itself, so there is nobody to trust or to go through.
             (false, _) => builder.tls_certs_only([]).no_proxy(),
             (true, None) => builder,
             (true, Some(ca)) => builder.tls_certs_only(certificates(ca)?),
         };
-        let client = builder
-            .build()
-            .map_err(|error| Refusal::new(Code::Invalid, format!("prepare a client for {}: {}", url.host(), causes(&error))))?;
-        let bounds =
-            Bounds { bytes: limits.fetch_bytes, objects: limits.fetch_objects, until: Instant::now() + limits.fetch_time.to_std() };
-        let authorization = identity.map(authorization).transpose()?;
-        Ok(Wire { client, url: url.clone(), authorization, redirected: None, bounds, outcome: Outcome::default() })
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        self.outcome.clone()
+        let unusable =
+            |error: reqwest::Error| Refusal::new(Code::Invalid, format!("prepare a client for {}: {}", url.host(), causes(&error)));
+        if let Some((at, identity)) = proxy {
+            let mut proxy = Proxy::all(at.as_url().clone()).map_err(unusable)?;
+            if let Some(identity) = &identity {
+                proxy = proxy.custom_http_auth(authorization(identity)?);
+            }
+            builder = builder.no_proxy().proxy(proxy);
+        }
+        let client = builder.build().map_err(unusable)?;
+        let authorization = identity.as_ref().map(authorization).transpose()?;
+        Ok(Wire { client, url: url.clone(), authorization, redirected: None, bounds })
     }
 
     fn request(
@@ -112,9 +86,12 @@ impl Wire {
         url: &str,
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> io::Result<RequestBuilder> {
-        let parsed = reqwest::Url::parse(url).ok().filter(|url| self.url.same_origin(url));
+        let parsed = reqwest::Url::parse(url).ok().filter(|url| same_origin(url, self.url.as_url()));
         let Some(parsed) = parsed else {
-            return Err(self.outcome.stop(Refusal::new(Code::Invalid, format!("fetch from {}: asked to go elsewhere", self.url.host()))));
+            return Err(self
+                .bounds
+                .outcome
+                .stop(Refusal::new(Code::Invalid, format!("fetch from {}: asked to go elsewhere", self.url.host()))));
         };
         let mut request = self.client.request(method, parsed);
         for line in headers {
@@ -136,10 +113,8 @@ impl Wire {
         Arc::new(Mutex::new(Exchange::Waiting {
             request: Some(request),
             body: Vec::new(),
-            host: self.url.host(),
             known: self.authorization.is_some(),
-            bounds: self.bounds,
-            outcome: self.outcome.clone(),
+            bounds: self.bounds.clone(),
         }))
     }
 }
@@ -187,8 +162,8 @@ impl Http for Wire {
 
 /// One request and its answer. It is sent when the answer is first asked for, with all that was written until then.
 enum Exchange {
-    Waiting { request: Option<RequestBuilder>, body: Vec<u8>, host: String, known: bool, bounds: Bounds, outcome: Outcome },
-    Answered { headers: Cursor<Vec<u8>>, body: Option<BufReader<Bounded>> },
+    Waiting { request: Option<RequestBuilder>, body: Vec<u8>, known: bool, bounds: Bounds },
+    Answered { headers: Cursor<Vec<u8>>, body: Option<BufReader<Watched<Response>>> },
 }
 
 fn lock(exchange: &Arc<Mutex<Exchange>>) -> MutexGuard<'_, Exchange> {
@@ -198,20 +173,17 @@ fn lock(exchange: &Arc<Mutex<Exchange>>) -> MutexGuard<'_, Exchange> {
 impl Exchange {
     /// Sends the request if that has not happened; gives the URL that answered, the first time.
     fn send(&mut self) -> io::Result<Option<String>> {
-        let Exchange::Waiting { request, body, host, known, bounds, outcome } = self else {
+        let Exchange::Waiting { request, body, known, bounds } = self else {
             return Ok(None);
         };
         let Some(request) = request.take() else {
             return Err(io::Error::other("the request failed before"));
         };
+        bounds.in_time()?;
         let body = std::mem::take(body);
-        let pack = contains(&body, b"command=fetch") || contains(&body, b"want ");
-        if Instant::now() >= bounds.until {
-            return Err(outcome.stop(too_slow(host)));
-        }
-        let response = request.body(body).send().map_err(|error| outcome.stop(unreachable(host, &error)))?;
+        let response = request.body(body).send().map_err(|error| bounds.outcome.stop(unreachable(&bounds.host, &error)))?;
         if response.status() != StatusCode::OK {
-            return Err(outcome.stop(refused(host, &response, *known)));
+            return Err(bounds.outcome.stop(refused(&bounds.host, &response, *known)));
         }
         let url = response.url().to_string();
         let mut lines = Vec::new();
@@ -221,16 +193,8 @@ impl Exchange {
             lines.extend_from_slice(value.as_bytes());
             lines.push(b'\n');
         }
-        let left = if pack { bounds.bytes } else { REFERENCES.min(bounds.bytes) };
-        let bounded = Bounded {
-            from: response,
-            host: std::mem::take(host),
-            left,
-            until: bounds.until,
-            objects: PackCount::new(pack.then_some(bounds.objects)),
-            outcome: outcome.clone(),
-        };
-        *self = Exchange::Answered { headers: Cursor::new(lines), body: Some(BufReader::with_capacity(64 << 10, bounded)) };
+        let watched = Watched::new(response, bounds.clone(), |host, error| Some(broken_off(host, error)));
+        *self = Exchange::Answered { headers: Cursor::new(lines), body: Some(BufReader::with_capacity(64 << 10, watched)) };
         Ok(Some(url))
     }
 }
@@ -263,7 +227,7 @@ pub(super) struct Headers {
 /// The answer's body.
 pub(super) struct Body {
     exchange: Arc<Mutex<Exchange>>,
-    bytes: Option<BufReader<Bounded>>,
+    bytes: Option<BufReader<Watched<Response>>>,
 }
 
 impl Headers {
@@ -288,7 +252,7 @@ impl Body {
         Body { exchange: exchange.clone(), bytes: None }
     }
 
-    fn bytes(&mut self) -> io::Result<&mut BufReader<Bounded>> {
+    fn bytes(&mut self) -> io::Result<&mut BufReader<Watched<Response>>> {
         if self.bytes.is_none() {
             let mut exchange = lock(&self.exchange);
             exchange.send()?;
@@ -334,47 +298,6 @@ impl BufRead for Body {
             bytes.consume(count);
         }
     }
-}
-
-/// An answer's bytes up to their bounds.
-struct Bounded {
-    from: Response,
-    host: String,
-    left: u64,
-    until: Instant,
-    objects: PackCount,
-    outcome: Outcome,
-}
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if Instant::now() >= self.until {
-            return Err(self.outcome.stop(too_slow(&self.host)));
-        }
-        let count = self.from.read(buffer).map_err(|error| self.outcome.stop(broken_off(&self.host, &error)))?;
-        self.left = match self.left.checked_sub(count as u64) {
-            Some(left) => left,
-            None => {
-                let message = format!("fetch from {}: the server sends more bytes than allowed", self.host);
-                return Err(self
-                    .outcome
-                    .stop(Refusal::new(Code::TooLarge, message).help("raise limits.fetch_bytes of the source if that is right")));
-            }
-        };
-        match self.objects.see(&buffer[..count]) {
-            Ok(()) => Ok(count),
-            Err(objects) => {
-                let message = format!("fetch from {}: the server sends {objects} objects, more than allowed", self.host);
-                Err(self
-                    .outcome
-                    .stop(Refusal::new(Code::TooLarge, message).help("raise limits.fetch_objects of the source if that is right")))
-            }
-        }
-    }
-}
-
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
 }
 
 fn authorization(identity: &Identity) -> Answer<HeaderValue> {

@@ -1,5 +1,5 @@
-//! The source `git`: a repository on this machine, opened in place, or one that is fetched over https. gix reads and
-//! fetches; no process is started, nothing is checked out, and no repository but our own store is ever written.
+//! The source `git`: a repository on this machine, opened in place, or one that is fetched over https or ssh. gix
+//! reads and fetches; no process is started but one `ssh`, nothing is checked out, and no repository but our own store is ever written.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,26 @@ use trued_doors::{Answer, Descriptor, Source, SourceKind, SourceOpening};
 use trued_model::{Finding, encode_path};
 
 mod answers;
+mod ask;
 mod history;
 mod http;
+mod limits;
 mod news;
 mod pack;
 mod place;
+mod private;
 mod repository;
 mod settings;
 mod signed;
 mod signing;
 mod source;
+mod ssh;
+mod ssh_url;
 mod store;
 mod tree;
 mod url;
+mod watch;
+mod way;
 mod worktree;
 
 /// The kind `git`.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gix::ObjectId;
 use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
+use tokio::runtime::Handle;
 use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, Judgement, SourceOpening};
 use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Timestamp, Want, encode_path};
 
-use super::history;
+use super::history::{self, Descent};
 use super::repository::{Fault, Repository};
 use super::settings::{self, Followed, Settings};
 use super::signed::{self, Question};
@@ -18,6 +19,7 @@ use super::signing::Signing;
 use super::store::{self, Store, Wanted};
 use super::tree::{self, Leaves, Sizes};
 use super::url::Address;
+use super::way::Way;
 use super::worktree::{self, Look, WorkTree};
 use crate::kept::Kept;
 use crate::names::{self, Excluded, Rule};
@@ -58,12 +60,15 @@ const DIRTY: &str = "+dirty.";
 impl Place {
     /// Reads the settings. Reads nothing of the repository, asks nobody.
     pub(super) fn new(opening: SourceOpening) -> Answer<Place> {
-        let SourceOpening { spec, cache, secrets, .. } = opening;
+        let SourceOpening { spec, cache, secrets, runner, .. } = opening;
         let wrong = |refusal: Refusal| Refusal { message: format!("open source {}: {}", spec.name, refusal.message), ..refusal };
         let settings = settings::parse(&spec.settings).map_err(wrong)?;
         let home = match &settings.address {
             Address::Local(path) => Home::Local { path: path.clone(), open: Mutex::new(None) },
-            Address::Remote(url) => Home::Remote(Box::new(Store::new(url.clone(), &settings, &cache, secrets))),
+            Address::Web(url) => Home::Remote(Box::new(Store::new(Way::over_web(url.clone(), &settings, secrets), &settings, &cache))),
+            Address::Ssh(url) => {
+                Home::Remote(Box::new(Store::new(Way::over_ssh(url.clone(), &settings, secrets, runner), &settings, &cache)))
+            }
         };
         let Settings { own, folder, exclude, followed, signing, limits, .. } = settings;
         Ok(Place {
@@ -90,6 +95,13 @@ impl Place {
         Ok(Revision { source: self.name.clone(), id })
     }
 
+    /// Remembers the executor that calls are made from.
+    pub(super) fn attended_by(&self, handle: Handle) {
+        if let Home::Remote(store) = &self.home {
+            store.attended_by(handle);
+        }
+    }
+
     pub(super) fn fetches(&self) -> u64 {
         match &self.home {
             Home::Local { .. } => 0,
@@ -111,8 +123,16 @@ impl Place {
     }
 
     fn fetched(&self, store: &Store) -> Answer<ObjectId> {
+        let before = self.known().ok();
         let fetched = store.fetch(&[Wanted::followed(&self.followed)])?;
-        fetched.first().copied().ok_or_else(|| self.absent("what it follows", "the server has no such reference"))
+        let tip = fetched.first().copied().ok_or_else(|| self.absent("what it follows", "the server has no such reference"))?;
+        // More than one step at once: what lies between is fetched as well, while the server is there to be asked.
+        if let Some(before) = before
+            && history::descent(&*self.opened(store)?, before, tip) == Descent::Unknown
+        {
+            store.connect(before, tip).map(drop).or_else(|refusal| if refusal.passing() { Err(refusal) } else { Ok(()) })?;
+        }
+        Ok(tip)
     }
 
     /// The newest commit that is here already.
@@ -196,7 +216,13 @@ impl Place {
                         [Followed::Branch(name.clone()), Followed::Tag(name)].iter().map(Wanted::followed).collect()
                     }
                 };
-                store.fetch(&wanted)?.first().copied().ok_or_else(unknown)
+                match store.fetch(&wanted) {
+                    // It may be the beginning of an id further back than what was fetched so far.
+                    Err(refusal) if refusal.code == Code::Absent && history::is_short_id(name) => {
+                        history::typed_id(&*store.unfold()?, name).map_err(Fault::refusal)?.ok_or(refusal)
+                    }
+                    fetched => fetched?.first().copied().ok_or_else(unknown),
+                }
             }
         }
     }
@@ -209,7 +235,12 @@ impl Place {
         if old == new || old.is_null() {
             return Ok(Relation::Follows);
         }
-        Ok(history::relation(&*self.repository()?, old, new))
+        let descent = history::descent(&*self.repository()?, old, new);
+        Ok(match (&self.home, descent) {
+            (Home::Remote(store), Descent::Unknown) => history::descent(&*store.connect(old, new)?, old, new),
+            _ => descent,
+        }
+        .relation())
     }
 
     /// Judges the signatures of a revision. What is read here is hashed again when it is read, as all objects are, so the
@@ -372,7 +403,7 @@ impl Place {
         };
         if torn.is_missing(commit) {
             // Not damage: it is only not here. Whoever has been rewritten on the other side is gone for good.
-            store.fetch(&[Wanted::followed(&Followed::Commit(commit))]).map_err(unreadable)?;
+            store.bring(commit).map_err(unreadable)?;
             match work(&*self.repository()?) {
                 Err(Fault::Torn(_)) => {}
                 other => return other.map_err(Fault::refusal),

@@ -69,7 +69,12 @@ pub(super) fn isolated() -> gix::open::Options {
     gix::open::Options::isolated()
         // Never more than reduced trust, also for our own files: what the repository configures is not obeyed.
         .with(gix::sec::Trust::Reduced)
-        .config_overrides(["core.useReplaceRefs=false".to_owned(), format!("gitoxide.objects.allocLimit={LARGEST_OBJECT}")])
+        .config_overrides([
+            "core.useReplaceRefs=false".to_owned(),
+            format!("gitoxide.objects.allocLimit={LARGEST_OBJECT}"),
+            // One at a time, so that one chain of differences is in memory, not one for each processor.
+            "pack.threads=1".to_owned(),
+        ])
 }
 
 impl Repository {
@@ -121,6 +126,11 @@ impl Repository {
                 Err(_) => Err(torn(Some("its bytes are not those of its name".to_owned()))),
             }
         })
+    }
+
+    /// Whether an object is among those that were here when the repository was opened.
+    pub(super) fn has(&self, id: ObjectId) -> bool {
+        self.with(|handle| gix::objs::Exists::exists(&handle.objects, &id))
     }
 
     /// Reads an object that must be of a kind, verified.

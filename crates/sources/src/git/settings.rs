@@ -6,41 +6,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trued_doors::{Answer, Descriptor};
-use trued_model::{Code, Duration, Name, Refusal};
+use trued_model::{Code, Name, Refusal};
 
+use super::limits;
+pub(crate) use super::limits::Limits;
+use super::repository::LARGEST_OBJECT;
 use super::signing::{self, Signing};
-use super::url::{self, Address};
-
-/// Bounds on a repository and on one fetch.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// Most files and links in one folder that is rendered, or in one working tree.
-    pub(crate) files: u64,
-    /// Most bytes in all of them together.
-    pub(crate) bytes: u64,
-    /// Most bytes one fetch may receive.
-    pub(crate) fetch_bytes: u64,
-    /// Most objects one fetch may receive.
-    pub(crate) fetch_objects: u64,
-    /// Longest time one fetch may take.
-    pub(crate) fetch_time: Duration,
-    /// Packs in the object store, one for each fetch that brought something, before it is fetched afresh.
-    pub(crate) packs: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            files: 200_000,
-            bytes: 4 << 30,
-            fetch_bytes: 2 << 30,
-            fetch_objects: 20_000_000,
-            fetch_time: Duration::from_secs(600),
-            packs: 200,
-        }
-    }
-}
+use super::url::{self, Address, WebUrl};
 
 /// What of a repository is followed.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,6 +37,26 @@ pub(super) enum Credentials {
         user: String,
         secret: Name,
     },
+    /// A private key for ssh.
+    Key {
+        secret: Name,
+    },
+}
+
+/// Which hosts ssh knows.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Hosts {
+    /// A file as `ssh` keeps it.
+    File(PathBuf),
+    /// The keys of this one server: their kind and their base64.
+    Keys(Vec<String>),
+}
+
+/// A proxy, and who we are to it.
+#[derive(Clone)]
+pub(super) struct ProxyTo {
+    pub(super) url: WebUrl,
+    pub(super) identity: Option<(String, Name)>,
 }
 
 /// The settings, read.
@@ -81,6 +73,9 @@ pub(super) struct Settings {
     pub(super) credentials: Credentials,
     /// Certificates that are trusted instead of the system's, PEM.
     pub(super) ca: Option<PathBuf>,
+    pub(super) proxy: Option<ProxyTo>,
+    /// Of a repository that is asked over ssh.
+    pub(super) hosts: Option<Hosts>,
     /// Who may sign, and what must be signed.
     pub(super) signing: Signing,
     pub(super) limits: Limits,
@@ -104,6 +99,10 @@ struct Written {
     username: Option<String>,
     password: Option<SecretName>,
     ca: Option<PathBuf>,
+    proxy: Option<WrittenProxy>,
+    key: Option<SecretName>,
+    known_hosts: Option<PathBuf>,
+    host_keys: Option<Vec<String>>,
     verify: Option<trued_signatures::Scope>,
     #[serde(default)]
     signers: trued_signatures::WrittenSigners,
@@ -113,6 +112,21 @@ struct Written {
     since: Option<String>,
     #[serde(default)]
     limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenProxy {
+    Url(String),
+    Whole(Proxied),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proxied {
+    url: String,
+    username: Option<String>,
+    password: Option<SecretName>,
 }
 
 /// `{ secret: NAME }`. What stands there instead may be a secret itself, so a refusal does not repeat it.
@@ -128,7 +142,7 @@ impl TryFrom<Value> for SecretName {
     fn try_from(value: Value) -> Result<SecretName, &'static str> {
         let only = value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get("secret"));
         let secret = only.and_then(Value::as_str).and_then(|name| name.parse().ok());
-        secret.map(|secret| SecretName { secret }).ok_or("token and password name a secret: { secret: NAME }")
+        secret.map(|secret| SecretName { secret }).ok_or("token, password and key name a secret: { secret: NAME }")
     }
 }
 
@@ -152,21 +166,55 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         (None, None, Some(commit)) => Followed::Commit(commit_id(commit)?),
         _ => return Err(invalid("branch, tag and commit exclude each other".to_owned())),
     };
-    let credentials = match (written.token, written.username, written.password) {
-        (None, None, None) => Credentials::None,
-        (Some(token), user, None) => Credentials::Token { user: user.unwrap_or_else(|| TOKEN_USER.to_owned()), secret: token.secret },
-        (None, Some(user), Some(password)) => Credentials::Basic { user, secret: password.secret },
-        _ => return Err(invalid("credentials are a token, or a username with a password".to_owned())),
+    let credentials = match (written.token, written.username, written.password, written.key) {
+        (None, None, None, None) => Credentials::None,
+        (Some(token), user, None, None) => Credentials::Token { user: user.unwrap_or_else(|| TOKEN_USER.to_owned()), secret: token.secret },
+        (None, Some(user), Some(password), None) => Credentials::Basic { user, secret: password.secret },
+        (None, None, None, Some(key)) => Credentials::Key { secret: key.secret },
+        _ => return Err(invalid("credentials are a token, a username with a password, or a key".to_owned())),
     };
     let local = matches!(address, Address::Local(_));
-    if local && (!matches!(credentials, Credentials::None) || written.ca.is_some()) {
-        return Err(invalid("credentials and ca are for a repository that is asked over https".to_owned()));
+    let over_ssh = matches!(address, Address::Ssh(_));
+    let key = matches!(credentials, Credentials::Key { .. });
+    let for_web = !key && !matches!(credentials, Credentials::None) || written.ca.is_some() || written.proxy.is_some();
+    if for_web && !matches!(address, Address::Web(_)) {
+        return Err(invalid("token, username, password, ca and proxy are for a repository that is asked over https".to_owned()));
+    }
+    let hosts = match (written.known_hosts, written.host_keys) {
+        (None, None) => None,
+        (Some(file), None) => Some(Hosts::File(file)),
+        (None, Some(keys)) => Some(Hosts::Keys(keys.iter().map(|key| host_key(key)).collect::<Answer<_>>()?)),
+        (Some(_), Some(_)) => return Err(invalid("known_hosts and host_keys exclude each other".to_owned())),
+    };
+    match (over_ssh, key, &hosts) {
+        (false, false, None) | (true, true, Some(_)) => {}
+        (false, ..) => return Err(invalid("key, known_hosts and host_keys are for a repository that is asked over ssh".to_owned())),
+        (true, false, _) => return Err(invalid("over ssh it needs a key: { secret: NAME }".to_owned())),
+        (true, true, None) => {
+            let why = invalid("over ssh it needs known_hosts: FILE, or the server's host_keys".to_owned());
+            return Err(why.help("compare what ssh-keyscan shows with what the server's owner says"));
+        }
+    }
+    let proxy = match written.proxy {
+        None => None,
+        Some(WrittenProxy::Url(url)) => Some(ProxyTo { url: url::parse_proxy(&url)?, identity: None }),
+        Some(WrittenProxy::Whole(Proxied { url, username, password })) => {
+            let identity = match (username, password) {
+                (None, None) => None,
+                (Some(user), Some(password)) if is_user(&user) => Some((user, password.secret)),
+                _ => return Err(invalid("a proxy has a username with a password, or neither".to_owned())),
+            };
+            Some(ProxyTo { url: url::parse_proxy(&url)?, identity })
+        }
+    };
+    if written.limits.object_bytes > LARGEST_OBJECT {
+        return Err(invalid(format!("limits.object_bytes is at most {LARGEST_OBJECT}")));
     }
     if written.own && !local {
         return Err(invalid("only a repository on this machine can be the configuration's own".to_owned()));
     }
     if let Credentials::Basic { user, .. } | Credentials::Token { user, .. } = &credentials
-        && (user.contains(':') || user.chars().any(char::is_control))
+        && !is_user(user)
     {
         return Err(invalid("a username has no colon and no control characters".to_owned()));
     }
@@ -178,6 +226,8 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         followed,
         credentials,
         ca: written.ca,
+        proxy,
+        hosts,
         signing: Signing::new(trued_signatures::Written {
             verify: written.verify,
             signers: written.signers,
@@ -187,6 +237,21 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         }),
         limits: written.limits,
     })
+}
+
+fn is_user(name: &str) -> bool {
+    !name.contains(':') && !name.chars().any(char::is_control)
+}
+
+/// Reads a server's public key as `ssh-keyscan` and `.pub` files show it; gives its kind and its base64.
+fn host_key(text: &str) -> Answer<String> {
+    let word = |word: &str, more: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(kind), Some(key)) if word(kind, "-@.") && !kind.starts_with(['@', '-']) && word(key, "+/=") => Ok(format!("{kind} {key}")),
+        _ => Err(Refusal::new(Code::Invalid, "read the source's host_keys: one is not a key such as `ssh-ed25519 AAAA...`")
+            .help("write what ssh-keyscan shows behind the host's name")),
+    }
 }
 
 /// Checks the name of a branch or a tag.
@@ -207,24 +272,21 @@ pub(super) fn commit_id(text: &str) -> Answer<gix::ObjectId> {
 
 /// Describes the kind.
 pub(super) fn describe() -> Descriptor {
-    let limits = Limits::default();
     let secret = |description: &str| {
         json!({
             "type": "object", "additionalProperties": false, "required": ["secret"], "description": description,
             "properties": { "secret": { "type": "string", "description": "The name of a secret." } }
         })
     };
-    let count =
-        |default: u64, description: &str| json!({ "type": "integer", "minimum": 1, "default": default, "description": description });
     let mut descriptor = Descriptor {
         kind: "git",
-        summary: "a Git repository, over https or on this machine; its revisions are commits",
+        summary: "a Git repository, over https, over ssh or on this machine; its revisions are commits",
         schema: json!({
             "type": "object",
             "additionalProperties": false,
             "oneOf": [{ "required": ["url"] }, { "required": ["path"] }],
             "properties": {
-                "url": { "type": "string", "description": "https://host/path, or the absolute path of a repository on this machine. No user name, no password." },
+                "url": { "type": "string", "description": "https://host/path, ssh://user@host/path, or the absolute path of a repository on this machine. No password." },
                 "path": { "type": "string", "description": "A repository on this machine, relative to the file that names it. It is read in place and never written." },
                 "branch": { "type": "string", "description": "The branch that is followed. Default: the one the repository's HEAD names." },
                 "tag": { "type": "string", "description": "The tag that is followed, instead of a branch." },
@@ -233,24 +295,29 @@ pub(super) fn describe() -> Descriptor {
                 "username": { "type": "string", "description": "The user name for the server, with password or token." },
                 "password": secret("The password that goes with username."),
                 "ca": { "type": "string", "description": "A PEM file of certificates that are trusted instead of the system's." },
+                "proxy": {
+                    "type": ["string", "object"], "additionalProperties": false, "required": ["url"],
+                    "description": "A proxy to go through to an https server: http://host:port. Default: what HTTPS_PROXY and NO_PROXY say.",
+                    "properties": {
+                        "url": { "type": "string", "description": "http://host:port, without a user name and a password." },
+                        "username": { "type": "string", "description": "The user name for the proxy." },
+                        "password": secret("The password that goes with it.")
+                    }
+                },
+                "key": secret("A private key for ssh, as ssh-keygen writes it, without a passphrase."),
+                "known_hosts": { "type": "string", "description": "A file of the hosts that ssh knows; with ssh it or host_keys is needed." },
+                "host_keys": {
+                    "type": "array", "items": { "type": "string" }, "minItems": 1,
+                    "description": "The server's public keys, one of which it must show: `ssh-ed25519 AAAA...`."
+                },
                 "own": { "type": "boolean", "default": false, "description": "Whether the configuration itself lies in this repository. Set by the program." },
                 "folder": { "type": "string", "default": "", "description": "The folder of the repository that all paths start from." },
                 "exclude": { "type": "array", "items": { "type": "string" }, "description": "Files and folders that are left out. Configuration files are left out in any case." },
-                "limits": {
-                    "type": "object", "additionalProperties": false, "description": "A repository beyond these is refused, not cut short.",
-                    "properties": {
-                        "files": count(limits.files, "Most files and links in one folder that is rendered."),
-                        "bytes": count(limits.bytes, "Most bytes in all of them together."),
-                        "fetch_bytes": count(limits.fetch_bytes, "Most bytes one fetch may receive."),
-                        "fetch_objects": count(limits.fetch_objects, "Most objects one fetch may receive."),
-                        "fetch_time": { "type": "string", "default": limits.fetch_time.to_string(), "description": "Longest time one fetch may take." },
-                        "packs": count(limits.packs, "Packs in the local object store before it is fetched afresh.")
-                    }
-                }
+                "limits": limits::schema()
             }
         }),
         example: json!({ "url": "https://git.example/shop", "branch": "main", "token": { "secret": "git-token" } }),
-        paths: &["/path", "/ca", "/signers/ssh", "/signers/pgp"],
+        paths: &["/path", "/ca", "/known_hosts", "/signers/ssh", "/signers/pgp"],
         reads_text: false,
     };
     if let Some(properties) = descriptor.schema["properties"].as_object_mut() {
@@ -287,6 +354,26 @@ mod tests {
         assert!(refused(json!({ "url": "https://h/p", "username": "me" })).contains("a username with a password"));
         assert!(refused(json!({ "url": "/a", "token": { "secret": "t" } })).contains("over https"));
         assert!(refused(json!({ "url": "https://h/p", "own": true })).contains("on this machine"));
+        let ssh = |more: Value| {
+            let mut settings = json!({ "url": "ssh://h/p", "key": { "secret": "k" }, "known_hosts": "/k" });
+            settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            settings.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            settings
+        };
+        assert!(parse(&ssh(json!({}))).is_ok());
+        assert!(refused(ssh(json!({ "key": null }))).contains("needs a key"));
+        assert!(refused(ssh(json!({ "known_hosts": null }))).contains("known_hosts: FILE"));
+        assert!(refused(ssh(json!({ "token": { "secret": "t" } }))).contains("or a key"));
+        assert!(refused(ssh(json!({ "ca": "/c" }))).contains("over https"));
+        assert!(refused(ssh(json!({ "host_keys": ["ssh-ed25519 AAAA"] }))).contains("exclude each other"));
+        assert!(refused(ssh(json!({ "url": "https://h/p" }))).contains("over ssh"));
+        for bad in ["", "ssh-ed25519", "@cert-authority AAAA", "ssh-ed25519 AA AA\n* ssh-rsa AA,", "-o AAAA", "ssh-ed25519 AA$A"] {
+            let keys = ssh(json!({ "known_hosts": null, "host_keys": [bad] }));
+            assert!(parse(&keys).is_err() || bad.contains('\n'), "{bad:?}");
+        }
+        assert!(refused(json!({ "url": "https://h/p", "proxy": "http://u:p@h:1" })).contains("user name or a password"));
+        assert!(refused(json!({ "url": "https://h/p", "proxy": "socks5://h:1" })).contains("not an address"));
+        assert!(refused(json!({ "url": "https://h/p", "limits": { "object_bytes": 1_u64 << 40 } })).contains("object_bytes"));
         assert!(refused(json!({ "url": "https://h/p", "colour": "red" })).contains("colour"));
         assert!(refused(json!({ "url": "https://h/p", "token": "plain" })).contains("name a secret"));
     }

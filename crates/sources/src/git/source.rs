@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use trued_doors::{Answer, BoxFuture, Bundle, Judgement, Source, SourceOpening};
 use trued_model::{Commit, Relation, Revision, Timestamp, Want};
 
@@ -17,40 +18,54 @@ struct GitSource {
     place: Arc<Place>,
 }
 
+impl GitSource {
+    fn place(&self) -> Arc<Place> {
+        if let Ok(handle) = Handle::try_current() {
+            self.place.attended_by(handle);
+        }
+        self.place.clone()
+    }
+}
+
 impl Source for GitSource {
     fn resolve(&self, want: Want) -> BoxFuture<'_, Answer<Revision>> {
-        let place = self.place.clone();
+        let place = self.place();
         blocking(move || place.resolve(want))
     }
 
     fn bundle<'a>(&'a self, revision: &'a Revision, folder: &'a str) -> BoxFuture<'a, Answer<Bundle>> {
-        let (place, revision, folder) = (self.place.clone(), revision.clone(), folder.to_owned());
+        let (place, revision, folder) = (self.place(), revision.clone(), folder.to_owned());
         blocking(move || place.bundle(revision, &names::parse_path(&folder)?))
     }
 
     fn read<'a>(&'a self, revision: &'a Revision, path: &'a str) -> BoxFuture<'a, Answer<Vec<u8>>> {
-        let (place, revision, path) = (self.place.clone(), revision.clone(), path.to_owned());
+        let (place, revision, path) = (self.place(), revision.clone(), path.to_owned());
         blocking(move || place.read(&revision, &names::parse_path(&path)?))
     }
 
     fn list<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Vec<String>>> {
-        let (place, revision) = (self.place.clone(), revision.clone());
+        let (place, revision) = (self.place(), revision.clone());
         blocking(move || place.list(&revision))
     }
 
-    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Relation> {
-        let (place, old, new) = (self.place.clone(), old.clone(), new.clone());
+    fn relation<'a>(&'a self, old: &'a Revision, new: &'a Revision) -> BoxFuture<'a, Answer<Relation>> {
+        let (place, old, new) = (self.place(), old.clone(), new.clone());
         let decided = blocking(move || place.relation(&old, &new));
-        Box::pin(async move { decided.await.unwrap_or(Relation::Rewinds) })
+        Box::pin(async move {
+            match decided.await {
+                Err(refusal) if !refusal.passing() => Ok(Relation::Rewinds),
+                decided => decided,
+            }
+        })
     }
 
     fn commit<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Commit>> {
-        let (place, revision) = (self.place.clone(), revision.clone());
+        let (place, revision) = (self.place(), revision.clone());
         blocking(move || place.who_and_why(&revision))
     }
 
     fn verify<'a>(&'a self, revision: &'a Revision, since: Option<&'a str>, now: Timestamp) -> BoxFuture<'a, Answer<Judgement>> {
-        let (place, revision, since) = (self.place.clone(), revision.clone(), since.map(str::to_owned));
+        let (place, revision, since) = (self.place(), revision.clone(), since.map(str::to_owned));
         blocking(move || place.verify(&revision, since.as_deref(), now))
     }
 

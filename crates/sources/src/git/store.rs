@@ -1,27 +1,25 @@
 //! A remote repository's objects on this machine: one bare store, shared by all who read the source. It has no work
 //! tree, no hooks and no configuration of its own, and may be deleted at any time.
 
-use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gix::ObjectId;
-use gix::remote::Direction;
-use gix::remote::fetch::Tags;
-use gix_transport::Protocol;
-use gix_transport::client::blocking_io::http::Transport;
-use trued_doors::{Answer, Secrets};
+use tokio::runtime::Handle;
+use trued_doors::Answer;
 use trued_model::{Code, Digest, Refusal, Relation};
 
+use super::ask::{self, Depth, Question};
 use super::history;
-use super::http::{Identity, Wire};
-use super::repository::{Fault, Repository, errno, isolated};
-use super::settings::{Credentials, Followed, Limits, Settings};
-use super::url::RemoteUrl;
+use super::repository::{Fault, Repository, errno};
+use super::settings::{Followed, Limits, Settings};
+use super::watch::Bounds;
+use super::way::Way;
 
 /// Where what is followed, and what was asked for by name, stands in the store.
 pub(super) const HERE: &str = "refs/trued/";
@@ -30,22 +28,19 @@ pub(super) const APPROVALS: &str = "refs/trued/approvals/";
 /// How long one process waits between two looks at a lock that another one holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
-/// Most characters of an error that is not in our own words.
-const LONGEST_WORDS: usize = 400;
-/// How Git's own servers say that they do not have a commit that was asked for by its id.
-const NOT_THERE: &str = "not our ref";
+/// Generations asked for when nothing is known of a commit that must be among them.
+const GENERATIONS: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// A store and the way to its remote.
 pub(super) struct Store {
-    url: RemoteUrl,
+    way: Way,
     folder: PathBuf,
     followed: Followed,
     /// Tags that are fetched besides: the beginning of their names, and `*`.
     tags: Option<String>,
-    credentials: Credentials,
-    ca: Option<PathBuf>,
+    /// Whether all of the history is kept: who judges signatures reads back to what was judged last.
+    whole: bool,
     limits: Limits,
-    secrets: Arc<dyn Secrets>,
     fetches: AtomicU64,
     open: Mutex<Option<Arc<Repository>>>,
 }
@@ -69,7 +64,7 @@ impl Wanted {
 }
 
 /// Why a fetch into a store failed.
-enum Failure {
+pub(super) enum Failure {
     /// The other side, or our settings.
     Remote(Refusal),
     /// Perhaps what is here already: a lock that nobody holds, a torn pack.
@@ -78,19 +73,22 @@ enum Failure {
 
 impl Store {
     /// Names the store below `cache`; touches nothing.
-    pub(super) fn new(url: RemoteUrl, settings: &Settings, cache: &Path, secrets: Arc<dyn Secrets>) -> Store {
+    pub(super) fn new(way: Way, settings: &Settings, cache: &Path) -> Store {
         Store {
-            folder: cache.join(format!("git-{}", Digest::of(url.as_str().as_bytes()).short())),
-            url,
+            folder: cache.join(format!("git-{}", Digest::of(way.url().as_bytes()).short())),
+            way,
             followed: settings.followed.clone(),
             tags: settings.signing.tags(),
-            credentials: settings.credentials.clone(),
-            ca: settings.ca.clone(),
+            whole: settings.signing.asks(),
             limits: settings.limits,
-            secrets,
             fetches: AtomicU64::new(0),
             open: Mutex::new(None),
         }
+    }
+
+    /// See [`Way::attended_by`].
+    pub(super) fn attended_by(&self, handle: Handle) {
+        self.way.attended_by(handle);
     }
 
     pub(super) fn fetches(&self) -> u64 {
@@ -98,7 +96,7 @@ impl Store {
     }
 
     pub(super) fn host(&self) -> String {
-        self.url.host()
+        self.way.host()
     }
 
     /// The objects that are here; `None` when nothing was fetched yet.
@@ -114,22 +112,51 @@ impl Store {
     }
 
     /// Asks the remote for all that is wanted and there; gives the commits of what it has, in the order they were wanted.
+    /// Of the history before them only what is here already is here.
     pub(super) fn fetch(&self, wanted: &[Wanted]) -> Answer<Vec<ObjectId>> {
+        self.fetch_deep(wanted, Depth::Tips)
+    }
+
+    fn fetch_deep(&self, wanted: &[Wanted], depth: Depth) -> Answer<Vec<ObjectId>> {
         let _lock = self.lock()?;
+        self.fetch_alone(wanted, depth)
+    }
+
+    /// Fetches one commit by its id, unless somebody else has just done so.
+    pub(super) fn bring(&self, commit: ObjectId) -> Answer<()> {
+        let _lock = self.lock()?;
+        if self.place().is_dir() && history::commit_of(&*self.reopen()?, commit).is_ok() {
+            return Ok(());
+        }
+        self.fetch_alone(&[Wanted::followed(&Followed::Commit(commit))], Depth::Tips).map(drop)
+    }
+
+    /// Fetches while nobody else does.
+    fn fetch_alone(&self, wanted: &[Wanted], depth: Depth) -> Answer<Vec<ObjectId>> {
         let before = self.repository().ok().flatten();
         let packs = self.packs();
         create(&self.place()).map_err(|error| self.unwritable(&error))?;
-        let found = match self.fetch_into(&self.place(), wanted) {
+        let mut asked = self.fetch_into(&self.place(), wanted, depth);
+        if let Err(Failure::Local(why)) = &asked
+            && ask::wants_all(why)
+        {
+            asked = self.fetch_into(&self.place(), wanted, Depth::Whole);
+        }
+        let found = match asked {
             Ok(found) => found,
             Err(Failure::Remote(refusal)) => return Err(refusal),
+            // Only a part of the history was to come; without it the rest is as good as before.
+            Err(Failure::Local(why)) if depth != Depth::Tips => {
+                return Err(Refusal::new(Code::Unknown, format!("fetch from {}: {why}", self.host())));
+            }
             Err(Failure::Local(why)) => {
-                tracing::warn!(host = self.url.host(), why, "the object store is torn, fetching it afresh");
+                tracing::warn!(host = self.host(), why, "the object store is torn, fetching it afresh");
                 self.fetch_afresh(wanted)?
             }
         };
         let mut tips = self.tips(&found);
         if let Err(Fault::Torn(torn)) = &tips {
-            tracing::warn!(host = self.url.host(), why = %torn.refusal(), "the object store is torn, fetching it afresh");
+            tracing::warn!(host = self.host(), why = %torn.refusal(), "the object store is torn, fetching it afresh");
             tips = self.tips(&self.fetch_afresh(wanted)?);
         }
         let tips = tips.map_err(Fault::refusal)?;
@@ -137,6 +164,31 @@ impl Store {
             self.repack(&found, before.as_deref(), &tips);
         }
         Ok(tips)
+    }
+
+    /// Fetches what lies between two commits, so that it can be said whether the newer one descends from the older one.
+    pub(super) fn connect(&self, old: ObjectId, new: ObjectId) -> Answer<Arc<Repository>> {
+        let time = |store: &Store| store.repository().ok().flatten().and_then(|here| history::time_of(&here, old));
+        let since = time(self).or_else(|| {
+            // A server that does not have it, or does not give commits by their id, says no.
+            self.fetch(&[Wanted::followed(&Followed::Commit(old))]).ok()?;
+            time(self)
+        });
+        let followed = Wanted::followed(&self.followed);
+        let here = self.repository()?;
+        let is_new = here.and_then(|here| history::tip(&here, &followed.here).ok().flatten()) == Some(new);
+        let wanted = if is_new { followed } else { Wanted::followed(&Followed::Commit(new)) };
+        let depth = since.map_or(Depth::Generations(GENERATIONS), |time| Depth::Since(time.saturating_sub(history::SKEW)));
+        self.fetch_deep(&[wanted], depth)?;
+        self.reopen()
+    }
+
+    /// Fetches the whole history of what is followed, to find in it what a person typed.
+    pub(super) fn unfold(&self) -> Answer<Arc<Repository>> {
+        if self.place().join("shallow").exists() {
+            self.fetch_deep(&[Wanted::followed(&self.followed)], Depth::Whole)?;
+        }
+        self.reopen()
     }
 
     /// Fetches everything again, because something in `torn` is torn, with one commit that must be in it. Whoever comes
@@ -169,11 +221,15 @@ impl Store {
         let (fresh, dropped) = (self.folder.join("fresh"), self.folder.join("dropped"));
         let unwritable = |error: io::Error| self.unwritable(&error);
         remove(&fresh).and_then(|()| remove(&dropped)).and_then(|()| create(&fresh)).map_err(unwritable)?;
-        let mut found = match self.fetch_into(&fresh, &all) {
+        let asked = match self.fetch_into(&fresh, &all, Depth::Tips) {
+            Err(Failure::Local(why)) if ask::wants_all(&why) => self.fetch_into(&fresh, &all, Depth::Whole),
+            asked => asked,
+        };
+        let mut found = match asked {
             Ok(found) => found,
             Err(Failure::Remote(refusal)) => return Err(refusal),
             Err(Failure::Local(why)) => {
-                let message = format!("fetch from {}: what the server sent cannot be used: {why}", self.url.host());
+                let message = format!("fetch from {}: what the server sent cannot be used: {why}", self.host());
                 return Err(Refusal::new(Code::Unknown, message));
             }
         };
@@ -188,15 +244,18 @@ impl Store {
     /// Replaces many packs by one, unless a commit that may still be in use could be lost by it. Failing is no harm.
     fn repack(&self, found: &[Wanted], before: Option<&Repository>, tips: &[ObjectId]) {
         let Some(now) = self.repository().ok().flatten() else { return };
+        let old = |wanted: &Wanted| before.and_then(|before| history::tip(before, &wanted.here).ok().flatten());
         let lost = |(wanted, tip): (&Wanted, &ObjectId)| {
-            let old = before.and_then(|before| history::tip(before, &wanted.here).ok().flatten());
-            old.is_some_and(|old| history::relation(&now, old, *tip) == Relation::Rewinds)
+            old(wanted).is_some_and(|old| history::descent(&now, old, *tip).relation() == Relation::Rewinds)
         };
         if found.iter().zip(tips).any(lost) {
             return;
         }
-        if let Err(refusal) = self.fetch_afresh(found).and_then(|_| self.reopen()) {
-            tracing::warn!(host = self.url.host(), packs = self.packs(), why = %refusal, "the object store stays in many packs");
+        // What was newest until now may be what stacks still use.
+        let mut all = found.to_vec();
+        all.extend(found.iter().filter_map(old).map(|old| Wanted::followed(&Followed::Commit(old))));
+        if let Err(refusal) = self.fetch_afresh(&all).and_then(|_| self.reopen()) {
+            tracing::warn!(host = self.host(), packs = self.packs(), why = %refusal, "the object store stays in many packs");
         }
     }
 
@@ -227,69 +286,31 @@ impl Store {
     }
 
     /// Asks the remote on a thread of its own: the client runs a small runtime, which may not end inside another one.
-    fn fetch_into(&self, place: &Path, wanted: &[Wanted]) -> Result<Vec<Wanted>, Failure> {
-        let stopped = || Failure::Remote(Refusal::new(Code::Broken, format!("fetch from {}: the client stopped", self.url.host())));
-        std::thread::scope(|scope| scope.spawn(|| self.ask(place, wanted)).join().unwrap_or_else(|_| Err(stopped())))
-    }
-
-    fn ask(&self, place: &Path, wanted: &[Wanted]) -> Result<Vec<Wanted>, Failure> {
-        let wire = self.wire().map_err(Failure::Remote)?;
+    fn fetch_into(&self, place: &Path, wanted: &[Wanted], depth: Depth) -> Result<Vec<Wanted>, Failure> {
+        let depth = if self.whole { Depth::Whole } else { depth };
+        let stopped = || Failure::Remote(Refusal::new(Code::Broken, format!("fetch from {}: the client stopped", self.host())));
         self.fetches.fetch_add(1, Ordering::Relaxed);
-        let outcome = wire.outcome();
-        let local = |error: gix::Error| Failure::Local(words(&error));
-        let remote = |error: gix::Error| {
-            let message = format!("fetch from {}: the server does not answer as a Git server: {}", self.url.host(), words(&error));
-            Failure::Remote(outcome.take().unwrap_or_else(|| Refusal::new(Code::Invalid, message).help("check the url")))
-        };
-        let repository = isolated().open(place).map_err(local)?.to_thread_local();
-        let url = gix::url::parse(self.url.as_str()).map_err(local)?;
-        let mut specs: Vec<String> = wanted.iter().map(|wanted| format!("+{}:{}", wanted.there, wanted.here)).collect();
-        specs.extend(self.tags.iter().map(|tags| format!("+refs/tags/{tags}:{APPROVALS}{tags}")));
-        let way = repository
-            .remote_at_without_url_rewrite(url.clone())
-            .and_then(|remote| remote.with_fetch_tags(Tags::None).with_refspecs(specs.iter().map(gix::bstr::BStr::new), Direction::Fetch))
-            .map_err(local)?;
-        let transport = Transport::new_http(wire, url, Protocol::V2, false);
-        let connection = way
-            .to_connection_with_transport(transport)
-            // Credentials are in the wire's own headers; nobody is asked for others.
-            .with_credentials(|_| Ok(None))
-            .with_transport_options(Box::new(()));
-        let prepared = connection.prepare_fetch(gix::progress::Discard, Default::default()).map_err(remote)?;
-        let is_there = |wanted: &&Wanted| {
-            let mut mappings = prepared.ref_map().mappings.iter();
-            mappings.any(|mapping| mapping.local.as_ref().is_some_and(|local| local == wanted.here.as_str()))
-        };
-        let found: Vec<Wanted> = wanted.iter().filter(is_there).cloned().collect();
-        if found.is_empty() {
-            let names: Vec<&str> = wanted.iter().map(|wanted| wanted.there.as_str()).collect();
-            let message = format!("fetch from {}: the server has no {}", self.url.host(), names.join(" and no "));
-            return Err(Failure::Remote(Refusal::new(Code::Absent, message)));
-        }
-        let locals = prepared.ref_map().mappings.iter().filter_map(|mapping| mapping.local.as_ref());
-        let approvals: HashSet<String> = locals.map(ToString::to_string).filter(|local| local.starts_with(APPROVALS)).collect();
-        match prepared.receive(gix::progress::Discard, &AtomicBool::new(false)) {
-            Ok(_) => withdraw(&repository, &approvals).map_err(local).map(|()| found),
-            Err(error) => Err(match (outcome.take(), words(&error)) {
-                (Some(refusal), _) => Failure::Remote(refusal),
-                (None, words) if words.contains(NOT_THERE) => {
-                    let message = format!("fetch from {}: the server has no such commit", self.url.host());
-                    Failure::Remote(Refusal::new(Code::Absent, message))
-                }
-                (None, words) => Failure::Local(words),
-            }),
-        }
+        std::thread::scope(|scope| scope.spawn(|| self.ask(place, wanted, depth)).join().unwrap_or_else(|_| Err(stopped())))
     }
 
-    /// Prepares a client, with the secret as it is now.
-    fn wire(&self) -> Answer<Wire> {
-        let identity = match &self.credentials {
-            Credentials::None => None,
-            Credentials::Token { user, secret } | Credentials::Basic { user, secret } => {
-                Some(Identity { user: user.clone(), password: self.secrets.get(secret)? })
+    fn ask(&self, place: &Path, wanted: &[Wanted], depth: Depth) -> Result<Vec<Wanted>, Failure> {
+        let here = Arc::new(Repository::open(place).map_err(|refusal| Failure::Local(refusal.message))?);
+        let bounds = Bounds::new(self.host(), &self.limits, here.clone());
+        let (transport, spoken) = self.way.open(&self.folder, &bounds, &self.limits).map_err(Failure::Remote)?;
+        let question = Question { wanted, approvals: self.tags.as_deref(), depth };
+        let asked = ask::ask(&here, &self.way.name(), transport, &question, &bounds);
+        // What ssh says of itself says more than a pipe that broke.
+        match (asked, spoken) {
+            (asked, None) => asked.map_err(|failed| failed.failure(&bounds, None)),
+            (Ok(found), Some(spoken)) => {
+                drop(spoken);
+                Ok(found)
             }
-        };
-        Wire::new(&self.url, identity.as_ref(), self.ca.as_deref(), &self.limits)
+            (Err(failed), Some(spoken)) => {
+                let said = spoken.end(&bounds.host);
+                Err(failed.failure(&bounds, said))
+            }
+        }
     }
 
     fn place(&self) -> PathBuf {
@@ -318,7 +339,7 @@ impl Store {
                 Ok(()) => return Ok(file),
                 Err(TryLockError::Error(error)) => return Err(unwritable(error)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= until => {
-                    let message = format!("fetch from {}: another process has been fetching for too long", self.url.host());
+                    let message = format!("fetch from {}: another process has been fetching for too long", self.host());
                     return Err(Refusal::new(Code::TimedOut, message));
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
@@ -335,17 +356,6 @@ impl Store {
             _ => crate::disk::refuse(&format!("the object store in {}", self.folder.display()), errno(error)),
         }
     }
-}
-
-/// Removes the approvals that stand here and no longer at the remote: whoever withdrew a tag vouches no more.
-fn withdraw(repository: &gix::Repository, there: &HashSet<String>) -> Result<(), gix::Error> {
-    let all = repository.references().map_err(gix::Error::from_error)?;
-    for reference in all.prefixed(APPROVALS).map_err(gix::Error::from_error)?.flatten() {
-        if !there.contains(&reference.name().as_bstr().to_string()) {
-            reference.delete().map_err(gix::Error::from_error)?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes an empty bare store, if there is none; complete or not at all.
@@ -368,17 +378,4 @@ fn remove(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// What gix says, with its causes, in one line that moves no cursor: a server's words may be in it.
-fn words(error: &gix::Error) -> String {
-    let mut text = String::new();
-    for cause in error.iter_errors() {
-        let words = cause.to_string();
-        let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).collect();
-        if !text.contains(&words) {
-            text = if text.is_empty() { words } else { format!("{text}: {words}") };
-        }
-    }
-    text.chars().take(LONGEST_WORDS).collect()
 }

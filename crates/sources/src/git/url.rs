@@ -8,18 +8,22 @@ use reqwest::Url;
 use trued_doors::Answer;
 use trued_model::{Code, Refusal};
 
+use super::ssh_url::SshUrl;
+
 /// An address that was understood.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Address {
     /// A repository on this machine, opened in place.
     Local(PathBuf),
     /// A repository that is asked over HTTP.
-    Remote(RemoteUrl),
+    Web(WebUrl),
+    /// A repository that is asked over ssh.
+    Ssh(SshUrl),
 }
 
 /// `https://host/path`, or `http://` on this machine: no user, no password, no query, no fragment.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct RemoteUrl(Url);
+pub(super) struct WebUrl(Url);
 
 /// Longest address, in bytes.
 const LONGEST: usize = 2048;
@@ -45,8 +49,8 @@ pub(super) fn parse(text: &str) -> Answer<Address> {
         }
         return match text.split_once(':') {
             Some((host, _)) if host.starts_with('-') || host.contains("@-") => invalid("its host starts with -, as an option does", WRITE),
-            Some(_) => Err(no_ssh()),
-            None => invalid("it is neither a URL nor an absolute path", "write path: for a repository beside the configuration"),
+            Some((place, path)) if !place.contains('/') => ssh(SshUrl::read_short(place, path)),
+            Some(_) | None => invalid("it is neither a URL nor an absolute path", "write path: for a repository beside the configuration"),
         };
     };
     if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -62,17 +66,34 @@ pub(super) fn parse(text: &str) -> Answer<Address> {
     }
     match scheme.to_ascii_lowercase().as_str() {
         "https" | "http" => remote(text),
-        "ssh" => Err(no_ssh()),
+        "ssh" => ssh(SshUrl::read(rest)),
         "git" => invalid("git:// can neither be kept secret nor verified", WRITE),
         "file" => invalid("file:// is not a way to name a local repository", "write its path: path: ../repository"),
         _ => invalid("its scheme is not one that sources understand", WRITE),
     }
 }
 
-const WRITE: &str = "write https://host/path, or path: for a repository on this machine";
+const WRITE: &str = "write https://host/path, ssh://git@host/path, or path: for a repository on this machine";
 
-fn no_ssh() -> Refusal {
-    Refusal::new(Code::Unsupported, "read the source's url: ssh is not available yet").help("write https://host/path with a token")
+fn ssh(read: Result<SshUrl, &'static str>) -> Answer<Address> {
+    read.map(Address::Ssh).map_err(|why| {
+        Refusal::new(Code::Invalid, format!("read the source's url: {why}")).help("write ssh://git@host/path, and name secrets")
+    })
+}
+
+/// Reads the address of a proxy: `http://host:port`, or `https://` where it takes encrypted connections.
+pub(super) fn parse_proxy(text: &str) -> Answer<WebUrl> {
+    let invalid = |why: &str| Refusal::new(Code::Invalid, format!("read the source's proxy: {why}")).help("write http://host:port");
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+    let url = url.ok_or_else(|| invalid("it is not an address such as http://host:port"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("it holds a user name or a password")
+            .help("name them: proxy: { url: ..., username: NAME, password: { secret: NAME } }"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("it has more than a host and a port"));
+    }
+    Ok(WebUrl(url))
 }
 
 fn remote(text: &str) -> Answer<Address> {
@@ -92,7 +113,7 @@ fn remote(text: &str) -> Answer<Address> {
     if url.scheme() == "http" && !is_this_machine(host) {
         return invalid("http:// is read and changed by anybody on the way", "write https://");
     }
-    Ok(Address::Remote(RemoteUrl(url)))
+    Ok(Address::Web(WebUrl(url)))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -100,7 +121,7 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-impl RemoteUrl {
+impl WebUrl {
     pub(super) fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -116,15 +137,20 @@ impl RemoteUrl {
         self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// Whether a URL leads to the same scheme, host and port.
-    pub(super) fn same_origin(&self, other: &Url) -> bool {
-        self.0.origin() == other.origin()
+    pub(super) fn as_url(&self) -> &Url {
+        &self.0
     }
 }
 
-impl fmt::Display for RemoteUrl {
+impl fmt::Display for WebUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for WebUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -148,7 +174,7 @@ mod tests {
             "http://[::1]/x",
             "http://localhost/x",
         ] {
-            assert!(matches!(parse(text), Ok(Address::Remote(_))), "{text}");
+            assert!(matches!(parse(text), Ok(Address::Web(_))), "{text}");
         }
         assert!(parse("/srv/git/shop") == Ok(Address::Local(PathBuf::from("/srv/git/shop"))));
     }
@@ -186,12 +212,61 @@ mod tests {
         }
     }
 
+    fn ssh(text: &str) -> SshUrl {
+        match parse(text) {
+            Ok(Address::Ssh(url)) => url,
+            Ok(_) => panic!("{text} is something else"),
+            Err(refusal) => panic!("{text}: {refusal}"),
+        }
+    }
+
     #[test]
-    fn fault_08_ssh_is_said_to_be_not_available_yet() {
-        for text in ["ssh://git@host/p", "git@host:p", "SSH://host/p"] {
-            let refusal = refused(text);
-            assert_eq!(refusal.code, Code::Unsupported, "{text}");
-            assert!(refusal.message.contains("not available yet"), "{refusal}");
+    fn ssh_addresses_have_four_parts() {
+        for (text, parts) in [
+            ("ssh://git.example/team/shop.git", ("git", "git.example", 22, "/team/shop.git")),
+            ("SSH://me@Git.Example:2222/a", ("me", "git.example", 2222, "/a")),
+            ("ssh://me@[::1]:22/a", ("me", "::1", 22, "/a")),
+            ("ssh://me@host/~/a", ("me", "host", 22, "~/a")),
+            ("ssh://me@host/a%20b", ("me", "host", 22, "/a b")),
+            ("git@host:team/shop.git", ("git", "host", 22, "team/shop.git")),
+            ("host:shop", ("git", "host", 22, "shop")),
+        ] {
+            let url = ssh(text);
+            assert_eq!((url.user(), url.name(), url.port(), url.path()), parts, "{text}");
+            assert!(format!("{url} {url:?}").contains(parts.1));
+        }
+        assert_eq!(ssh("ssh://h/it's/$(id)/`id`/a;id!").command(), "git-upload-pack '/it'\\''s/$(id)/`id`/a;id'\\!''");
+    }
+
+    #[test]
+    fn fault_08_ssh_addresses_that_are_more_than_an_address_are_refused() {
+        for text in [
+            "ssh://-oProxyCommand=id@host/p",
+            "ssh://me@host -oProxyCommand=id/p",
+            "ssh://me@ho%20st/p",
+            "ssh://me@host:22:22/p",
+            "ssh://me@host:0/p",
+            "ssh://me@host:99999/p",
+            "ssh://me@host:x/p",
+            "ssh://me@ho$st/p",
+            "ssh://me@host;id/p",
+            "ssh://m;e@host/p",
+            "ssh://me@[::1/p",
+            "ssh://me@[x]/p",
+            "ssh://host",
+            "ssh://host/",
+            "ssh://host/a%0ab",
+            "ssh://host/a%00b",
+            "ssh://host/%ff",
+            "ssh://host/a%2",
+            "ssh://host/p?x",
+            "git@host:-u",
+            "git@host:--upload-pack=id",
+            "git@host:",
+            "a/b:c",
+            ".ssh:c",
+        ] {
+            assert_eq!(refused(text).code, Code::Invalid, "{text}");
         }
     }
 
@@ -207,6 +282,9 @@ mod tests {
             "http://user:hunter2@git.example/p",
             "x://user:hunter2@git.example/p",
             "hunter2@-host:p",
+            "git:hunter2@host:p",
+            "ssh://git:hunter2@host/p",
+            "ssh://host/p?token=hunter2",
         ] {
             let refusal = refused(text);
             assert!(!format!("{refusal:?}").contains("hunter2"), "{text}: {refusal:?}");

@@ -162,7 +162,7 @@ async fn absent_and_refused_are_different_things() {
     assert_eq!(refused(source.resolve(Want::Named("0".repeat(64))).await).code, Code::Absent);
     assert_eq!(source.resolve(Want::Named(revision.id[..20].to_owned())).await.unwrap(), revision);
     assert_eq!(refused(source.commit(&revision).await).code, Code::Unsupported);
-    assert_eq!(source.relation(&revision, &revision).await, Relation::Same);
+    assert_eq!(source.relation(&revision, &revision).await.unwrap(), Relation::Same);
     let gone = open("folder", json!({ "path": folder.path().join("gone") }));
     assert_eq!(refused(gone.resolve(Want::Newest).await).code, Code::Unreachable, "a source that is gone says nothing about its content");
 }

@@ -153,7 +153,7 @@ async fn fault_04_only_descendants_follow() {
     repo.git(&["checkout", "-q", "--orphan", "unrelated"]);
     let unrelated = repo.commit("unrelated");
     let source = main_of(&repo);
-    let relation = async |old: &str, new: &str| source.relation(&revision(old), &revision(new)).await;
+    let relation = async |old: &str, new: &str| source.relation(&revision(old), &revision(new)).await.unwrap();
     assert_eq!(relation(&first, &first).await, Relation::Same);
     for (old, new) in [(&first, &second), (&first, &merge), (&second, &merge), (&side, &merge)] {
         assert_eq!(relation(old, new).await, Relation::Follows);
@@ -178,9 +178,9 @@ async fn fault_04_beyond_a_shallow_end_nothing_can_be_decided() {
     clone.git(&["fetch", "-q", "--depth=2", &format!("file://{}", repo.path.display()), "main:main", "--update-head-ok"]);
     let source = main_of(&clone);
     assert_eq!(newest(&source).await.id, third);
-    assert_eq!(source.relation(&revision(&second), &revision(&third)).await, Relation::Follows);
-    assert_eq!(source.relation(&revision(&first), &revision(&third)).await, Relation::Follows, "the last commit names its parent");
-    assert_eq!(source.relation(&revision(&root), &revision(&third)).await, Relation::Rewinds);
+    assert_eq!(source.relation(&revision(&second), &revision(&third)).await.unwrap(), Relation::Follows);
+    assert_eq!(source.relation(&revision(&first), &revision(&third)).await.unwrap(), Relation::Follows, "the last commit names its parent");
+    assert_eq!(source.relation(&revision(&root), &revision(&third)).await.unwrap(), Relation::Rewinds);
     assert_eq!(source.read(&revision(&third), "a").await.unwrap(), b"3", "its bytes are there all the same");
 }
 
