@@ -189,6 +189,22 @@ fn fault_26_a_build_that_fails_changes_nothing_and_its_last_words_are_told() {
 }
 
 #[test]
+fn fault_25_a_build_that_differs_when_repeated_is_found() {
+    let site = Site::new("cp words out/a.html; { printf 'made at '; cat /proc/sys/kernel/random/uuid; } > out/b.html");
+    // Without being asked, a check renders nothing.
+    assert_eq!(site.said(&["check"]).0, Some(0));
+    let (status, said) = site.said(&["check", "--twice"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("homepage: two renders of the same inputs differ: b.html from byte "), "{said}");
+    assert!(!said.contains("a.html") && site.left().is_empty(), "{said}");
+    site.script("cp words out/a.html; date -d \"@$SOURCE_DATE_EPOCH\" > out/b.html; ls -l --time-style=+%s words > out/c.html");
+    let (status, said) = site.said(&["check", "--twice"]);
+    assert_eq!(status, Some(0), "{said}");
+    site.script("exit 4");
+    assert!(site.said(&["check", "--twice"]).1.contains("ended with status 4"));
+}
+
+#[test]
 fn an_app_may_only_lower_limits() {
     let site = Site::new("true");
     site.configure("sandbox: { limits: { memory: 1GiB } }\n", "    limits: { memory: 2GiB, time: 1m, processes: 600 }\n");

@@ -16,6 +16,17 @@ impl FolderCache {
     }
 }
 
+/// Remembers nothing.
+pub struct NoCache;
+
+impl Cache for NoCache {
+    fn get(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn put(&self, _: &str, _: &[u8]) {}
+}
+
 impl Cache for FolderCache {
     fn get(&self, key: &str) -> Option<Vec<u8>> {
         fs::read(self.root.join(key)).ok()

@@ -32,6 +32,11 @@ impl Acting {
         Ok(Acting { runtime: Arc::new(runtime), opened })
     }
 
+    /// A runtime of its own on the same doors that remembers no render: what it shows, it has rendered.
+    pub fn forgetful(&self) -> Runtime {
+        Runtime::new(trued_runtime::Doors { cache: Arc::new(cache::NoCache), ..self.opened.doors.clone() })
+    }
+
     /// What a pass of a one-shot verb is about. Without a named revision the newest counts, and in a repository of
     /// one's own the working tree.
     pub async fn aim(&self, stacks: &[String], revision: Option<&str>, writes: bool) -> anyhow::Result<Aim> {

@@ -1,4 +1,5 @@
-//! `trued check`: all errors of the configuration at once, each with its place. Touches nothing.
+//! `trued check`: all errors of the configuration at once, each with its place. Touches nothing; with `--twice` it renders,
+//! and writes nothing but `cache/`.
 
 use std::fs;
 use std::path::Path;
@@ -14,21 +15,31 @@ use crate::place;
 use crate::screen::Screen;
 use crate::wire;
 
+mod twice;
+
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   trued check
   trued check --output json
+  trued check --twice
 
 Ends with status 2 when there are findings.")]
-pub struct Args {}
+pub struct Args {
+    /// Also render every stack twice, and say where two renders of the same inputs differ; writes nothing but `cache/`
+    #[arg(long)]
+    twice: bool,
+}
 
-pub async fn run(_args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
+pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let operator = wire::operator(&session.at)?;
-    let (stacks, findings) = match configured::load(&operator).await {
+    let (stacks, mut findings) = match configured::load(&operator).await {
         Ok(loaded) => (loaded.estate.stacks.len(), loaded.findings),
         Err(findings) => (0, findings),
     };
+    if args.twice && findings.is_empty() {
+        findings = twice::findings(session).await?;
+    }
     let screen = session.screen;
     let exit = if findings.is_empty() { Exit::Done } else { Exit::Input };
     if screen.is_json() {
