@@ -1,5 +1,7 @@
 //! The operator's file: sources, environments, targets, secrets, and what is granted to app files.
 
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,7 @@ use trued_yaml::step;
 use crate::grants::{self, Allow};
 use crate::kinds::Which;
 use crate::load::{Gathering, Load, Own, own_name, own_source};
-use crate::shape::{EnvironmentEntry, OperatorFile, SecretEntry, TargetEntry};
+use crate::shape::{EnvironmentEntry, OperatorFile, TargetEntry};
 use crate::text::{Fault, Text, shown};
 use crate::{limits, paths, rules, suggest, words};
 
@@ -235,7 +237,7 @@ impl Reader<'_> {
         let mut allow = Allow::default();
         for (place, glob) in globs?.iter().enumerate() {
             let at = format!("{pointer}/{place}");
-            if let Some(read) = self.source_glob(text, &at, glob, one_owner) {
+            if let Some(read) = self.source_path(text, &at, glob, one_owner) {
                 match grants::path_glob(&format!("{}//{}", read.0, read.1)) {
                     Ok(glob) => allow.add(glob),
                     Err(why) => self.faults.push(bad_glob(text, &at, glob, &why)),
@@ -245,8 +247,8 @@ impl Reader<'_> {
         Some(allow)
     }
 
-    /// Reads `SOURCE//GLOB`; with one owner the source is its own and is not written.
-    fn source_glob(&mut self, text: &Text, pointer: &str, glob: &str, one_owner: bool) -> Option<(Name, String)> {
+    /// Reads `SOURCE//PATH`, where the path may be a glob; with one owner the source is its own and is not written.
+    fn source_path(&mut self, text: &Text, pointer: &str, glob: &str, one_owner: bool) -> Option<(Name, String)> {
         let known = text.keys("/sources");
         let (message, help) = match (glob.split_once("//"), one_owner) {
             (None, true) => match paths::in_source("", glob) {
@@ -267,27 +269,6 @@ impl Reader<'_> {
         };
         self.faults.push(text.fault(pointer, message, help));
         None
-    }
-
-    fn secret(&mut self, text: &Text, name: &Name, entry: &SecretEntry, one_owner: bool) -> Option<SecretGranted> {
-        let pointer = format!("/secrets/{name}");
-        let allow = self.allow(text, &format!("{pointer}/allow"), entry.allow.as_deref(), one_owner);
-        let source = match (&entry.file, &entry.env) {
-            (Some(file), None) => SecretSource::File(paths::on_host(self.input.folder, file).to_string_lossy().into_owned()),
-            (None, Some(env)) => SecretSource::Env(env.clone()),
-            (Some(_), Some(_)) => {
-                self.faults.push(text.key_fault(&pointer, format!("secret `{name}` has two places"), "keep `file` or `env`"));
-                return None;
-            }
-            (None, None) => {
-                if !text.keys(&pointer).any(|key| matches!(key, "file" | "env")) {
-                    let help = "write `file: /etc/trued/NAME` or `env: NAME`";
-                    self.faults.push(text.key_fault(&pointer, format!("secret `{name}` does not say where it is"), help));
-                }
-                return None;
-            }
-        };
-        Some(SecretGranted { source, allow })
     }
 
     /// A stack of the small form that brings its own target.
@@ -330,7 +311,7 @@ impl Reader<'_> {
     fn apps(&mut self, text: &Text, file: &OperatorFile, operator: &mut Operator) {
         for (place, glob) in file.apps.iter().enumerate() {
             let pointer = format!("/apps/{place}");
-            let Some((source, path)) = self.source_glob(text, &pointer, glob, operator.one_owner) else { continue };
+            let Some((source, path)) = self.source_path(text, &pointer, glob, operator.one_owner) else { continue };
             match grants::path_glob(&path) {
                 Ok(glob) => operator.apps.push(Apps { source, glob, pointer }),
                 Err(why) => self.faults.push(bad_glob(text, &pointer, glob, &why)),
@@ -372,6 +353,10 @@ impl Reader<'_> {
                     if !text.has(&format!("/secrets{}", step(name))) && text.has(&at) {
                         let help = suggest::help(name, text.keys("/secrets"));
                         self.faults.push(text.fault(&at, format!("no secret is named `{}`", shown(name)), help));
+                    }
+                    if ["age", "sops"].iter().any(|place| text.has(&format!("/secrets{}/{place}", step(name)))) {
+                        let message = format!("secret `{}` lies in a source, and this is needed before sources are read", shown(name));
+                        self.faults.push(text.fault(&at, message, "give it from a `file` or from `env`"));
                     }
                 }
                 _ => map.iter().for_each(|(key, value)| self.secrets_exist(text, &format!("{pointer}{}", step(key)), value)),

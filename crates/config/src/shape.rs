@@ -76,7 +76,7 @@ pub(crate) struct TargetEntry {
     pub kinds: BTreeMap<String, Value>,
 }
 
-/// Where one secret is: a file or an environment variable.
+/// Where one secret is: on this machine, or encrypted in a source.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SecretEntry {
@@ -84,6 +84,14 @@ pub(crate) struct SecretEntry {
     pub file: Option<String>,
     /// An environment variable of this process.
     pub env: Option<String>,
+    /// A file in a source that age encrypted: `PATH` from this file's folder, or `SOURCE//PATH` where there are `sources`.
+    pub age: Option<String>,
+    /// A file in a source that SOPS wrote, of which `key` names one value.
+    pub sops: Option<String>,
+    /// Which value of a SOPS file: `db.password`, `users.0.token`, or a JSON pointer. A binary file has no keys.
+    pub key: Option<String>,
+    /// The age identities that open the encrypted file; they lie on this machine.
+    pub identity: Option<IdentityEntry>,
     /// Which folders of which source may use it: `SOURCE//apps/site`.
     pub allow: Option<Vec<String>>,
 }
@@ -123,6 +131,16 @@ pub(crate) struct LimitsEntry {
     /// Bytes it says.
     #[schemars(schema_with = "size")]
     pub log: Option<Size>,
+}
+
+/// Where age identities are: lines `AGE-SECRET-KEY-1…`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IdentityEntry {
+    /// A file that age-keygen made.
+    pub file: Option<String>,
+    /// An environment variable of this process.
+    pub env: Option<String>,
 }
 
 /// A stack of the small form: app, target and stack have one name.

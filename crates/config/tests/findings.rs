@@ -320,8 +320,8 @@ colour: red
             trued.yaml:3:55: `x//y` names a source, and there are no `sources`; write it from this file's folder
             trued.yaml:4:3: target `c` says no kind of target; write one of `files`
             trued.yaml:5:23: `${target}` has no value here; words stand for a stack's names; use them in what belongs to a stack
-            trued.yaml:7:3: secret `one` does not say where it is; write `file: /etc/trued/NAME` or `env: NAME`
-            trued.yaml:8:3: secret `two` has two places; keep `file` or `env`
+            trued.yaml:7:3: secret `one` does not say where it is; write `file: /etc/trued/NAME` or `env: NAME`, or `age: PATH` or `sops: PATH` with its `identity`
+            trued.yaml:8:3: secret `two` has 2 places; keep one of `file`, `env`
             trued.yaml:9:18: expected text, found a list; a file whose content is the secret
             trued.yaml:12:20: expected true or false, found text; whether a change from outside must be explained by a person
             trued.yaml:12:56: expected a number, or a share such as "20%", found `lots`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
@@ -600,6 +600,41 @@ stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } 
             apps/site/app.yaml:4:52: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
             stacks: 
             unreadable: [site]
+        "#]],
+    );
+}
+
+#[test]
+fn secrets_that_lie_in_a_source() {
+    check(
+        "sources:
+  shop: { git: { url: https://git.example/shop, token: { secret: deep } } }
+secrets:
+  deep: { sops: shop//secrets/prod.yaml, key: db.password, identity: { file: /k } }
+  shut: { age: shop//token.age }
+  lost: { age: token.age, identity: { env: KEY } }
+  none: { age: nowhere//token.age, identity: { env: KEY } }
+  away: { sops: shop//../x.yaml, identity: { env: KEY } }
+  both: { age: shop//a.age, identity: { env: KEY, file: k } }
+  more: { file: /etc/token, key: a, identity: { env: KEY } }
+  keys: { age: shop//a.age, key: a, identity: { env: KEY } }
+  text: { age: shop//a.age, identity: /etc/key }
+",
+        &[],
+        expect![[r#"
+            trued.yaml:2:66: secret `deep` lies in a source, and this is needed before sources are read; give it from a `file` or from `env`
+            trued.yaml:5:11: nothing says what opens `shop//token.age`; write `identity: { file: /etc/trued/age.key }`, a file that age-keygen made and that lies in no source
+            trued.yaml:6:16: `token.age` names no source; write it as `SOURCE//apps/*`
+            trued.yaml:7:16: no source is named `nowhere`; use `shop`
+            trued.yaml:8:17: `shop//../x.yaml` leads out of the source; write it from the source's root
+            trued.yaml:9:39: an identity lies in one place; write `file: PATH` or `env: NAME`
+            trued.yaml:10:29: `key` says nothing beside `file`; leave out `key`
+            trued.yaml:10:37: `identity` says nothing beside `file`; leave out `identity`
+            trued.yaml:11:29: `key` says nothing beside `age`; leave out `key`
+            trued.yaml:12:11: nothing says what opens `shop//a.age`; write `identity: { file: /etc/trued/age.key }`, a file that age-keygen made and that lies in no source
+            trued.yaml:12:39: expected a mapping, found text; the age identities that open the encrypted file; they lie on this machine
+            stacks: 
+            not usable
         "#]],
     );
 }

@@ -13,6 +13,7 @@ mod render;
 mod report;
 mod runtime;
 mod say;
+mod secrets;
 mod serve;
 mod sources;
 mod verified;

@@ -117,7 +117,7 @@ impl Runtime {
         if !stack.render.secrets.is_empty() || !stack.policy.sensitive.is_empty() {
             self.doors.seal.ready()?;
         }
-        let secrets = self.secrets(stack)?;
+        let secrets = self.secrets(stack).await?;
         let facts = match self.link(&stack.id.target).await {
             Ok(link) => link.facts().await.unwrap_or_default(),
             Err(_) => Arc::<Facts>::default(),
@@ -247,11 +247,6 @@ impl Runtime {
                 Err(NoWish::Findings(vec![Finding { place: refusal.place, ..finding }]))
             }
         }
-    }
-
-    fn secrets(&self, stack: &Stack) -> Answer<BTreeMap<String, Secret>> {
-        let read = stack.render.secrets.iter();
-        read.map(|(var, name)| Ok((var.clone(), blocking(|| self.doors.secrets.get(name))?))).collect()
     }
 
     /// How a program that renders this stack is held.

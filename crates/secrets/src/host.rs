@@ -1,4 +1,4 @@
-//! Values on this machine: files that only their owner reads, and variables of the environment.
+//! Values on this machine: files that not everybody writes, and variables of the environment.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -10,7 +10,7 @@ use trued_model::{Code, Identity, Refusal, Secret};
 
 use crate::MOST;
 
-/// Reads a file's bytes, without one newline at the end. A file that others may read is no secret.
+/// Reads a file's bytes, without one newline at the end. A file that everybody may write is nobody's word.
 pub fn file(path: &str) -> Answer<Secret> {
     read(path).map(without_newline)
 }
@@ -81,11 +81,9 @@ fn read(path: &str) -> Answer<Secret> {
     if !found.is_file() {
         return Err(Refusal::new(Code::Invalid, format!("{path} is not a file")).help("name a file that holds the value"));
     }
-    if found.mode() & 0o077 != 0 {
-        let message = format!("{path} may be read or written by others (mode {:03o})", found.mode() & 0o777);
-        return Err(
-            Refusal::new(Code::Invalid, message).help(format!("chmod 600 {path}, and change the secret if somebody may have read it"))
-        );
+    if found.mode() & 0o002 != 0 {
+        let message = format!("{path} may be written by everybody (mode {:03o})", found.mode() & 0o777);
+        return Err(Refusal::new(Code::Invalid, message).help(format!("chmod 600 {path}, and see that it still holds what you put there")));
     }
     if found.len() > MOST as u64 {
         return Err(too_large(path, found.len()));

@@ -98,9 +98,13 @@ fn missing_files_denied_files_and_absent_variables_are_different_things() {
     let keys = Keys::new();
     let file = |path: String| granted(SecretSource::File(path)).get(&name());
     refused(file("/nonexistent/token".to_owned()), Code::Absent, "does not exist");
-    for mode in [0o640, 0o604, 0o644, 0o620] {
-        let refusal = refused(file(keys.write("open", b"hunter2", mode)), Code::Invalid, "read or written by others");
+    for mode in [0o602, 0o666, 0o777] {
+        let refusal = refused(file(keys.write("open", b"hunter2", mode)), Code::Invalid, "written by everybody");
         assert!(refusal.help.contains("chmod 600"), "{refusal:?}");
+    }
+    // As systemd, Kubernetes and package scripts hand them out.
+    for mode in [0o400, 0o440, 0o640, 0o644] {
+        assert_eq!(value(file(keys.write("handed", b"hunter2", mode))), "hunter2");
     }
     refused(file(keys.write("empty", b"\n", 0o600)), Code::Invalid, "is empty");
     refused(file(keys.write("large", &vec![b'x'; (1 << 20) + 1], 0o600)), Code::TooLarge, "more than");

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use trued_runtime::Counters;
 
 use crate::exit::Exit;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     if let Some(ended) = wire::stage() {
         return ended;
     }
+    keep_memory_private();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => {
@@ -50,6 +52,14 @@ fn main() -> ExitCode {
     match written {
         Ok(()) => status.into(),
         Err(error) => exit::report(&screen, &error).into(),
+    }
+}
+
+/// Secrets pass through this memory: no core dump holds it, and no other process of this user attaches to it. Programs that
+/// are started from here are as they were.
+fn keep_memory_private() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("trued: this process could be dumped with the secrets it reads: {error}");
     }
 }
 

@@ -1,0 +1,56 @@
+//! The secrets that a stack's render is given: from this machine, or from encrypted files at the revisions in use.
+
+use std::collections::BTreeMap;
+
+use trued_doors::Answer;
+use trued_model::{Code, Encrypted, Finding, Name, Place, Refusal, Secret, SecretSource, Stack};
+
+use crate::render::NoWish;
+use crate::runtime::{Runtime, blocking};
+
+impl Runtime {
+    /// Reads a stack's secrets by the names its values have. What is wrong in a source is a finding; what is wrong on this
+    /// machine is refused, for now.
+    pub(crate) async fn secrets(&self, stack: &Stack) -> Result<BTreeMap<String, Secret>, NoWish> {
+        let mut all = BTreeMap::new();
+        let mut findings = Vec::new();
+        for (var, name) in &stack.render.secrets {
+            let lies = self.estate().secrets.get(name).and_then(SecretSource::encrypted).cloned();
+            let read = match lies {
+                None => blocking(|| self.doors.secrets.get(name)),
+                Some(file) => match self.encrypted(name, &file).await {
+                    Ok(bytes) => blocking(|| self.doors.secrets.open(name, &bytes)),
+                    Err(refusal) => Err(refusal),
+                },
+            };
+            match read {
+                Ok(secret) => drop(all.insert(var.clone(), secret)),
+                Err(refusal) if refusal.place.is_some() && !refusal.passing() => {
+                    findings.push(Finding { place: refusal.place, ..Finding::new(refusal.message, refusal.help) });
+                }
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        if findings.is_empty() { Ok(all) } else { Err(NoWish::Findings(findings)) }
+    }
+
+    /// The bytes of an encrypted file at its source's revision.
+    async fn encrypted(&self, name: &Name, file: &Encrypted) -> Answer<Vec<u8>> {
+        let (source, revision) = {
+            let state = self.state();
+            (state.sources.get(&file.source).cloned(), state.revisions.get(&file.source).cloned())
+        };
+        let unread = || Refusal::new(Code::Unreachable, format!("secret {name}: source {} has no revision that can be read", file.source));
+        let (source, revision) = source.zip(revision).ok_or_else(unread)?;
+        source.read(&revision, &file.path).await.map_err(|refusal| {
+            let message = format!("secret {name}: {}", refusal.message);
+            match refusal.code {
+                Code::Absent => {
+                    let place = Some(Place { file: file.path.clone(), line: 1, column: 1 });
+                    Refusal { message, place, ..refusal }.help("commit the encrypted file, or correct its path in the operator's file")
+                }
+                _ => Refusal { message, ..refusal },
+            }
+        })
+    }
+}
