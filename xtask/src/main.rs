@@ -7,6 +7,7 @@ use anyhow::bail;
 
 mod bench;
 mod binaries;
+mod fuzz;
 mod machine;
 mod reference;
 mod rings;
@@ -19,6 +20,8 @@ usage: cargo xtask test [RING…] [-- FILTER…]   set up the machine, then run 
                                                3 against the real thing, 4 scripts and crash; all without an argument
        cargo xtask tidy                        ring 1 alone
        cargo xtask docs                        write docs/reference.md from what the program says of itself
+       cargo xtask fuzz [PARSER…] [--seconds N]
+                                               look for bytes that break a parser, led by coverage
        cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; release build";
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn run(words: &[String]) -> anyhow::Result<bool> {
         Some(("test", rest)) => rings::test(rest),
         Some(("tidy", [])) => rings::test(&["1".to_owned()]),
         Some(("docs", [])) => reference::write().map(|()| true),
+        Some(("fuzz", rest)) => fuzz::fuzz(rest),
         Some(("bench", rest)) => bench::bench(rest).map(|()| true),
         Some(("help" | "--help" | "-h", _)) => {
             println!("{USAGE}");

@@ -89,6 +89,22 @@ const ROOMS: &[Room] = &[
         ],
         Ring::ScriptsAndCrash,
     ),
+    room(
+        "trued-fuzz",
+        &[
+            "trued-model",
+            "trued-doors",
+            "trued-yaml",
+            "trued-config",
+            "trued-sources",
+            "trued-render",
+            "trued-checks",
+            "trued-secrets",
+            "trued-ledger",
+            DRIVERS,
+        ],
+        Ring::CheckAndSim,
+    ),
     room("xtask", &[], Ring::CheckAndSim),
 ];
 
