@@ -30,7 +30,6 @@ fn main() -> ExitCode {
     if let Some(ended) = wire::stage() {
         return ended;
     }
-    keep_memory_private();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => {
@@ -42,6 +41,7 @@ fn main() -> ExitCode {
     };
     let screen = Screen::new(cli.output);
     logs::to_standard_error(matches!(cli.verb, cli::Verb::Serve(_)));
+    keep_memory_private();
     let counters = Arc::new(Counters::default());
     let outcome = run(cli, &screen, counters.clone());
     let written = counters::write(&counters);
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 /// are started from here are as they were.
 fn keep_memory_private() {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        eprintln!("trued: this process could be dumped with the secrets it reads: {error}");
+        tracing::warn!("this process could be dumped with the secrets it reads: {error}");
     }
 }
 
