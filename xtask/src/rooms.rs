@@ -100,6 +100,7 @@ const ROOMS: &[Room] = &[
             "trued-render",
             "trued-checks",
             "trued-secrets",
+            "trued-signatures",
             "trued-ledger",
             DRIVERS,
         ],

@@ -30,6 +30,8 @@ pub const PARSERS: &[Parser] = &[
     parser("entry", parsers::record::entry),
     parser("manifest", parsers::record::manifest),
     parser("words", parsers::words::parse),
+    parser("signed", parsers::signatures::signed),
+    parser("signers", parsers::signatures::signers_list),
     parser("age", parsers::secrets::age),
     parser("sops", parsers::secrets::sops),
     parser("mark", parsers::target::mark),

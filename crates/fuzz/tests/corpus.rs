@@ -202,4 +202,4 @@ macro_rules! tests {
     };
 }
 
-tests! { yaml operator app template tree commit refs note entry manifest words age sops mark }
+tests! { yaml operator app template tree commit refs note entry manifest words signed signers age sops mark }

@@ -41,7 +41,7 @@ impl Runtime {
             (state.sources.get(&file.source).cloned(), state.revisions.get(&file.source).cloned())
         };
         let unread = || Refusal::new(Code::Unreachable, format!("secret {name}: source {} has no revision that can be read", file.source));
-        let (source, revision) = source.zip(revision).ok_or_else(unread)?;
+        let ((_, source), revision) = source.zip(revision).ok_or_else(unread)?;
         source.read(&revision, &file.path).await.map_err(|refusal| {
             let message = format!("secret {name}: {}", refusal.message);
             match refusal.code {

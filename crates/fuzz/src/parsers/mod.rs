@@ -4,6 +4,7 @@ pub mod configuration;
 pub mod git;
 pub mod record;
 pub mod secrets;
+pub mod signatures;
 pub mod target;
 pub mod template;
 pub mod words;
