@@ -46,6 +46,7 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
 fn prepare(ring: Ring, tally: &mut Tally) -> anyhow::Result<Vec<TestBinary>> {
     machine::need(&[("cc", "build-essential"), ("git", "git"), ("strace", "strace"), ("setpriv", "util-linux"), ("python3", "python3")])?;
     machine::need(&[("ssh-keygen", "openssh-client"), ("gpg", "gnupg"), ("sshd", "openssh-server")])?;
+    machine::need(&[("age", "age"), ("age-keygen", "age")])?;
     if ring == Ring::CheckAndSim {
         let started = Instant::now();
         let lint = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
