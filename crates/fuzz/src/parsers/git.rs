@@ -9,10 +9,10 @@ use gix::objs::Kind;
 use serde_json::json;
 use tempfile::TempDir;
 use trued_doors::conformance::SteppedClock;
-use trued_doors::{Answer, Bundle, Exit, Program, Runner, Secrets, Source, SourceOpening, Talk};
-use trued_model::{Code, Name, Refusal, Secret, SourceSpec, Timestamp, Want};
+use trued_doors::{Answer, Bundle, Source, SourceOpening};
+use trued_model::{SourceSpec, Timestamp, Want};
 
-use super::wait;
+use super::{Nothing, wait};
 
 /// A bare repository that is written anew for each try.
 struct Ground {
@@ -121,23 +121,4 @@ fn open(path: &Path) -> Answer<Arc<dyn Source>> {
         runner: Arc::new(Nothing),
         clock: Arc::new(SteppedClock::at(Timestamp(1_795_000_000_000))),
     })
-}
-
-/// Gives no secret and starts no program.
-struct Nothing;
-
-impl Secrets for Nothing {
-    fn get(&self, name: &Name) -> Answer<Secret> {
-        Err(Refusal::new(Code::Denied, format!("secret {name} is not granted")))
-    }
-}
-
-impl Runner for Nothing {
-    fn run(&self, _: Program) -> trued_doors::BoxFuture<'_, Answer<Exit>> {
-        panic!("a program was started");
-    }
-
-    fn open(&self, _: Program, _: trued_model::Duration) -> trued_doors::BoxFuture<'_, Answer<Talk>> {
-        panic!("a program was started");
-    }
 }

@@ -13,9 +13,30 @@ pub mod yaml;
 use std::cell::RefCell;
 
 use tokio::runtime::{Builder, Runtime};
+use trued_doors::{Answer, BoxFuture, Exit, Program, Runner, Secrets, Talk};
+use trued_model::{Code, Duration, Name, Refusal, Secret};
 
 /// Waits for a room that answers later.
 fn wait<T>(answer: impl Future<Output = T>) -> T {
     thread_local!(static RUNTIME: RefCell<Runtime> = RefCell::new(Builder::new_current_thread().enable_all().build().expect("a runtime")));
     RUNTIME.with(|runtime| runtime.borrow().block_on(answer))
+}
+
+/// Gives no secret and starts no program.
+struct Nothing;
+
+impl Secrets for Nothing {
+    fn get(&self, name: &Name) -> Answer<Secret> {
+        Err(Refusal::new(Code::Denied, format!("secret {name} is not granted")))
+    }
+}
+
+impl Runner for Nothing {
+    fn run(&self, _: Program) -> BoxFuture<'_, Answer<Exit>> {
+        panic!("a program was started");
+    }
+
+    fn open(&self, _: Program, _: Duration) -> BoxFuture<'_, Answer<Talk>> {
+        panic!("a program was started");
+    }
 }

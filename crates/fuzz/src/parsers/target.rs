@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde_json::json;
 use tempfile::tempdir;
 use trued_doors::conformance::SteppedClock;
-use trued_doors::{Answer, Ask, Connection, Secrets};
+use trued_doors::{Ask, Connection};
 use trued_ledger::{MemoryBlobs, NullSeal};
-use trued_model::{Code, Name, Origin, Refusal, Secret, StackId, Target, Timestamp};
+use trued_model::{Origin, StackId, Target, Timestamp};
 
-use super::wait;
+use super::{Nothing, wait};
 
 /// The mark, and after `%%` the list of folders.
 pub fn mark(bytes: &[u8]) {
@@ -42,12 +42,4 @@ pub fn mark(bytes: &[u8]) {
         let _ = link.observe(Ask::Everything { into: String::new() }).await;
     });
     assert_eq!(fs::read(root.path().join("theirs.txt")).expect("it is there"), b"theirs\n", "what is not ours is left alone");
-}
-
-struct Nothing;
-
-impl Secrets for Nothing {
-    fn get(&self, name: &Name) -> Answer<Secret> {
-        Err(Refusal::new(Code::Denied, format!("secret {name} is not granted")))
-    }
 }

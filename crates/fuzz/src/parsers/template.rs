@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::json;
 use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, RenderInput, Renderer};
 use trued_ledger::NullSeal;
-use trued_model::{Digest, Revision, Secret, Shape};
+use trued_model::{Digest, Revision, SandboxRules, Secret, Shape};
 
-use super::wait;
+use super::{Nothing, wait};
 
 const SECRET: &str = "Canary-7Qx9Zk2wVt";
 
@@ -36,6 +36,8 @@ pub fn parse(bytes: &[u8]) {
         secrets: BTreeMap::from([("token".to_owned(), Secret::new(SECRET.into()))]),
         sensitive: Vec::new(),
         seal: Arc::new(NullSeal),
+        runner: Arc::new(Nothing),
+        sandbox: SandboxRules::default(),
         known: Arc::default(),
     };
     let renderer = trued_render::kinds().into_iter().find(|kind| Renderer::describe(kind.as_ref()).kind == "template");
