@@ -13,8 +13,8 @@ mod listening;
 mod peer;
 mod place;
 
-pub use asking::ask;
-pub use listening::{ControlSocket, listen};
+pub use asking::{ask, ask_within};
+pub use listening::{ControlSocket, listen, listen_over};
 pub use peer::{Peer, user_name};
 
 /// Bytes of a request's line. The largest name a few hundred stacks.

@@ -235,9 +235,40 @@ pub async fn ask_serve(state: &Path, verb: &str, arguments: serde_json::Value) -
     trued_server::control::ask(state, &Request { verb: verb.to_owned(), arguments }).await
 }
 
-/// Answers what others ask on this machine, through the socket in the state folder.
-pub fn control(state: &Path, controlled: Arc<dyn Controlled>) -> Answer<ControlSocket> {
-    trued_server::control::listen(state, controlled)
+/// How long a `serve` may take over what it answers at once.
+const PROMPT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Who listens in a state folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    Nobody,
+    Answers,
+    /// Somebody who says nothing: it was stopped, or has no time. Its leases tell whether it still counts.
+    Silent,
+}
+
+/// Asks whether a `serve` runs on this state folder.
+pub async fn serving(state: &Path) -> Answer<Serving> {
+    match tell_serve(state, "ping").await {
+        Ok(Some(_)) => Ok(Serving::Answers),
+        Ok(None) => Ok(Serving::Nobody),
+        Err(refusal) if refusal.code == Code::TimedOut => Ok(Serving::Silent),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Asks the `serve` on this state folder something that it answers at once.
+pub async fn tell_serve(state: &Path, verb: &str) -> Answer<Option<Response>> {
+    let request = Request { verb: verb.to_owned(), arguments: serde_json::Value::Null };
+    trued_server::control::ask_within(state, &request, PROMPT).await
+}
+
+/// Answers what others ask on this machine, through the socket in the state folder; in place of a silent one too.
+pub fn control(state: &Path, controlled: Arc<dyn Controlled>, over: bool) -> Answer<ControlSocket> {
+    match over {
+        true => trued_server::control::listen_over(state, controlled),
+        false => trued_server::control::listen(state, controlled),
+    }
 }
 
 /// Answers health questions on loopback.

@@ -13,7 +13,7 @@ use trued_model::{Change, Code, Fingerprint, Refusal, Shape};
 use crate::below::Below;
 use crate::fingerprint;
 use crate::folders::Folders;
-use crate::own::{OwnFolder, Stage};
+use crate::own::{Admission, OwnFolder, Stage};
 use crate::place::Placing;
 use crate::probe::Moment;
 use crate::root::{Root, refusal};
@@ -78,6 +78,7 @@ struct Batch<'a> {
     root: &'a Root,
     own: &'a OwnFolder,
     stage: &'a Stage,
+    admission: &'a Admission<'a>,
 }
 
 impl Batch<'_> {
@@ -100,11 +101,14 @@ impl Batch<'_> {
         let root = tree.stand_to_write()?;
         let own = OwnFolder::enter(&root)?;
         tree.expect_mark();
-        let _lock = own.lock(until, || !answers.is_closed())?;
+        let listens = || !answers.is_closed();
         tree.probe.at(Moment::Marking).map_err(|errno| refusal(errno, "write .trued/mark at the root"))?;
-        own.admit(&tree.ledger, &order.stack, order.epoch, true).inspect_err(|refusal| tree.give_up_if_lost(refusal))?;
+        let admission = own.announce((&tree.ledger, &order.stack, order.epoch), until, listens);
+        let admission = admission.inspect_err(|refusal| tree.give_up_if_lost(refusal))?;
+        let _lock = own.lock(until, listens)?;
+        admission.check()?;
         let (stage, interrupted) = own.stage()?;
-        let batch = Batch { tree, answers, until, root: &root, own: &own, stage: &stage };
+        let batch = Batch { tree, answers, until, root: &root, own: &own, stage: &stage, admission: &admission };
         let written = batch.write(&steps, ended, interrupted);
         tree.probe.at(Moment::Sweeping).map_err(|errno| refusal(errno, "clear the stage"))?;
         if let Err(errno) = stage.clear(&own) {
@@ -176,7 +180,7 @@ impl Batch<'_> {
         if Instant::now() >= self.until {
             return Err(Refusal::new(Code::TimedOut, "apply: the deadline passed before this change"));
         }
-        Ok(())
+        self.admission.check()
     }
 }
 
@@ -184,8 +188,10 @@ impl Batch<'_> {
 fn clear_up(tree: &Tree, order: &Order, answers: &Sender<Done>, until: Instant) -> Result<(), Refusal> {
     let Standing::Here(root) = tree.stand()? else { return Ok(()) };
     let Some(own) = OwnFolder::find(&root)? else { return Ok(()) };
-    let _lock = own.lock(until, || !answers.is_closed())?;
-    own.admit(&tree.ledger, &order.stack, order.epoch, false)?;
+    let listens = || !answers.is_closed();
+    let admission = own.announce((&tree.ledger, &order.stack, order.epoch), until, listens)?;
+    let _lock = own.lock(until, listens)?;
+    admission.check()?;
     if let (stage, true) = own.stage()? {
         let mut folders = Folders::new(tree, &root, &own, &stage, BTreeSet::new());
         folders.remove_empty(true);

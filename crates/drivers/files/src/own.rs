@@ -1,6 +1,7 @@
 //! Trued's own folder at the root: the lock, the mark (which ledger, which epoch), the list of folders we made, and
 //! the stage where everything is written before it is put in place.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -35,6 +36,17 @@ struct Mark {
     v: u32,
     ledger: String,
     epochs: BTreeMap<String, u64>,
+}
+
+/// What an order was let in with. Looked at again before each change: whoever takes the stack over marks its epoch before
+/// it waits for the lock, so that one who held the lock while it stood still writes nothing more.
+pub(crate) struct Admission<'a> {
+    own: &'a OwnFolder,
+    ledger: &'a str,
+    stack: &'a StackId,
+    epoch: u64,
+    /// The mark's file when it was last read: its inode and when it was changed.
+    seen: Cell<Option<(u64, i64, u64)>>,
 }
 
 /// Held while a batch runs; given back when dropped, or when the process dies.
@@ -83,9 +95,13 @@ impl OwnFolder {
 
     /// Waits for the lock of this root until `until`, or until nobody `listens` any more.
     pub fn lock(&self, until: Instant, listens: impl Fn() -> bool) -> Result<Lock, Refusal> {
-        let doing = "take the lock .trued/lock at the root";
+        self.lock_file("lock", until, listens)
+    }
+
+    fn lock_file(&self, name: &str, until: Instant, listens: impl Fn() -> bool) -> Result<Lock, Refusal> {
+        let doing = &format!("take the lock .trued/{name} at the root");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.fd, "lock", flags, Mode::from_raw_mode(OURS_FILE)).map_err(|errno| refusal(errno, doing))?;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(OURS_FILE)).map_err(|errno| refusal(errno, doing))?;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock(file)),
@@ -93,7 +109,8 @@ impl OwnFolder {
                 Err(errno) => return Err(refusal(errno, doing)),
             }
             if Instant::now() >= until {
-                return Err(Refusal::new(Code::TimedOut, format!("{doing}: another process is writing here")));
+                let refusal = Refusal::new(Code::TimedOut, format!("{doing}: another process is writing here"));
+                return Err(refusal.help("if it stands still, let it go on or end it; `fuser` on that file names it"));
             }
             if !listens() {
                 return Err(Refusal::new(Code::Cancelled, format!("{doing}: stopped")));
@@ -126,6 +143,19 @@ impl OwnFolder {
             self.replace("mark", &text).map_err(|errno| refusal(errno, "write .trued/mark at the root"))?;
         }
         Ok(())
+    }
+
+    /// Marks an order's epoch before it has the lock, or refuses it. Marks are written one after the other, under a lock
+    /// of their own that nobody holds for longer than that takes.
+    pub fn announce<'a>(
+        &'a self,
+        (ledger, stack, epoch): (&'a str, &'a StackId, u64),
+        until: Instant,
+        listens: impl Fn() -> bool,
+    ) -> Result<Admission<'a>, Refusal> {
+        let _marking = self.lock_file("mark.lock", until, listens)?;
+        self.admit(ledger, stack, epoch, true)?;
+        Ok(Admission { own: self, ledger, stack, epoch, seen: Cell::new(None) })
     }
 
     fn mark(&self) -> Result<Mark, Refusal> {
@@ -226,6 +256,19 @@ impl OwnFolder {
         rustix::fs::fsync(&file)?;
         rustix::fs::renameat(&self.fd, &new, &self.fd, name)?;
         rustix::fs::fsync(&self.fd)
+    }
+}
+
+impl Admission<'_> {
+    /// Refuses an order that was let in once the stack has a newer epoch.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let now = rustix::fs::statat(&self.own.fd, "mark", AtFlags::SYMLINK_NOFOLLOW).ok();
+        let now = now.map(|stat| (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec));
+        if now.is_none() || self.seen.get() != now {
+            self.own.admit(self.ledger, self.stack, self.epoch, false)?;
+            self.seen.set(now);
+        }
+        Ok(())
     }
 }
 

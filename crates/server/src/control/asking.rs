@@ -21,6 +21,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// `Code::Denied` when the socket is another user's, `Code::Unknown` when the other side went away before it answered:
 /// then only the record says what happened.
 pub async fn ask(state: &Path, request: &Request) -> Answer<Option<Response>> {
+    ask_within(state, request, CALL + CONNECT).await
+}
+
+/// [`ask`], for what is answered at once: `Code::TimedOut` when it is not. A process that was stopped still listens.
+pub async fn ask_within(state: &Path, request: &Request, patience: Duration) -> Answer<Option<Response>> {
     let place = match Place::open(state) {
         Ok(place) => place,
         Err(refusal) if refusal.code == Code::Absent => return Ok(None),
@@ -41,7 +46,7 @@ pub async fn ask(state: &Path, request: &Request) -> Answer<Option<Response>> {
         stream.write_all(&bytes).await?;
         read_line(&mut stream, MAX_RESPONSE).await
     };
-    let answered = timeout(CALL + CONNECT, exchange).await.map_err(|_| refuse(Code::TimedOut, "it did not answer"))?;
+    let answered = timeout(patience, exchange).await.map_err(|_| refuse(Code::TimedOut, "it did not answer"))?;
     let gone = || refuse(Code::Unknown, "it went away before it answered").help("`trued log` says what was done");
     match answered {
         Ok(Some(line)) => match serde_json::from_slice(&line) {

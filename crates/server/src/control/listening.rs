@@ -45,8 +45,18 @@ pub struct ControlSocket {
 /// Listens in a state folder, which must be there. `Code::Denied` when another process listens there already. Call it
 /// inside the async runtime.
 pub fn listen(state: &Path, controlled: Arc<dyn Controlled>) -> Answer<ControlSocket> {
+    listen_at_place(state, controlled, false)
+}
+
+/// [`listen`], also in place of a process that listens and does not answer: the caller found out, and that it holds no lease
+/// any more. When it goes on, nobody asks it anything.
+pub fn listen_over(state: &Path, controlled: Arc<dyn Controlled>) -> Answer<ControlSocket> {
+    listen_at_place(state, controlled, true)
+}
+
+fn listen_at_place(state: &Path, controlled: Arc<dyn Controlled>, over: bool) -> Answer<ControlSocket> {
     let place = Place::open(state)?;
-    let listener = bind_in(&place)?;
+    let listener = bind_in(&place, over)?;
     let node = place.node();
     let (stop, stopped) = watch::channel(false);
     Ok(ControlSocket { place, node, accepting: tokio::spawn(accept(listener, controlled, stopped)), stop })
@@ -78,7 +88,7 @@ impl Drop for ControlSocket {
 }
 
 /// Binds the socket, mode 0600 from its first moment on, in place of one that nobody listens at any longer.
-fn bind_in(place: &Place) -> Answer<UnixListener> {
+fn bind_in(place: &Place, over: bool) -> Answer<UnixListener> {
     let refuse = |error: Errno| Refusal::new(code(error), format!("listen at {}: {error}", place.shown().display()));
     let address = SocketAddrUnix::new(place.address()).map_err(refuse)?;
     // Two that start at once must not take each other's fresh socket for a stale one.
@@ -89,7 +99,7 @@ fn bind_in(place: &Place) -> Answer<UnixListener> {
             let refusal = Refusal::new(Code::Invalid, format!("listen at {shown}: something that is not a socket is there"));
             return Err(refusal.help("remove it if it is not yours"));
         }
-        if is_answered(&address).map_err(refuse)? {
+        if !over && is_answered(&address).map_err(refuse)? {
             let refusal = Refusal::new(Code::Denied, format!("listen at {shown}: another process listens there"));
             return Err(refusal.help("stop the other `trued serve`, or use another state folder"));
         }

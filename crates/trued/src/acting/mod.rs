@@ -59,7 +59,7 @@ impl Acting {
 
     /// Wakes a `serve` on the same state folder, if one runs.
     pub async fn wake_serve(&self) -> bool {
-        wire::ask_serve(&self.opened.state, "wake", serde_json::Value::Null).await.is_ok_and(|answer| answer.is_some())
+        wire::tell_serve(&self.opened.state, "wake").await.is_ok_and(|answer| answer.is_some())
     }
 }
 

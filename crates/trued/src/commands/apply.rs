@@ -41,8 +41,14 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
 
 /// A running `serve` holds the leases: an apply of what it follows is handed to it, any other is refused.
 async fn handed_over(args: &Args, session: &Session<'_>, state: &std::path::Path) -> anyhow::Result<Option<Exit>> {
-    if wire::ask_serve(state, "ping", json!({})).await?.is_none() {
-        return Ok(None);
+    match wire::serving(state).await? {
+        wire::Serving::Answers => {}
+        wire::Serving::Nobody => return Ok(None),
+        // What it still holds is refused below, stack by stack.
+        wire::Serving::Silent => {
+            session.screen.say("the serve on this state folder does not answer; going on without it");
+            return Ok(None);
+        }
     }
     let quiet = Acting::open(session, Hand::None, "apply").await?;
     quiet.runtime.look_up(&quiet.aim(&[], args.revision.as_deref(), false).await?).await?;

@@ -31,14 +31,26 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let state = session.at.state()?;
-    if wire::ask_serve(&state, "ping", json!({})).await?.is_some() {
+    let found = wire::serving(&state).await?;
+    if found == wire::Serving::Answers {
         anyhow::bail!("a serve runs on {} already", state.display());
     }
     let acting = Acting::open(session, Hand::Writes, "serve").await?;
+    if found == wire::Serving::Silent {
+        // Stopped, or out of time: as long as its leases hold it is the one that serves here.
+        if let Some(holder) = acting.opened.doors.store.holders().await?.first() {
+            anyhow::bail!(
+                "a serve runs on {} already (process {}); it does not answer, and it keeps its leases for a while yet",
+                state.display(),
+                holder.pid
+            );
+        }
+        session.screen.say("another serve on this state folder does not answer and holds nothing any more; taking over");
+    }
     let (stop, stopped) = watch::channel(false);
     let wake = Arc::new(Notify::new());
     let control = Control { runtime: acting.runtime.clone(), wake: wake.clone() };
-    let socket = wire::control(&state, Arc::new(control))?;
+    let socket = wire::control(&state, Arc::new(control), found == wire::Serving::Silent)?;
     let health = match args.listen {
         Some(address) => Some(wire::health(address, Arc::new(Awake(acting.runtime.clone()))).await?),
         None => None,

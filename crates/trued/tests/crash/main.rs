@@ -5,5 +5,6 @@ mod disks;
 mod exhaustion;
 mod ground;
 mod kills;
+mod leases;
 mod scene;
 mod tracer;

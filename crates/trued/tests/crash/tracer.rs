@@ -31,7 +31,6 @@ pub enum Blow {
     /// The call is made, and the process gets a signal beside it.
     Signal(Signal),
     /// The whole process stands still before the call, as after SIGSTOP, until the one who chose this says so.
-    #[expect(dead_code, reason = "for processes that lose their lease")]
     Freeze,
 }
 
@@ -220,6 +219,8 @@ pub fn run_known(command: &mut Command, choose: &mut Choice<'_>, outside: &Outsi
             seccompiler::apply_filter(&filter()).expect("a filter may be set");
             watch(command, choose, process, said.as_file(), Frost { froze, thawed })
         });
+        // Goes with a panic of what is done meanwhile, so that the frozen process does not wait for it forever.
+        let thaw = thaw;
         loop {
             match frozen.recv_timeout(PATIENCE) {
                 Ok(()) => {
