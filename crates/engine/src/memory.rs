@@ -16,6 +16,9 @@ const REMEMBERED: usize = 64;
 pub struct StackMemory {
     /// All entries below this index are folded in.
     pub through: u64,
+    /// When the newest entry was recorded: a clock that was set back does not bring back what had ended by then.
+    #[serde(default)]
+    pub latest: Timestamp,
     /// How many entries were folded in since this was last read back from a snapshot.
     #[serde(skip)]
     pub folded: u64,
@@ -140,6 +143,11 @@ impl StackMemory {
         good.map(|a| Approval { index: a.index, digest: a.digest, by: a.by.clone(), until: a.until }).collect()
     }
 
+    /// The instant by which it is decided whether something still holds.
+    pub fn deciding(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
+    }
+
     /// Addresses that a person said to leave alone, now.
     pub fn left_alone(&self, now: Timestamp) -> BTreeSet<Address> {
         let standing = self.ignored.iter().filter(|(_, leave)| leave.until.is_none_or(|until| until > now));
@@ -182,6 +190,7 @@ pub fn fold(memory: &mut StackMemory, indexed: &Indexed) {
         return;
     }
     memory.through = index + 1;
+    memory.latest = memory.latest.max(entry.recorded_at);
     memory.folded += 1;
     if let Some(inventory) = entry.blob("inventory") {
         memory.inventory = Some(*inventory);

@@ -71,7 +71,7 @@ impl Runtime {
             return Err(Refusal::new(Code::Invalid, format!("what is held as {} cannot be approved", kind.word()))
                 .help("trued incidents says what ends it"));
         }
-        let now = self.doors.clock.now();
+        let now = self.cell(&stack).memory(self).await?.deciding(self.doors.clock.now());
         let approvable = found.into_iter().filter(|(_, _, kind)| kind.approvable());
         let drafts = approvable.map(|(_, digest, _)| {
             let approved = Approved { digest, until: now + term, reason: reason.to_owned() };

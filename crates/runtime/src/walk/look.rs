@@ -143,7 +143,7 @@ impl Walk<'_> {
 
     /// Decides: what differs, what to change, what of it may run.
     pub(super) async fn plan(&mut self) -> Result<Event, Refusal> {
-        let now = self.now();
+        let now = self.memory.deciding(self.now());
         let asked = candidates(&self.desired, &self.inventory, &self.observed);
         let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked, self.wish == Wish::Rollback).await?;
         let same_inputs = match (&self.wanted, &self.memory.landed) {
