@@ -48,8 +48,14 @@ impl Runtime {
         let mut left = self.aimed(aim);
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
         for _ in 0..ROUNDS {
-            let walks: Vec<BoxFuture<'_, StackReport>> = left.iter().map(|id| self.walk(id, aim).boxed()).collect();
-            let walked: Vec<StackReport> = futures::stream::iter(walks).buffer_unordered(ABREAST).collect().await;
+            let walks: Vec<BoxFuture<'_, StackReport>> = left.iter().map(|id| self.walk_apart(id, aim).boxed()).collect();
+            let walking = futures::stream::iter(walks).buffer_unordered(ABREAST).collect();
+            let walked: Vec<StackReport> = tokio::select! {
+                biased;
+                walked = walking => walked,
+                // A pass may take longer than a lease lasts.
+                never = self.keep_leases(), if aim.writes => match never {},
+            };
             let moved = walked.iter().any(|stack| stack.outcome.is_some());
             for stack in walked {
                 merge(&mut reports, stack);
@@ -68,6 +74,15 @@ impl Runtime {
         }
         report.stacks = reports.into_values().collect();
         Ok(report)
+    }
+
+    async fn keep_leases(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(self.renew_every().to_std()).await;
+            if let Err(refusal) = self.renew().await {
+                tracing::warn!("failed to renew leases: {refusal}");
+            }
+        }
     }
 
     fn sources_stale(&self) -> bool {
@@ -203,10 +218,7 @@ impl Runtime {
             if self.weigh(&id, look).await {
                 let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look };
                 let hinted = std::mem::take(&mut cell.kept().hinted);
-                let report = match AssertUnwindSafe(self.walk(&id, &aim)).catch_unwind().await {
-                    Ok(report) => report,
-                    Err(_) => self.panicked(&id).await,
-                };
+                let report = self.walk_apart(&id, &aim).await;
                 self.tell(&report);
                 let failed = report.failed() || report.outcome == Some(trued_model::body::Outcome::Interrupted);
                 failures = if failed { failures.saturating_add(1) } else { 0 };
@@ -254,13 +266,23 @@ impl Runtime {
         }
     }
 
+    /// Walks a stack so that a panic of its walk ends nothing else.
+    async fn walk_apart(&self, id: &StackId, aim: &Aim) -> StackReport {
+        match AssertUnwindSafe(self.walk(id, aim)).catch_unwind().await {
+            Ok(report) => report,
+            Err(_) => self.panicked(id, aim).await,
+        }
+    }
+
     /// A panic in one stack stays there: it is an incident, and the stack tries again after a pause.
-    async fn panicked(&self, id: &StackId) -> StackReport {
+    async fn panicked(&self, id: &StackId, aim: &Aim) -> StackReport {
         let mut report = StackReport::new(id.clone(), self.names().write(id));
         let message = "a walk broke off inside trued; other stacks go on";
         report.refusal = Some(trued_model::Refusal::new(trued_model::Code::Broken, message));
         let cell = self.cell(id);
-        if let Ok(memory) = cell.memory(self).await {
+        if aim.writes
+            && let Ok(memory) = cell.memory(self).await
+        {
             let trouble = Trouble { kind: "panic", message: message.to_owned(), next: "report it with the log of serve", words: &[] };
             let opened = incidents::open(&memory, id, self.doors.clock.now(), trouble);
             let _ = self.record(&cell, opened.into_iter().collect(), None).await;

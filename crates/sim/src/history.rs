@@ -8,6 +8,8 @@ use trued_model::{Address, BlobRef, Code, Commit, Digest, Fingerprint, Name, Ref
 
 /// A file that makes the folder it lies in impossible to render.
 pub const BROKEN: &str = "broken";
+/// A file of this name makes its renderer panic.
+pub const PANICS: &str = "panics";
 
 /// What stands at a path of a tree; `None` is an empty folder.
 pub type Tree = BTreeMap<String, Option<Arc<[u8]>>>;

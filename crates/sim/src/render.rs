@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trued_doors::{Answer, BoxFuture, BundleReader, Contents, Descriptor, RenderInput, Rendered, Renderer};
 use trued_model::{BlobRef, Code, Digest, Document, Finding, Refusal, Shape};
 
-use crate::history::BROKEN;
+use crate::history::{BROKEN, PANICS};
 
 /// Renders what is there.
 pub struct AsItIs;
@@ -30,6 +30,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     if input.bundle.entries.contains_key(BROKEN) {
         return Err(vec![Finding::new(format!("{}/{BROKEN} cannot be rendered", input.bundle.folder), "remove it")]);
     }
+    assert!(!input.bundle.entries.contains_key(PANICS), "{}/{PANICS} makes its renderer panic", input.bundle.folder);
     let mut contents = FromBundle { reader: input.bundle.reader.clone(), paths: BTreeMap::new() };
     let mut documents = Vec::new();
     let mut copied = BTreeMap::new();

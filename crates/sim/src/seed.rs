@@ -64,6 +64,10 @@ pub fn run(seed: u64) -> Result<Seen, Box<Failure>> {
         if done.is_err() {
             world.universe.witness().broken(Promise::Record, "the world broke off in a panic".to_owned());
         }
+        let panicked = |incident: &trued_model::Indexed| incident.entry.body.get("kind").is_some_and(|kind| kind == "panic");
+        if world.entries(&[Kind::IncidentOpened]).iter().any(panicked) {
+            world.universe.witness().broken(Promise::Record, "a walk broke off in a panic".to_owned());
+        }
         match world.violations().first() {
             Some(violation) => Err(Box::new(Failure { seed, violation: violation.clone(), options: kept, journal: world.journal(SHOWN) })),
             None => Ok(seen(&mut world).await),

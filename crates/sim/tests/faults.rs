@@ -3,7 +3,7 @@
 use trued_model::body::{Held, Incident, Outcome, Verdict};
 use trued_model::{Address, Code, DriftPolicy, HoldKind, Kind, OnExisting, StackId};
 use trued_runtime::Report;
-use trued_sim::{BROKEN, Edit, World, name, person, simulate};
+use trued_sim::{BROKEN, Edit, PANICS, World, name, person, simulate};
 
 /// A world with one stack of three files, in place.
 fn site(body: impl AsyncFnOnce(&mut World, StackId)) {
@@ -471,6 +471,80 @@ fn fault_45_a_revision_that_cannot_land_does_not_stop_its_fix() {
         assert_eq!(last_verdict(&world, &site).outcome, Outcome::Landed);
         world.stop().await;
         world.keeps_its_promises();
+    });
+}
+
+#[test]
+fn fault_79_a_wall_clock_that_is_set_back_or_forth_moves_neither_leases_nor_the_order_of_entries() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400_000;
+    for years in [TEN_YEARS, -TEN_YEARS] {
+        site(async |world, site| {
+            let first = world.another();
+            world.universe.clock.jump(years);
+            world.put("site/a", "two").commit();
+            assert_eq!(world.pass().await.writes, 0, "the first still holds the lease");
+            world.act_as(first);
+            assert_eq!(world.pass().await.writes, 1, "and works under it");
+            world.universe.clock.jump(-years);
+            world.put("site/a", "three").commit();
+            world.settle().await;
+            assert_eq!(world.target("web").text("a").as_deref(), Some("three"));
+            let entries = world.entries_of(&site, &[]);
+            assert!(entries.is_sorted_by_key(|indexed| indexed.entry.recorded_at));
+        });
+    }
+}
+
+#[test]
+fn fault_79_a_yes_that_has_ended_stays_ended_when_the_clock_is_set_back() {
+    const DAY: i64 = 86_400_000;
+    site(async |world, site| {
+        world.remove("site").commit();
+        assert_eq!(held_kinds(&world.pass().await.report(), &site), [HoldKind::Empty]);
+        world.approve_all().await;
+        // The yes ends unused; something is recorded after its end; then the clock is set back into its term.
+        world.universe.clock.jump(2 * DAY);
+        world.put("site/a", "newer").commit();
+        world.settle().await;
+        world.universe.clock.jump(-2 * DAY);
+        world.remove("site").commit();
+        assert_eq!(held_kinds(&world.pass().await.report(), &site), [HoldKind::Empty], "the same plan, and no yes to it any more");
+        // A new one is given by the record's time, so that it is one.
+        world.approve_all().await;
+        world.settle().await;
+        assert_eq!(texts(world), []);
+    });
+}
+
+#[test]
+fn fault_80_a_stack_that_panics_at_each_start_is_an_incident_and_stops_none_on_other_targets() {
+    simulate(1, async |mut world| {
+        let (bad, _good) = (world.stack("bad", "web", "bad"), world.stack("good", "other", "good"));
+        world.put("bad/a", "one").put("good/a", "one").commit();
+        world.settle().await;
+        world.put(&format!("bad/{PANICS}"), "").put("good/a", "two").commit();
+        for start in 0..3 {
+            let report = world.pass().await.report();
+            let of = report.stacks.iter().find(|report| report.stack == bad).expect("a report");
+            assert_eq!(of.refusal.as_ref().map(|refusal| refusal.code), Some(Code::Broken), "start {start}");
+            assert_eq!(report.status(false), 1);
+            world.crash();
+        }
+        assert_eq!(world.target("other").text("good/a").as_deref(), Some("two"));
+        assert_eq!(incidents(&world), ["panic"], "one incident, however often");
+        // Under a serve it is tried again after pauses that grow, and others go on.
+        let before = world.counters().renders;
+        world.serve();
+        world.wait(600).await;
+        let tried = world.counters().renders - before;
+        assert!(tried < 60, "{tried} times in ten minutes");
+        world.put("good/a", "three").commit();
+        world.wait(10).await;
+        assert_eq!(world.target("other").text("good/a").as_deref(), Some("three"));
+        world.remove(&format!("bad/{PANICS}")).put("bad/a", "two").commit();
+        world.wait(120).await;
+        assert_eq!(world.target("web").text("bad/a").as_deref(), Some("two"), "what was mended lands");
+        world.stop().await;
     });
 }
 

@@ -23,6 +23,7 @@ impl Walk<'_> {
         let id = self.stack.id.clone();
         let mut drafts = Vec::new();
         drafts.extend(incidents::close(&self.memory, &id, now, "render", "recovered"));
+        drafts.extend(incidents::close(&self.memory, &id, now, "panic", "recovered"));
         self.note_blindness(&mut drafts);
         self.note_rollback(&mut drafts);
         self.note_drift(&mut drafts).await?;
