@@ -31,6 +31,26 @@ fn fault_16_to_20_hostile_app_files_are_findings_of_that_file_alone() {
 }
 
 #[test]
+fn fault_99_a_span_or_pattern_that_is_none_is_a_finding_of_its_stack_alone() {
+    let bad = |line: &str| format!("app: bad\nrender: {{ template: {{ path: site }} }}\nstacks: {{ dev: {{ target: web }} }}\n{line}\n");
+    for line in [
+        "interval: 1.5m",
+        "interval: -5m",
+        "interval: 99999999999999999999999s",
+        "interval: soon",
+        "on_delete: { \"[\": retain }",
+        "verify: [{ http: { url: \"http://a/\", timeout: never } }]",
+    ] {
+        let loaded = loaded(OPERATOR, &[("bad.yaml", &bad(line)), ("good.yaml", APP)]);
+        assert!(loaded.usable && !loaded.findings.is_empty(), "{line}");
+        let of_bad =
+            |finding: &trued_model::Finding| finding.place.as_ref().is_some_and(|place| place.file == "bad.yaml" && place.line == 4);
+        assert!(loaded.findings.iter().all(of_bad), "{line}: {:?}", loaded.findings);
+        assert_eq!(loaded.estate.stacks.keys().filter(|stack| stack.app.as_str() == "site").count(), 1, "{line}");
+    }
+}
+
+#[test]
 fn fault_29_an_app_cannot_multiply_itself_beyond_a_bound() {
     let vars: String = (0..1_000).map(|n| format!("v{n}: x, ")).collect();
     let stacks: String = (0..500).map(|n| format!("  e{n}: {{ target: web }}\n")).collect();

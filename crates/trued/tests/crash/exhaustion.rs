@@ -1,12 +1,51 @@
-//! A record that takes nothing any more, and a request to stop in the middle of a batch. Whatever ends there leaves what the
-//! next run goes on with.
+//! A machine that has no more of something: descriptors, a record that takes nothing any more. Whatever
+//! ends there ends with a word, and the next run goes on.
+
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use trued_model::Kind;
 
+use crate::ground::Ground;
 use crate::scene::Scene;
 use crate::tracer::Blow;
+
+/// Runs a change of every kind below a limit, then without; gives how the limited run ended and what it said.
+fn limited(limit: &[&str]) -> (Option<i32>, String) {
+    let ground = Ground::new();
+    ground.must(&["apply"], 0).expect("the first revision");
+    ground.edit();
+    let (old, new) = (ground.tree("www"), ground.tree("site"));
+    let intents = ground.entries(&[Kind::Intent]).len();
+    let plain = ground.command(&["apply"]);
+    let mut command = Command::new("prlimit");
+    command.args(limit).arg(plain.get_program()).args(plain.get_args()).current_dir(ground.path("."));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().expect("prlimit (package util-linux) starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ground.is_whole(&old, &new).expect("whole");
+    ground.is_recorded(&old, intents).expect("recorded");
+    ground.must(&["apply"], 0).expect("it goes on");
+    ground.is_settled(&new).expect("as desired");
+    ground.is_proven().expect("a record that proves itself");
+    (output.status.code(), said)
+}
+
+#[test]
+fn fault_81_without_descriptors_it_says_so_and_the_next_run_goes_on() {
+    let mut refused = 0;
+    for count in (10..40).step_by(2) {
+        let (status, said) = limited(&[&format!("--nofile={count}")]);
+        assert!(matches!(status, Some(0 | 1)), "with {count} descriptors: {status:?}, {said}");
+        assert!(!said.contains("panicked"), "with {count} descriptors: {said}");
+        if status == Some(1) {
+            refused += 1;
+            assert!(said.contains("open files") || said.contains("unable to open"), "with {count} descriptors: {said}");
+        }
+    }
+    assert!(refused > 2, "only {refused} of these limits were felt");
+}
 
 /// The record takes nothing any more, from any of its calls on: what is on the target has an intent, and what was done is
 /// found and closed when the record is back.
