@@ -8,8 +8,10 @@ use anyhow::{Context, ensure};
 
 use crate::machine;
 
+mod chart;
 mod files;
 mod measure;
+mod peers;
 mod rates;
 
 /// One measured line of the table.
@@ -30,6 +32,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("large", files::large),
     ("one", files::one_change),
     ("seen", files::seen),
+    ("peers", peers::peers),
     ("ledger", rates::ledger),
     ("sim", rates::simulator),
 ];

@@ -144,13 +144,13 @@ pub fn seen(ground: &Ground) -> anyhow::Result<Vec<Row>> {
 
 /// A configuration with a `folder` source of small files and an empty target. The source is named: the build folder may
 /// lie in a repository, which would be the source otherwise.
-struct Place {
-    folder: PathBuf,
+pub struct Place {
+    pub folder: PathBuf,
     program: PathBuf,
 }
 
 impl Place {
-    fn new(ground: &Ground, name: &str, files: usize) -> anyhow::Result<Place> {
+    pub fn new(ground: &Ground, name: &str, files: usize) -> anyhow::Result<Place> {
         let folder = ground.fresh(name)?;
         for at in 0..files {
             let file = folder.join(format!("source/site/d{}/f{at}.txt", at % 100));
@@ -165,7 +165,7 @@ impl Place {
         Ok(Place { folder, program: ground.program.clone() })
     }
 
-    fn trued(&self, words: &[&str]) -> Command {
+    pub fn trued(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(words).current_dir(&self.folder).stderr(Stdio::null());
         for name in ["TRUED_CONFIG", "TRUED_STATE", "TRUED_COUNTERS"] {
@@ -174,14 +174,14 @@ impl Place {
         command
     }
 
-    fn sh(&self, line: &str) -> Command {
+    pub fn sh(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", line]).current_dir(&self.folder);
         command
     }
 }
 
-fn middle(took: &[Took]) -> Took {
+pub fn middle(took: &[Took]) -> Took {
     let mut sorted = took.to_vec();
     sorted.sort_by_key(|took| took.wall);
     sorted[sorted.len() / 2]
