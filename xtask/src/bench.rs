@@ -8,7 +8,9 @@ use anyhow::{Context, ensure};
 
 use crate::machine;
 
+mod builds;
 mod chart;
+mod counts;
 mod files;
 mod measure;
 mod peers;
@@ -33,6 +35,8 @@ const BENCHES: &[(&str, Bench)] = &[
     ("one", files::one_change),
     ("seen", files::seen),
     ("peers", peers::peers),
+    ("build", builds::overhead),
+    ("counts", counts::counts),
     ("ledger", rates::ledger),
     ("sim", rates::simulator),
 ];

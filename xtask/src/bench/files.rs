@@ -150,6 +150,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// A folder to run in, with nothing in it.
+    pub fn empty(ground: &Ground, name: &str) -> anyhow::Result<Place> {
+        Ok(Place { folder: ground.fresh(name)?, program: ground.program.clone() })
+    }
+
     pub fn new(ground: &Ground, name: &str, files: usize) -> anyhow::Result<Place> {
         let folder = ground.fresh(name)?;
         for at in 0..files {
