@@ -1,6 +1,7 @@
 //! Gives up every right that a program of others must not have, then becomes that program.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -26,6 +27,8 @@ pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<Exit
     }
     // When memory runs out on the machine, these go first.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let alone = cage.uid.is_some() || cage.level == Level::Namespaced;
+    let others = if alone { 0 } else { tasks_of(rustix::process::getuid()) };
     let mut folder = folder;
     let mut scratch = cage.scratch.clone();
     if cage.level == Level::Namespaced {
@@ -39,7 +42,7 @@ pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<Exit
         // The change of user took this back.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("end with the keeper: {error}"))?;
     }
-    limit(&cage.limits, cage.uid.is_some() || cage.level == Level::Namespaced)?;
+    limit(&cage.limits, others)?;
     setsid().map_err(|error| format!("make a session: {error}"))?;
     std::env::set_current_dir(folder.as_deref().unwrap_or(Path::new("/"))).map_err(|error| format!("go to its folder: {error}"))?;
     if cage.level > Level::Unsafe {
@@ -80,10 +83,18 @@ fn become_it(mut command: Command, file: &Path, cage: &Cage) -> Result<ExitCode,
     }
 }
 
-/// Bounds each process. What all of them use together is the watchdog's.
-fn limit(limits: &Limits, own_uid: bool) -> Result<(), String> {
+/// How many threads of all processes a user has now.
+fn tasks_of(user: rustix::process::Uid) -> u64 {
+    let owned = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|meta| meta.uid() == user.as_raw());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter(owned);
+    processes.map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64)).sum()
+}
+
+/// Bounds each process. What all of them use together is the watchdog's. `others` are tasks of this user that are none of
+/// the program's.
+fn limit(limits: &Limits, others: u64) -> Result<(), String> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let mut bounds = vec![
+    let bounds = [
         (Resource::Core, 0),
         (Resource::Fsize, limits.output.bytes()),
         (Resource::Nofile, OPEN_FILES),
@@ -92,11 +103,9 @@ fn limit(limits: &Limits, own_uid: bool) -> Result<(), String> {
         (Resource::Cpu, (limits.time.as_millis() / 1000 + 1).saturating_mul(cores)),
         (Resource::Memlock, 64 << 10),
         (Resource::Msgqueue, 0),
+        // Counts all threads of the user: a bomb stops growing there until the watchdog has seen it.
+        (Resource::Nproc, u64::from(limits.processes).saturating_mul(4).saturating_add(64).saturating_add(others)),
     ];
-    if own_uid {
-        // Counts threads too, and only where no other process has this uid.
-        bounds.push((Resource::Nproc, u64::from(limits.processes).saturating_mul(4).saturating_add(64)));
-    }
     for (resource, bound) in bounds {
         let now = rustix::process::getrlimit(resource).maximum.map_or(bound, |most| most.min(bound));
         setrlimit(resource, Rlimit { current: Some(now), maximum: Some(now) }).map_err(|error| format!("limit {resource:?}: {error}"))?;
