@@ -37,7 +37,7 @@ pub(super) fn commits(repository: &Repository, head: ObjectId, since: Option<Obj
     let mut walk = Walk { repository, known: HashMap::new(), ahead: BinaryHeap::new(), new: 0 };
     walk.reach(head, FROM_HEAD)?;
     walk.reach(since, OLD)?;
-    while let (true, Some((_, id))) = (walk.new > 0, walk.ahead.pop()) {
+    while let (true, Some((.., id))) = (walk.new > 0, walk.ahead.pop()) {
         walk.pass(id)?;
     }
     let known = walk.known;
@@ -65,7 +65,8 @@ const OLD: u8 = 2;
 struct Walk<'a> {
     repository: &'a Repository,
     known: HashMap<ObjectId, Known>,
-    ahead: BinaryHeap<(i64, ObjectId)>,
+    /// By time; of one second, what is old comes first, so that what it leads to is not taken for new.
+    ahead: BinaryHeap<(i64, bool, ObjectId)>,
     /// How many wait that are not old as far as is known.
     new: usize,
 }
@@ -98,9 +99,9 @@ impl Walk<'_> {
         let counted = known.waits && known.reached & OLD == 0;
         known.reached |= from;
         let counts = known.reached & OLD == 0;
-        if !known.waits {
+        if !known.waits || from & OLD != 0 {
             known.waits = true;
-            self.ahead.push((known.time, id));
+            self.ahead.push((known.time, known.reached & OLD != 0, id));
         }
         self.new = self.new + usize::from(counts) - usize::from(counted);
         Ok(())
@@ -108,7 +109,7 @@ impl Walk<'_> {
 
     /// Tells the parents of a commit that waited from where it is reached.
     fn pass(&mut self, id: ObjectId) -> Result<(), Fault> {
-        let Some(known) = self.known.get_mut(&id) else { return Ok(()) };
+        let Some(known) = self.known.get_mut(&id).filter(|known| known.waits) else { return Ok(()) };
         known.waits = false;
         self.new -= usize::from(known.reached & OLD == 0);
         let (parents, reached) = (known.parents.clone(), known.reached);
