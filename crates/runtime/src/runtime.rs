@@ -149,7 +149,7 @@ impl Runtime {
         };
         let open = line.get_or_try_init(|| async {
             let origin = self.doors.store.origin().await?;
-            let written = self.written_to(&target.name).await?;
+            let written = self.written_to(&target).await?;
             driver
                 .connect(Connection {
                     target,
@@ -165,11 +165,14 @@ impl Runtime {
         open.await.cloned()
     }
 
-    /// Whether the record says that any stack wrote to a target.
-    async fn written_to(&self, target: &Name) -> Answer<bool> {
+    /// Whether any stack wrote to a target since it is what it is now: with other settings it is another place.
+    async fn written_to(&self, target: &Target) -> Answer<bool> {
+        if self.doors.store.note(&place_key(&target.name)).await?.is_some_and(|noted| noted != place_of(target)) {
+            return Ok(false);
+        }
         let ids: Vec<StackId> = {
             let state = self.state();
-            state.estate.stacks.keys().chain(&state.orphans).filter(|id| id.target == *target).cloned().collect()
+            state.estate.stacks.keys().chain(&state.orphans).filter(|id| id.target == target.name).cloned().collect()
         };
         for id in ids {
             if self.cell(&id).memory(self).await?.wrote {
@@ -177,6 +180,16 @@ impl Runtime {
             }
         }
         Ok(false)
+    }
+
+    /// Remembers with which settings a target was written to.
+    pub(crate) async fn wrote_to(&self, target: &Name) -> Answer<()> {
+        let Some(target) = self.estate().targets.get(target).cloned() else { return Ok(()) };
+        let (key, place) = (place_key(&target.name), place_of(&target));
+        if self.doors.store.note(&key).await?.as_ref() == Some(&place) {
+            return Ok(());
+        }
+        self.doors.store.set_note(&key, &place).await
     }
 
     /// Forgets the line to a target, so that the next use opens a new one.
@@ -280,4 +293,13 @@ pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
         Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
     }
+}
+
+fn place_key(target: &Name) -> String {
+    format!("target/{target}")
+}
+
+/// What tells one place from another.
+fn place_of(target: &Target) -> Vec<u8> {
+    trued_model::Digest::of_canonical(&(&target.kind, &target.settings)).to_string().into_bytes()
 }

@@ -112,6 +112,9 @@ impl Walk<'_> {
         blocking(|| self.runtime.doors.blobs.flush())?;
         self.runtime.record(self.cell, drafts, fence).await?;
         self.memory = self.cell.memory(self.runtime).await?;
+        if !self.fenced && self.report.written > 0 {
+            self.runtime.wrote_to(&self.stack.id.target).await?;
+        }
         if !self.fenced && self.observed.extent == Extent::Complete {
             self.cell.kept().look = Some(self.now());
         }
