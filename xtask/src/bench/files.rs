@@ -116,9 +116,12 @@ pub fn seen(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     run(place.trued(&["apply"]))?;
     let mut serve = place.trued(&["serve", "--poll", "1h"]).stdout(Stdio::null()).spawn().context("failed to start serve")?;
     std::thread::sleep(Duration::from_secs(2));
+    let mut round = 0;
     let edit = || -> anyhow::Result<Took> {
-        let file = place.folder.join("www/d1/f1.txt");
-        let declared = std::fs::read(place.folder.join("source/site/d1/f1.txt"))?;
+        // Another file each time: what is changed again and again is a fight, and held.
+        round += 1;
+        let file = place.folder.join(format!("www/d{round}/f{round}.txt"));
+        let declared = std::fs::read(place.folder.join(format!("source/site/d{round}/f{round}.txt")))?;
         std::fs::write(&file, "by hand\n")?;
         let edited = Instant::now();
         while std::fs::read(&file).ok().as_ref() != Some(&declared) {
