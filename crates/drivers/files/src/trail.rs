@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use fanotify_fid::consts::{
     FAN_ATTRIB, FAN_CLASS_NOTIF, FAN_CLOEXEC, FAN_CREATE, FAN_DELETE, FAN_EVENT_ON_CHILD, FAN_MARK_ADD, FAN_MARK_ONLYDIR, FAN_MODIFY,
@@ -37,11 +37,21 @@ pub(crate) struct Act {
 }
 
 /// The newest change of each path that somebody else changed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Trail {
     acts: BTreeMap<Vec<u8>, Act>,
     /// Paths below the root of marked folders, by the kernel's handle.
     folders: HashMap<Vec<u8>, Vec<u8>>,
+    /// Who hears of changes, while somebody does.
+    listener: Weak<Listener>,
+}
+
+/// Takes in what the kernel has told so far, so that a change which is seen by now has been heard of too.
+pub(crate) fn catch_up(trail: &Mutex<Trail>) {
+    let listener = locked(trail).listener.upgrade();
+    if let Some(listener) = listener {
+        listener.take_in();
+    }
 }
 
 impl Trail {
@@ -88,7 +98,9 @@ impl Listening {
         let group = Arc::new(Fanotify::new(flags).ok()?);
         let end = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?);
         let trail = tree.trail.clone();
-        let listener = Listener { group: group.clone(), trail: trail.clone(), end: end.clone(), tree: tree.clone() };
+        let turn = Mutex::new(Vec::with_capacity(EVENTS));
+        let listener = Arc::new(Listener { group: group.clone(), trail: trail.clone(), end: end.clone(), tree: tree.clone(), turn });
+        locked(&trail).listener = Arc::downgrade(&listener);
         std::thread::Builder::new().name("trail".to_owned()).spawn(move || listener.listen()).ok()?;
         Some(Listening { group, trail, end })
     }
@@ -124,11 +136,12 @@ struct Listener {
     trail: Arc<Mutex<Trail>>,
     end: Arc<OwnedFd>,
     tree: Arc<Tree>,
+    /// Room for events. Who has it reads and notes: what one has read and not yet noted, nobody else misses.
+    turn: Mutex<Vec<u8>>,
 }
 
 impl Listener {
     fn listen(&self) {
-        let mut buffer = Vec::with_capacity(EVENTS);
         loop {
             let mut ready = [PollFd::from_borrowed_fd(self.group.as_fd(), PollFlags::IN), PollFd::new(&*self.end, PollFlags::IN)];
             match rustix::event::poll(&mut ready, None) {
@@ -138,12 +151,18 @@ impl Listener {
             if ready[1].revents().contains(PollFlags::IN) {
                 return;
             }
-            match self.group.read_events(&mut buffer) {
-                Ok(events) => self.hear(events),
-                // An empty queue is no fault; what cannot be read is forgotten with all before it.
-                Err(error) if error.errno() == Some(Errno::AGAIN.raw_os_error()) => {}
-                Err(_) => locked(&self.trail).forget(),
-            }
+            self.take_in();
+        }
+    }
+
+    /// Reads what waits, as much as there is room for, and notes it.
+    fn take_in(&self) {
+        let mut buffer = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.group.read_events(&mut buffer) {
+            Ok(events) => self.hear(events),
+            // An empty queue is no fault; what cannot be read is forgotten with all before it.
+            Err(error) if error.errno() == Some(Errno::AGAIN.raw_os_error()) => {}
+            Err(_) => locked(&self.trail).forget(),
         }
     }
 

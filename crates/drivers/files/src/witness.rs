@@ -9,7 +9,7 @@ use trued_model::{Address, Evidence, Timestamp};
 use crate::below::Below;
 use crate::doer::Doer;
 use crate::observe::evidence;
-use crate::trail::locked;
+use crate::trail::{catch_up, locked};
 use crate::tree::{Standing, Tree};
 
 /// The size of one record of utmp(5) on Linux, and where type and user stand in it.
@@ -25,6 +25,7 @@ pub(crate) fn witness(tree: &Tree, address: &Address) -> Option<Evidence> {
         let stat = rustix::fs::statat(folder, below.name(), AtFlags::SYMLINK_NOFOLLOW);
         stat.ok()
     });
+    catch_up(&tree.trail);
     let act = locked(&tree.trail).of(below.bytes(), stat.is_none());
     // What changed after we last heard of it was changed by somebody we did not hear of.
     let newest = act.filter(|act| stat.as_ref().is_none_or(|stat| millis(stat) <= act.heard));
