@@ -35,7 +35,7 @@ fn limited(limit: &[&str]) -> (Option<i32>, String) {
 #[test]
 fn fault_81_without_descriptors_it_says_so_and_the_next_run_goes_on() {
     let mut refused = 0;
-    for count in (10..40).step_by(2) {
+    for count in 10..40 {
         let (status, said) = limited(&[&format!("--nofile={count}")]);
         assert!(matches!(status, Some(0 | 1)), "with {count} descriptors: {status:?}, {said}");
         assert!(!said.contains("panicked"), "with {count} descriptors: {said}");
