@@ -34,7 +34,7 @@ pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};
 pub use source::{Bundle, BundleEntry, BundleReader, Judgement, Source, SourceKind, SourceOpening};
-pub use store::{Fence, Holder, Lease, Query, Store, TreeHead};
+pub use store::{Fence, Holder, Lease, Query, Store, TreeHead, first};
 
 /// Shorthand for what most doors answer.
 pub type Answer<T> = Result<T, trued_model::Refusal>;

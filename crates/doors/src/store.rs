@@ -96,3 +96,30 @@ pub trait Store: Send + Sync {
     fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Answer<Option<Vec<u8>>>>;
     fn set_note<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, Answer<()>>;
 }
+
+/// The most entries that [`first`] reads at once.
+const PAGE: usize = 64;
+
+/// The first entry a query gives that fits. It reads one, then page by page, so that it costs as much as the entry lies
+/// away and not as much as the record is long; `limit` of the query is not used.
+pub async fn first(store: &dyn Store, mut query: Query, fits: impl Fn(&Indexed) -> bool) -> Answer<Option<Indexed>> {
+    let mut page = 1;
+    loop {
+        query.limit = Some(page);
+        let entries = store.find(query.clone()).await?;
+        let Some(end) = entries.last().map(|entry| entry.index) else { return Ok(None) };
+        let full = entries.len() == page;
+        if let Some(found) = entries.into_iter().find(&fits) {
+            return Ok(Some(found));
+        }
+        if !full {
+            return Ok(None);
+        }
+        if query.ascending {
+            query.after = Some(end);
+        } else {
+            query.before = Some(end);
+        }
+        page = PAGE;
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use trued_doors::{Answer, Configured, Query, Source};
+use trued_doors::{Answer, Configured, Query, Source, first};
 use trued_model::body::{ConfigChanged, LISTED};
 use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, StackId};
 
@@ -88,9 +88,9 @@ impl Runtime {
             return Some(known);
         }
         // Changes to who may sign are of this kind too, and bring no configuration.
-        let query = Query { kinds: vec![Kind::ConfigChanged], ..Query::default() };
-        let changes = self.doors.store.find(query).await.ok()?;
-        let blob = *changes.iter().find_map(|change| change.entry.blob("configuration"))?;
+        let changes = Query { kinds: vec![Kind::ConfigChanged], ..Query::default() };
+        let newest = first(self.doors.store.as_ref(), changes, |change| change.entry.blob("configuration").is_some()).await.ok()??;
+        let blob = *newest.entry.blob("configuration")?;
         let bytes = blocking(|| self.doors.blobs.get(&blob.digest)).ok()?;
         serde_json::from_slice(&bytes).ok().map(Arc::new)
     }

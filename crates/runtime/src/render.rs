@@ -101,12 +101,7 @@ impl Runtime {
 
     /// Renders a stack at its source's revision, or finds the render done.
     pub(crate) async fn wanted(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
-        let (source, revision) = {
-            let state = self.state();
-            (state.sources.get(&stack.source).map(|(_, source)| source.clone()), state.revisions.get(&stack.source).cloned())
-        };
-        let unread = || Refusal::new(Code::Unreachable, format!("source {} has no revision that can be read", stack.source));
-        let (source, revision) = source.zip(revision).ok_or_else(unread)?;
+        let (source, revision) = self.followed_to(&stack.source)?;
         let renderer = self
             .doors
             .renderers

@@ -192,6 +192,14 @@ impl Runtime {
         self.doors.store.set_note(&key, &place).await
     }
 
+    /// A source as it is open, and what it is followed to now.
+    pub(crate) fn followed_to(&self, source: &Name) -> Answer<(Arc<dyn Source>, Revision)> {
+        let state = self.state();
+        let open = state.sources.get(source).map(|(_, open)| open.clone());
+        let found = open.zip(state.revisions.get(source).cloned());
+        found.ok_or_else(|| Refusal::new(Code::Unreachable, format!("source {source} has no revision that can be read")))
+    }
+
     /// Forgets the line to a target, so that the next use opens a new one.
     pub(crate) fn hang_up(&self, target: &Name) {
         self.state().links.remove(target);

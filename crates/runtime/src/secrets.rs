@@ -36,12 +36,8 @@ impl Runtime {
 
     /// The bytes of an encrypted file at its source's revision.
     async fn encrypted(&self, name: &Name, file: &Encrypted) -> Answer<Vec<u8>> {
-        let (source, revision) = {
-            let state = self.state();
-            (state.sources.get(&file.source).cloned(), state.revisions.get(&file.source).cloned())
-        };
-        let unread = || Refusal::new(Code::Unreachable, format!("secret {name}: source {} has no revision that can be read", file.source));
-        let ((_, source), revision) = source.zip(revision).ok_or_else(unread)?;
+        let unread = |refusal: Refusal| Refusal { message: format!("secret {name}: {}", refusal.message), ..refusal };
+        let (source, revision) = self.followed_to(&file.source).map_err(unread)?;
         source.read(&revision, &file.path).await.map_err(|refusal| {
             let message = format!("secret {name}: {}", refusal.message);
             match refusal.code {

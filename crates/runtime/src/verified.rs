@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trued_doors::{Answer, Judgement, Query, Source};
+use trued_doors::{Answer, Judgement, Query, Source, first};
 use trued_model::body::{ConfigChanged, Incident, LISTED};
-use trued_model::{Digest, Finding, Kind, Name, Revision, SignerPolicy, SourceSpec, Timestamp, Verified, canonical};
+use trued_model::{Digest, Entry, Finding, Kind, Name, Revision, SignerPolicy, SourceSpec, Timestamp, Verified, canonical};
 
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime, blocking};
@@ -99,12 +99,12 @@ impl Runtime {
 
     /// The newest verdict that the record has about a source.
     async fn last_verified(&self, name: &Name) -> Answer<Option<LastVerified>> {
-        let query = Query { kinds: vec![Kind::Verified], ..Query::default() };
-        let all = self.doors.store.find(query).await?;
-        Ok(all.iter().find_map(|indexed| {
-            let verified: Verified = indexed.entry.body().ok()?;
-            let revision = indexed.entry.revision.clone().filter(|_| verified.source == *name)?;
-            Some(LastVerified { revision, policy: verified.policy })
+        let verdict = |entry: &Entry| entry.body::<Verified>().ok().filter(|verified| verified.source == *name && entry.revision.is_some());
+        let verdicts = Query { kinds: vec![Kind::Verified], ..Query::default() };
+        let newest = first(self.doors.store.as_ref(), verdicts, |indexed| verdict(&indexed.entry).is_some()).await?;
+        Ok(newest.and_then(|indexed| {
+            let policy = verdict(&indexed.entry)?.policy;
+            Some(LastVerified { revision: indexed.entry.revision?, policy })
         }))
     }
 

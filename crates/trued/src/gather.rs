@@ -22,10 +22,10 @@ pub async fn around(record: &Record, stack: &StackId, at: Timestamp) -> anyhow::
     let future = |kinds: &[Kind]| Query { from: Some(at + Duration(1)), ascending: true, ..of(kinds) };
     let shows = |e: &Indexed| e.entry.blob("observed").is_some();
 
-    let last = first(record, past(&STATE_BEARING), shows).await?;
-    let next = first(record, future(&STATE_BEARING), shows).await?;
-    let landed = first(record, past(&[Kind::Verdict, Kind::Observed]), history::lands).await?;
-    let intent = first(record, past(&[Kind::Intent]), |_| true).await?;
+    let last = record.first(past(&STATE_BEARING), shows).await?;
+    let next = record.first(future(&STATE_BEARING), shows).await?;
+    let landed = record.first(past(&[Kind::Verdict, Kind::Observed]), history::lands).await?;
+    let intent = record.first(past(&[Kind::Intent]), |_| true).await?;
     let mut found: Vec<Indexed> = Vec::new();
     if let Some(intent) = &intent {
         let ends = Query { after: Some(intent.index), ascending: true, limit: Some(4), ..of(&[Kind::Verdict, Kind::Observed]) };
@@ -37,8 +37,8 @@ pub async fn around(record: &Record, stack: &StackId, at: Timestamp) -> anyhow::
     if let Some(index) = next.as_ref().and_then(|next| next.entry.link("outcome-of")) {
         found.push(record.entry(index).await?);
     }
-    found.extend(first(record, past(&[Kind::BlindStart, Kind::BlindEnd]), |_| true).await?);
-    found.extend(first(record, future(&[Kind::BlindStart, Kind::BlindEnd]), |_| true).await?);
+    found.extend(record.first(past(&[Kind::BlindStart, Kind::BlindEnd]), |_| true).await?);
+    found.extend(record.first(future(&[Kind::BlindStart, Kind::BlindEnd]), |_| true).await?);
 
     let until = next.as_ref().map(|next| next.entry.valid_from);
     let mut looks = looks(record, stack, until).await?;
@@ -65,7 +65,7 @@ pub async fn looks(record: &Record, stack: &StackId, until: Option<Timestamp>) -
 /// The configuration that was accepted last, as the record has it.
 pub async fn estate(record: &Record) -> anyhow::Result<Option<Estate>> {
     let newest =
-        first(record, Query { kinds: vec![Kind::ConfigChanged], ..Query::default() }, |e| e.entry.blob("configuration").is_some()).await?;
+        record.first(Query { kinds: vec![Kind::ConfigChanged], ..Query::default() }, |e| e.entry.blob("configuration").is_some()).await?;
     let Some(blob) = newest.as_ref().and_then(|newest| newest.entry.blob("configuration")) else { return Ok(None) };
     Ok(Some(serde_json::from_slice(&record.blobs.get(&blob.digest)?)?))
 }
@@ -127,7 +127,7 @@ pub async fn chain(record: &Record, stack: &StackId, touch: Option<&history::Tou
     let mut found = record.find(of(&[Kind::DriftOpened, Kind::DriftUpdated, Kind::Answered])).await?;
     let newest = match touch {
         Some(touch) => Some(record.entry(touch.receipt).await?),
-        None => first(record, of(&[Kind::Intent]), |_| true).await?,
+        None => record.first(of(&[Kind::Intent]), |_| true).await?,
     };
     if let Some(newest) = newest {
         if let Some(run) = newest.entry.run.clone() {
@@ -150,30 +150,6 @@ pub async fn chain(record: &Record, stack: &StackId, touch: Option<&history::Tou
     found.sort_by_key(|e| e.index);
     found.dedup_by_key(|e| e.index);
     Ok(found)
-}
-
-/// The first entry a query gives that fits, reading page by page.
-async fn first(record: &Record, query: Query, fits: impl Fn(&Indexed) -> bool) -> anyhow::Result<Option<Indexed>> {
-    let mut query = query;
-    let mut page = 1;
-    loop {
-        query.limit = Some(page);
-        let entries = record.find(query.clone()).await?;
-        let Some(end) = entries.last().map(|e| e.index) else { return Ok(None) };
-        let full = entries.len() == page;
-        if let Some(found) = entries.into_iter().find(&fits) {
-            return Ok(Some(found));
-        }
-        if !full {
-            return Ok(None);
-        }
-        if query.ascending {
-            query.after = Some(end)
-        } else {
-            query.before = Some(end)
-        }
-        page = PAGE;
-    }
 }
 
 fn changes(record: &Record, receipt: &Indexed) -> anyhow::Result<Vec<Landed>> {

@@ -57,6 +57,11 @@ impl Record {
         Ok(self.store.find(query).await?)
     }
 
+    /// The first entry a query gives that fits.
+    pub async fn first(&self, query: Query, fits: impl Fn(&Indexed) -> bool) -> anyhow::Result<Option<Indexed>> {
+        Ok(trued_doors::first(self.store.as_ref(), query, fits).await?)
+    }
+
     pub async fn entry(&self, index: u64) -> anyhow::Result<Indexed> {
         let before = index.checked_add(1).ok_or_else(|| usage(format!("there is no entry #{index}")))?;
         let one = Query { after: index.checked_sub(1), before: Some(before), limit: Some(1), ..Query::default() };
