@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use crate::machine;
+use crate::partners::Partners;
 use crate::tally::Tally;
 
 /// A binary that runs longer than this hangs.
@@ -67,7 +68,7 @@ fn package_name(id: &str, folder: &Path) -> String {
 
 /// Runs one test binary as `cargo test` would; prints its output only when something failed.
 #[expect(clippy::print_stdout, reason = "shows what failed")]
-pub fn run(binary: &TestBinary, filters: &[String]) -> anyhow::Result<Tally> {
+pub fn run(binary: &TestBinary, partners: Option<&Partners>, filters: &[String]) -> anyhow::Result<Tally> {
     let log = machine::target()?.join("xtask").join(format!("{}-{}.log", binary.package, binary.target));
     std::fs::create_dir_all(log.parent().context("a log lies in no folder")?)?;
     let out = File::create(&log)?;
@@ -76,6 +77,9 @@ pub fn run(binary: &TestBinary, filters: &[String]) -> anyhow::Result<Tally> {
     command.env("CARGO_MANIFEST_DIR", &binary.folder);
     for name in ["TRUED_CONFIG", "TRUED_STATE", "TRUED_COUNTERS"] {
         command.env_remove(name);
+    }
+    if let Some(partners) = partners {
+        partners.show(&mut command);
     }
     let succeeded = wait(command, &binary.package)?;
     let output = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();

@@ -32,14 +32,19 @@ pub fn target() -> anyhow::Result<PathBuf> {
 /// of dependencies watch, and with them a second build would follow the first.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    forget_cargo(&mut cargo);
+    cargo.current_dir(root()).stdin(Stdio::null());
+    cargo
+}
+
+/// Takes away what `cargo run` set for this program.
+pub fn forget_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_BIN_") {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo.current_dir(root()).stdin(Stdio::null());
-    cargo
 }
 
 /// Runs a program to its end, silently; its standard error becomes part of the error.
@@ -132,7 +137,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// The user's cache folder for tools.
-fn cache() -> anyhow::Result<PathBuf> {
+pub fn cache() -> anyhow::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
         (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),

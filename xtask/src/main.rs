@@ -9,6 +9,7 @@ mod bench;
 mod binaries;
 mod fuzz;
 mod machine;
+mod partners;
 mod reference;
 mod rings;
 mod rooms;
@@ -22,6 +23,9 @@ usage: cargo xtask test [RING…] [-- FILTER…]   set up the machine, then run 
        cargo xtask docs                        write docs/reference.md from what the program says of itself
        cargo xtask fuzz [PARSER…] [--seconds N]
                                                look for bytes that break a parser, led by coverage
+       cargo xtask partners [--run -- COMMAND…]
+                                               build the programs of others that tests work with (kept in the cache), or run
+                                               a command with them and a Kubernetes control plane at hand
        cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; release build";
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn run(words: &[String]) -> anyhow::Result<bool> {
         Some(("tidy", [])) => rings::test(&["1".to_owned()]),
         Some(("docs", [])) => reference::write().map(|()| true),
         Some(("fuzz", rest)) => fuzz::fuzz(rest),
+        Some(("partners", rest)) => partners::partners(rest),
         Some(("bench", rest)) => bench::bench(rest).map(|()| true),
         Some(("help" | "--help" | "-h", _)) => {
             println!("{USAGE}");

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 
 use crate::binaries::{self, TestBinary};
 use crate::machine;
+use crate::partners::Partners;
 use crate::reference;
 use crate::rooms::{self, Ring};
 use crate::tally::Tally;
@@ -23,6 +24,7 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
     let rings = if named.is_empty() { Ring::ALL.into() } else { named };
     let mut sum = Tally::default();
     let mut built: Option<Vec<TestBinary>> = None;
+    let mut partners: Option<Partners> = None;
     for ring in rings {
         let started = Instant::now();
         let mut tally = Tally::default();
@@ -33,7 +35,10 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
             if built.is_none() {
                 built = Some(prepare(ring, &mut tally)?);
             }
-            tally += run(ring, built.as_deref().unwrap_or_default(), filters)?;
+            if ring >= Ring::RealThing && partners.is_none() {
+                partners = Some(start_partners()?);
+            }
+            tally += run(ring, built.as_deref().unwrap_or_default(), partners.as_ref(), filters)?;
         }
         println!("ring {} ({}): {tally}{}, {:.1} s", ring as u8, ring.title(), ignored(tally), started.elapsed().as_secs_f64());
         sum += tally;
@@ -60,14 +65,22 @@ fn prepare(ring: Ring, tally: &mut Tally) -> anyhow::Result<Vec<TestBinary>> {
     Ok(built)
 }
 
-fn run(ring: Ring, built: &[TestBinary], filters: &[String]) -> anyhow::Result<Tally> {
+/// Brings up what tests of the later rings talk to, once for all of them.
+fn start_partners() -> anyhow::Result<Partners> {
+    let started = Instant::now();
+    let partners = Partners::start()?;
+    println!("  {:<34} up {:.1} s", "partners", started.elapsed().as_secs_f64());
+    Ok(partners)
+}
+
+fn run(ring: Ring, built: &[TestBinary], partners: Option<&Partners>, filters: &[String]) -> anyhow::Result<Tally> {
     let mut sum = Tally::default();
     for binary in built {
         let room =
             rooms::of(&binary.package, binary.is_driver).ok_or_else(|| anyhow!("{} has no place in xtask/src/rooms.rs", binary.package))?;
         if room.ring == ring {
             let name = format!("{} {}", binary.package, binary.target);
-            sum += report(&name, || binaries::run(binary, filters))?;
+            sum += report(&name, || binaries::run(binary, partners, filters))?;
         }
     }
     if ring == Ring::ScriptsAndCrash && filters.is_empty() {
