@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, SandboxRules, Stack, StackNames};
+use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, SandboxRules, SourceSpec, Stack, StackNames};
 
 use crate::rules;
 
 /// Longer values are cut in a line.
 const LONGEST: usize = 80;
+
+/// What the setting `verify` of a source may say, from the least to the most.
+const SCOPES: [&str; 3] = ["none", "head", "all"];
 
 /// What changed, one line each, sorted. Where something is written is not part of it.
 pub fn differences(old: &Estate, new: &Estate) -> Vec<String> {
@@ -33,12 +36,25 @@ pub fn loosened(old: &Estate, new: &Estate) -> Vec<String> {
     let names = names(old, new);
     let mut lines = Vec::new();
     lines.extend(loosened_sandbox(&old.sandbox, &new.sandbox));
+    for (name, after) in &new.sources {
+        let Some(before) = old.sources.get(name) else { continue };
+        let (was, is) = (signed(before), signed(after));
+        if is < was {
+            lines.push(format!("source {name}: verify {} → {}", SCOPES[was], SCOPES[is]));
+        }
+    }
     for (id, after) in &new.stacks {
         let Some(before) = old.stacks.get(id) else { continue };
         lines.extend(loosened_stack(before, after).into_iter().map(|what| format!("stack {}: {what}", names.write(id))));
     }
     lines.sort();
     lines
+}
+
+/// How much of a source must be signed: a place in [`SCOPES`].
+fn signed(source: &SourceSpec) -> usize {
+    let written = source.settings.get("verify").and_then(Value::as_str);
+    SCOPES.iter().position(|scope| Some(*scope) == written).unwrap_or(0)
 }
 
 fn loosened_sandbox(before: &SandboxRules, after: &SandboxRules) -> Vec<String> {

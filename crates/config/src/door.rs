@@ -98,6 +98,10 @@ impl Configuration for OperatorConfiguration {
     fn differences(&self, old: &Estate, new: &Estate) -> Vec<String> {
         crate::differences(old, new)
     }
+
+    fn loosened(&self, old: &Estate, new: &Estate) -> Vec<String> {
+        crate::loosened(old, new)
+    }
 }
 
 /// Reads the app files of every source that can be listed.

@@ -631,7 +631,6 @@ secrets:
             trued.yaml:10:29: `key` says nothing beside `file`; leave out `key`
             trued.yaml:10:37: `identity` says nothing beside `file`; leave out `identity`
             trued.yaml:11:29: `key` says nothing beside `age`; leave out `key`
-            trued.yaml:12:11: nothing says what opens `shop//a.age`; write `identity: { file: /etc/trued/age.key }`, a file that age-keygen made and that lies in no source
             trued.yaml:12:39: expected a mapping, found text; the age identities that open the encrypted file; they lie on this machine
             stacks: 
             not usable

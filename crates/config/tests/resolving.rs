@@ -283,6 +283,17 @@ fn what_changed_is_one_line_each() {
 }
 
 #[test]
+fn a_source_of_which_less_must_be_signed_is_loosened() {
+    let signed = |verify: &str| {
+        let operator = format!("sources: {{ shop: {{ git: {{ url: \"https://git.example/shop\"{verify} }} }} }}\n");
+        loaded(&operator, &[]).estate
+    };
+    let (all, none) = (signed(", verify: all"), signed(""));
+    assert_eq!(loosened(&all, &none), ["source shop: verify all → none"]);
+    assert!(loosened(&none, &all).is_empty());
+}
+
+#[test]
 fn the_digest_is_of_what_was_read() {
     let digest = |operator: &str, app: &str| loaded(operator, &[("apps/site/app.yaml", app)]).digest;
     let first = digest(OPERATOR, APP);

@@ -18,6 +18,9 @@ pub trait Configuration: Send + Sync {
 
     /// What changed between two estates, one line each.
     fn differences(&self, old: &Estate, new: &Estate) -> Vec<String>;
+
+    /// Which of it lets more happen without a person, one line each.
+    fn loosened(&self, old: &Estate, new: &Estate) -> Vec<String>;
 }
 
 /// A configuration, resolved.

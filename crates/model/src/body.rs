@@ -277,6 +277,9 @@ pub struct ConfigChanged {
     pub after: Digest,
     /// What changed, one line each, at most [`LISTED`].
     pub lines: Vec<String>,
+    /// What of it lets more happen without a person, one line each, at most [`LISTED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loosened: Vec<String>,
 }
 
 /// `blind.start`, `blind.end`: a target could not be seen.

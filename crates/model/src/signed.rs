@@ -63,31 +63,51 @@ impl SignerPolicy {
 
     /// What a newer policy changes, one line each.
     pub fn differences(&self, newer: &SignerPolicy) -> Vec<String> {
-        let mut lines = Vec::new();
+        self.changes(newer).into_iter().map(|change| change.line).collect()
+    }
+
+    /// Which of it lets more pass, one line each.
+    pub fn loosened(&self, newer: &SignerPolicy) -> Vec<String> {
+        self.changes(newer).into_iter().filter(|change| change.loosens).map(|change| change.line).collect()
+    }
+
+    fn changes(&self, newer: &SignerPolicy) -> Vec<PolicyChange> {
+        let mut changes = Vec::new();
+        let mut note = |loosens, line| changes.push(PolicyChange { loosens, line });
         if self.verify != newer.verify {
-            lines.push(format!("verify {} → {}", self.verify, newer.verify));
+            note(newer.verify == "head", format!("verify {} → {}", self.verify, newer.verify));
         }
         if (&self.tags, &self.since) != (&newer.tags, &newer.since) {
-            lines.push("which tags count, or where verification starts, changed".to_owned());
+            note(true, "which tags count, or where verification starts, changed".to_owned());
         }
-        let gone = |signer: &&SignerNote| !newer.signers.contains(signer);
-        let come = |signer: &&SignerNote| !self.signers.contains(signer);
-        lines.extend(
-            self.signers
-                .iter()
-                .filter(gone)
-                .map(|signer| format!("{} may not sign any more as it could, with {}", signer.name, signer.key)),
-        );
-        lines.extend(newer.signers.iter().filter(come).map(|signer| format!("{} may sign with {}", signer.name, signer.key)));
+        for signer in self.signers.iter().filter(|signer| !newer.signers.contains(signer)) {
+            note(false, format!("{} may not sign any more as it could, with {}", signer.name, signer.key));
+        }
+        for signer in newer.signers.iter().filter(|signer| !self.signers.contains(signer)) {
+            note(true, format!("{} may sign with {}", signer.name, signer.key));
+        }
         let words = |path: &PathNote| format!("{} of {}", path.threshold, path.names.join(", "));
         for path in self.paths.iter().filter(|path| !newer.paths.contains(path)) {
-            lines.push(format!("{} needs no longer {}", path.glob, words(path)));
+            let kept = newer.paths.iter().any(|newer| newer.asks_as_much_as(path));
+            note(!kept, format!("{} needs no longer {}", path.glob, words(path)));
         }
         for path in newer.paths.iter().filter(|path| !self.paths.contains(path)) {
-            lines.push(format!("{} needs {}", path.glob, words(path)));
+            note(false, format!("{} needs {}", path.glob, words(path)));
         }
-        lines
+        changes
     }
+}
+
+impl PathNote {
+    fn asks_as_much_as(&self, older: &PathNote) -> bool {
+        self.glob == older.glob && self.threshold >= older.threshold && self.names.iter().all(|name| older.names.contains(name))
+    }
+}
+
+/// One thing that a newer policy changes.
+struct PolicyChange {
+    loosens: bool,
+    line: String,
 }
 
 /// `verified`: the signatures of a revision were judged, and hold. Blob `policy`: a [`SignerPolicy`].

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use trued_model::{Address, BadManifest, BlobRef, Digest, Duration, Fingerprint, Item, Manifest, Name, StackId, StackNames, Timestamp};
+use trued_model::{
+    Address, BadManifest, BlobRef, Digest, Duration, Fingerprint, Item, Manifest, Name, PathNote, SignerNote, SignerPolicy, StackId,
+    StackNames, Timestamp,
+};
 
 fn id(environment: &str, app: &str, target: &str) -> StackId {
     let name = |text: &str| text.parse().expect("a name");
@@ -104,4 +107,39 @@ fn one_change_in_a_large_manifest_stores_one_chunk_and_the_root() {
     let fresh: u64 = changed.pack().blobs.iter().filter(|(blob, _)| !known.contains(&blob.digest)).map(|(blob, _)| blob.bytes).sum();
     let whole: u64 = before.blobs.iter().map(|(blob, _)| blob.bytes).sum();
     assert!(fresh * 40 < whole, "{fresh} of {whole} bytes are new");
+}
+
+#[test]
+fn what_lets_more_pass_is_told_from_what_lets_less() {
+    let signer = |name: &str| SignerNote {
+        name: name.to_owned(),
+        also: Vec::new(),
+        key: format!("ssh-ed25519 SHA256:{name}"),
+        digest: Digest::of(name.as_bytes()),
+        valid_after: None,
+        valid_before: None,
+    };
+    let path = |threshold, names: &[&str]| PathNote {
+        glob: "apps/pay/**".to_owned(),
+        threshold,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let policy = |verify: &str, signers: &[&str], paths: &[PathNote]| SignerPolicy {
+        verify: verify.to_owned(),
+        tags: None,
+        since: None,
+        paths: paths.to_vec(),
+        signers: signers.iter().map(|name| signer(name)).collect(),
+    };
+    let strict = policy("all", &["ann"], &[path(2, &["ann", "bo"])]);
+    let loose = policy("head", &["ann", "eve"], &[path(1, &["ann", "bo"])]);
+    assert_eq!(
+        strict.loosened(&loose),
+        ["verify all → head", "eve may sign with ssh-ed25519 SHA256:eve", "apps/pay/** needs no longer 2 of ann, bo"]
+    );
+    assert_eq!(strict.differences(&loose).len(), 4);
+    assert_eq!(loose.loosened(&strict), [""; 0]);
+    assert_eq!(loose.differences(&strict).len(), 4);
+    // Somebody more who counts makes it easier.
+    assert_eq!(strict.loosened(&policy("all", &["ann"], &[path(2, &["ann", "bo", "eve"])])).len(), 1);
 }

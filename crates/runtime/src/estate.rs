@@ -110,9 +110,12 @@ impl Runtime {
                 self.doors.blobs.flush()?;
                 Ok(blob)
             })?;
-            let mut lines = before.map_or_else(Vec::new, |before| self.doors.configuration.differences(before, estate));
+            let configuration = &self.doors.configuration;
+            let mut lines = before.map_or_else(Vec::new, |before| configuration.differences(before, estate));
+            let mut loosened = before.map_or_else(Vec::new, |before| configuration.loosened(before, estate));
             lines.truncate(LISTED);
-            let body = ConfigChanged { before: noted, after: digest, lines };
+            loosened.truncate(LISTED);
+            let body = ConfigChanged { before: noted, after: digest, lines, loosened };
             let changed = draft(Kind::ConfigChanged, None, self.doors.clock.now(), "configuration", &body);
             self.append(vec![changed.blob("configuration", Some(blob))], None).await?;
         }

@@ -141,10 +141,10 @@ impl Runtime {
             let old = self.doors.blobs.get(&before).ok().and_then(|bytes| serde_json::from_slice::<SignerPolicy>(&bytes).ok());
             Ok((old, blob))
         })?;
-        let mut lines = old.map_or_else(|| vec!["who may sign changed".to_owned()], |old| old.differences(policy));
-        lines.iter_mut().for_each(|line| *line = format!("source {name}: {line}"));
-        lines.truncate(LISTED);
-        let body = ConfigChanged { before: Some(before), after, lines };
+        let of_source = |lines: Vec<String>| lines.into_iter().take(LISTED).map(|line| format!("source {name}: {line}")).collect();
+        let lines = of_source(old.as_ref().map_or_else(|| vec!["who may sign changed".to_owned()], |old| old.differences(policy)));
+        let loosened = of_source(old.as_ref().map_or_else(Vec::new, |old| old.loosened(policy)));
+        let body = ConfigChanged { before: Some(before), after, lines, loosened };
         let changed = draft(Kind::ConfigChanged, None, self.doors.clock.now(), "signers", &body);
         self.append(vec![changed.blob("signers", Some(blob))], None).await?;
         // Only what is on record is remembered; the verdict itself stays.

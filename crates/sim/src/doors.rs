@@ -164,6 +164,10 @@ impl Configuration for Way {
         let come = new.stacks.keys().filter(|id| !old.stacks.contains_key(id)).map(|id| format!("{id:?} is new"));
         gone.chain(come).collect()
     }
+
+    fn loosened(&self, _old: &Estate, _new: &Estate) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Runner for Way {

@@ -123,6 +123,14 @@ fn doctor_says_what_is_ill_and_what_to_do() {
     fs::set_permissions(story.state().join("keys/data.key"), fs::Permissions::from_mode(0o644)).expect("set");
     let found = ill(&story);
     assert!(found.contains(&"state folder".to_owned()) && found.contains(&"keys".to_owned()), "{found:?}");
+    let secret = story.folder.path().join("token");
+    fs::write(&secret, "canary").expect("written");
+    let one = "stacks: { homepage: { path: site, target: { files: { root: www } } } }\nsecrets: { token: { file: token } }\n";
+    story.write("trued.yaml", one);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("set");
+    assert!(ill(&story).contains(&"secrets".to_owned()));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).expect("set");
+    assert!(!ill(&story).contains(&"secrets".to_owned()));
 }
 
 #[test]

@@ -59,6 +59,8 @@ impl Reader<'_> {
                 self.faults.push(text.fault(&format!("{pointer}/identity"), "an identity lies in one place", help));
                 None
             }
+            // What is there and is no identity is said where it is read.
+            None if text.has(&format!("{pointer}/identity")) => None,
             None => {
                 let help = "write `identity: { file: /etc/trued/age.key }`, a file that age-keygen made and that lies in no source";
                 let message = format!("nothing says what opens `{}`", shown(path));

@@ -47,7 +47,7 @@ pub fn new_kinds() -> Kinds {
     let mut git = kind(
         "git",
         &["/path"],
-        json!({ "url": { "type": "string" }, "path": { "type": "string" }, "branch": { "type": "string" }, "token": secret, "own": { "type": "boolean" } }),
+        json!({ "url": { "type": "string" }, "path": { "type": "string" }, "branch": { "type": "string" }, "token": secret, "own": { "type": "boolean" }, "verify": { "enum": ["none", "head", "all"] } }),
         json!([]),
     );
     git.schema["oneOf"] = json!([{ "required": ["url"] }, { "required": ["path"] }]);

@@ -183,9 +183,14 @@ pub fn drift_words(item: &DriftItem, voice: &Voice) -> String {
 
 fn config_changed(changed: ConfigChanged) -> String {
     let said = if changed.before.is_none() { "configuration read for the first time" } else { "configuration changed" };
-    match changed.lines.split_first() {
+    // What was loosened is told first: it is what one looks for.
+    let (which, lines) = match changed.loosened.is_empty() {
+        true => ("", &changed.lines),
+        false => ("loosened: ", &changed.loosened),
+    };
+    match lines.first() {
         None => said.to_owned(),
-        Some((first, rest)) => format!("{said}: {first}{}", more(rest.len() as u64 + 1, 1)),
+        Some(first) => format!("{said}: {which}{first}{}", more(changed.lines.len().max(lines.len()) as u64, 1)),
     }
 }
 

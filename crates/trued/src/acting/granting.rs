@@ -37,4 +37,8 @@ impl Configuration for Granting {
     fn differences(&self, old: &Estate, new: &Estate) -> Vec<String> {
         self.operator.differences(old, new)
     }
+
+    fn loosened(&self, old: &Estate, new: &Estate) -> Vec<String> {
+        self.operator.loosened(old, new)
+    }
 }

@@ -1,5 +1,6 @@
 //! `trued doctor`: looks for trouble around the program, and says what to do about each. Mends nothing.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use trued_config::{OperatorConfiguration, Own};
 use trued_doors::Query;
 use trued_engine::history;
-use trued_model::{Estate, Level};
+use trued_model::{Estate, Identity, Level, SecretSource};
 
 use crate::commands::Session;
 use crate::configured;
@@ -139,6 +140,18 @@ async fn builds(estate: &Estate) -> Option<Looked> {
     })
 }
 
+/// Files that hold secrets, or the keys that open them, and that anybody on this machine may read.
+fn secrets(estate: &Estate) -> Vec<Looked> {
+    let file = |source: &SecretSource| match (source, source.encrypted().map(|encrypted| &encrypted.identity)) {
+        (SecretSource::File(file), _) | (_, Some(Identity::File(file))) => Some(file.clone()),
+        _ => None,
+    };
+    let files: BTreeSet<String> = estate.secrets.values().filter_map(file).collect();
+    let open = |file: &&String| fs::metadata(file).is_ok_and(|found| found.mode() & 0o004 != 0);
+    let told = |file: &String| ill("secrets", format!("everybody on this machine may read {file}"), format!("chmod o-rwx {file}"));
+    files.iter().filter(open).map(told).collect()
+}
+
 async fn state_folder(state: &Path) -> Vec<Looked> {
     let shown = state.display();
     let Ok(found) = fs::metadata(state) else {
@@ -232,6 +245,7 @@ async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
         count => ill("configuration", history::things(count as u64, "finding"), "`trued check` lists them"),
     });
     looked.extend(builds(&loaded.estate).await);
+    looked.extend(secrets(&loaded.estate));
     for target in loaded.estate.targets.values() {
         looked.push(match wire::reach(target, &operator.state).await {
             Ok(None) => well("target", format!("{} can be seen", target.name)),
