@@ -222,6 +222,7 @@ impl Draft<'_> {
             faults,
             origins: BTreeMap::new(),
             claims: Vec::new(),
+            waits: Vec::new(),
         };
         if let (Some(app), Some(stack)) = (app, stack)
             && let Some(resolved) = stack::resolve(&mut scene, app, stack.into())
@@ -229,6 +230,7 @@ impl Draft<'_> {
             gathering.estate.stacks.insert(id, resolved);
         }
         gathering.origins.extend(scene.origins);
+        gathering.waits.extend(scene.waits);
         gathering.claims.extend(scene.claims.into_iter().map(|(old, fault)| (old, self.app.clone(), fault)));
         scene.faults.into_iter().for_each(|fault| gathering.app_fault(Some(self.app), fault));
     }

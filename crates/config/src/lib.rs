@@ -3,7 +3,9 @@
 //! Pure: text in, values out. Which files there are comes through [`Files`]; which kinds there are, through [`Kinds`].
 //! Nothing here decides what happens to a target.
 
+mod after;
 mod app;
+mod called;
 mod compare;
 mod door;
 mod example;

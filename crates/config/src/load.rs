@@ -10,7 +10,7 @@ use crate::files::Files;
 use crate::kinds::Kinds;
 use crate::operator::{self, Operator};
 use crate::text::Fault;
-use crate::{app, previously, roots};
+use crate::{after, app, previously, roots};
 
 /// What is read, besides the files of sources.
 pub struct Load<'a> {
@@ -96,6 +96,7 @@ pub fn load(input: &Load<'_>, files: &dyn Files) -> Loaded {
     app::files(input, &operator, files, &mut gathering);
     roots::check(input, &operator, &mut gathering);
     previously::check(&mut gathering);
+    after::check(&mut gathering);
     finish(operator, gathering)
 }
 
@@ -112,6 +113,8 @@ pub(crate) struct Gathering {
     pub lost: BTreeSet<Name>,
     /// Old identities that stacks take over, by whom, each with what is to be said where it is still somebody's.
     pub claims: Vec<(StackId, Name, Fault)>,
+    /// What stacks wait for, as written.
+    pub waits: Vec<after::Wait>,
     /// Digest of each file's bytes by its name, the operator's file under an empty one.
     pub read: BTreeMap<String, Digest>,
 }

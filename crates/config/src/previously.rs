@@ -2,30 +2,10 @@
 
 use trued_model::{Name, StackId};
 
+use crate::called::{self, Called};
 use crate::load::Gathering;
 use crate::stack::{At, Scene};
 use crate::text::shown;
-
-/// An old name as it is written: `homepage`, `prod/site`, `prod/site@web-1`.
-struct Old {
-    environment: Option<Name>,
-    app: Name,
-    target: Option<Name>,
-}
-
-impl Old {
-    fn parse(text: &str) -> Option<Old> {
-        let (environment, rest) = match text.split_once('/') {
-            Some((environment, rest)) => (Some(environment.parse().ok()?), rest),
-            None => (None, text),
-        };
-        let (app, target) = match rest.split_once('@') {
-            Some((app, target)) => (app, Some(target.parse().ok()?)),
-            None => (rest, None),
-        };
-        Some(Old { environment, app: app.parse().ok()?, target })
-    }
-}
 
 /// The identities whose inventory a stack takes over. An old name at the app means its stack in that environment; one
 /// without an environment means the app's old name, or a stack of the small form.
@@ -36,12 +16,8 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: &[String], stack: &[String]) -
     let at_stack = stack.iter().enumerate().map(|(place, text)| (At::Stack, place, text));
     for (at, place, text) in at_app.chain(at_stack) {
         let pointer = scene.pointer(at, &format!("/previously/{place}"));
-        let Some(old) = Old::parse(text) else {
-            scene.fault(
-                &pointer,
-                format!("`{}` is not the name of a stack", shown(text)),
-                "write `homepage`, `prod/site` or `prod/site@web-1`",
-            );
+        let Some(old) = Called::parse(text) else {
+            scene.fault(&pointer, format!("`{}` is not the name of a stack", shown(text)), called::HELP);
             continue;
         };
         let target = old.target.unwrap_or_else(|| scene.id.target.clone());

@@ -232,6 +232,8 @@ pub(crate) struct Rules {
     pub verify: Option<Vec<Kinded>>,
     /// Old names, as they were written: `homepage`, `prod/site`, `prod/site@web-1`.
     pub previously: Vec<String>,
+    /// Stacks that have landed before anything new of this one does: `db`, in the same environment, or `prod/db@web-1`.
+    pub after: Vec<String>,
     /// How often the target is looked at without a hint: `15s`, `5m`, `1h`.
     #[schemars(schema_with = "span")]
     pub interval: Option<Duration>,

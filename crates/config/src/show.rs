@@ -12,7 +12,7 @@ use crate::load::Loaded;
 const DEFAULT: &str = "default";
 
 /// Parts of an entry that have a default: where only the entry itself has an origin, they were not written.
-const WITH_DEFAULT: [&str; 6] = ["/policy", "/interval", "/into", "/checks", "/previously", "/explain"];
+const WITH_DEFAULT: [&str; 7] = ["/policy", "/interval", "/into", "/checks", "/previously", "/after", "/explain"];
 
 /// Writes what was resolved. `origins` says of each value, by JSON pointer into the document, where it was written:
 /// `FILE:LINE`, or `default`. Secrets stand by name and place only.

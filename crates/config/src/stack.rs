@@ -1,18 +1,19 @@
 //! One stack, resolved: what its files say, where it stands, and what it was granted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trued_model::{CheckSpec, Duration, Name, Origin, Stack, StackId};
 use trued_yaml::step;
 
+use crate::after::Wait;
 use crate::grants;
 use crate::load::Load;
 use crate::operator::{EnvironmentRules, Granted, Operator};
 use crate::shape::{Kinded, Placed, Rules};
 use crate::text::{Fault, Text, shown};
 use crate::words::{BadWord, Words};
-use crate::{limits, paths, previously, render, rules};
+use crate::{after, limits, paths, previously, render, rules};
 
 /// How often a target is looked at without a hint, where nothing says otherwise.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -44,6 +45,8 @@ pub(crate) struct Scene<'a> {
     pub faults: Vec<Fault>,
     /// Old identities that are taken over, each with what is to be said where it is still somebody's.
     pub claims: Vec<(StackId, Fault)>,
+    /// What it waits for, as written.
+    pub waits: Vec<Wait>,
     pub origins: BTreeMap<String, Origin>,
 }
 
@@ -117,12 +120,24 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: Said, stack: Said) -> Option<S
     let checks = checks(scene, &app.rules, &stack.rules);
     let interval = interval(scene, &app.rules, &stack.rules);
     let previously = previously::resolve(scene, &app.rules.previously, &stack.rules.previously);
+    after::read(scene, &app.rules.after, &stack.rules.after);
     let into = format!("{pointer}/into");
     if scene.text.has(&into) {
         scene.remember("/into", &into);
     }
     let origin = scene.text.origin(&pointer);
-    Some(Stack { id, source: scene.source.clone(), render: render?, into: stack.placed.into, policy, checks, previously, interval, origin })
+    Some(Stack {
+        id,
+        source: scene.source.clone(),
+        render: render?,
+        into: stack.placed.into,
+        policy,
+        checks,
+        previously,
+        after: BTreeSet::new(),
+        interval,
+        origin,
+    })
 }
 
 fn interval(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Duration {

@@ -232,7 +232,7 @@ fn texts_that_are_no_yaml_or_no_mapping() {
             trued.yaml:2:17: the key `path` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:3:3: the key `a` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:4:56: expected text, found false; write "no" in quotes to mean the text
-            trued.yaml:4:60: unknown key `3`; use `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            trued.yaml:4:60: unknown key `3`; use `after`, `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: a
             unreadable: [b]
             not usable
@@ -436,7 +436,7 @@ fn one_broken_app_does_not_touch_another() {
         ONE_OWNER,
         &[("apps/good/app.yaml", good), ("apps/bad/app.yaml", bad)],
         expect![[r#"
-            apps/bad/app.yaml:3:31: unknown key `colour`; use `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            apps/bad/app.yaml:3:31: unknown key `colour`; use `after`, `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: dev/good
             unreadable: [bad]
         "#]],
@@ -661,4 +661,29 @@ fn fault_104_credentials_in_an_address_are_refused_and_not_shown() {
     "#]].assert_eq(&said(&loaded));
     let shown = trued_config::show(&loaded).to_string();
     assert!(shown.contains("https://git.example/shop") && !shown.contains("Hunter2"), "{shown}");
+}
+
+#[test]
+fn fault_39_stacks_that_wait_for_each_other_are_named_and_the_others_stay() {
+    check(
+        "stacks:
+  a: { path: a, target: { files: { root: /a } }, after: [b] }
+  b: { path: b, target: { files: { root: /b } }, after: [c] }
+  c: { path: c, target: { files: { root: /c } }, after: [a, d] }
+  d: { path: d, target: { files: { root: /d } } }
+  e: { path: e, target: { files: { root: /e } }, after: [e, dd, \"A\"] }
+  f: { path: f, target: { files: { root: /f } }, after: [d] }
+",
+        &[],
+        expect![[r#"
+            trued.yaml:2:58: stacks wait for each other: a → b → c → a; take one `after` out of the circle
+            trued.yaml:3:58: stacks wait for each other: a → b → c → a; take one `after` out of the circle
+            trued.yaml:4:58: stacks wait for each other: a → b → c → a; take one `after` out of the circle
+            trued.yaml:6:58: stacks wait for each other: e → e; take one `after` out of the circle
+            trued.yaml:6:61: no stack is named `dd`; did you mean `d`?
+            trued.yaml:6:65: `A` is not the name of a stack; write `homepage`, `prod/site` or `prod/site@web-1`
+            stacks: d f
+            unreadable: [a, b, c, e]
+        "#]],
+    );
 }

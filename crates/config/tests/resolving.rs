@@ -100,7 +100,7 @@ fn the_operator_may_loosen_and_an_app_file_inside_that_tighten() {
 
 #[test]
 fn several_targets_in_one_environment_are_several_stacks() {
-    let app = "app: site\nrender: { plain: { path: x } }\nstacks: { dev: { target: [web, web-2], into: \"${target}\" }, prod: { target: web } }\n";
+    let app = "app: site\nrender: { plain: { path: site } }\nstacks: { dev: { target: [web, web-2], into: \"${target}\" }, prod: { target: web } }\n";
     let loaded = loaded(OPERATOR, &[("apps/site/app.yaml", app)]);
     expect![[r#"
         stacks: dev/site@web dev/site@web-2 prod/site
@@ -395,4 +395,34 @@ fn a_file_that_was_found_sound_is_not_checked_again_under_the_same_schema() {
         assert_eq!(load("stacks: { homepage: { pth: site } }\n").findings.len(), 2);
         assert_eq!(counts(), (1, 1));
     }
+}
+
+/// What each stack comes after, written as keys.
+fn after(loaded: &trued_config::Loaded) -> Vec<String> {
+    let keys = |stack: &Stack| stack.after.iter().map(trued_model::StackId::key).collect::<Vec<_>>().join(" ");
+    loaded.estate.stacks.values().map(|stack| format!("{} after {}", stack.id.key(), keys(stack))).collect()
+}
+
+#[test]
+fn stacks_that_come_after_others_are_looked_up_in_their_environment() {
+    let operator = "environments: { dev: {}, prod: {} }
+targets: { web: { files: { root: /srv/1 } }, web-2: { files: { root: /srv/2 } } }
+apps: [\"apps/*/app.yaml\"]
+";
+    let db = "app: db\nrender: { plain: { path: site } }\nstacks: { dev: { target: web, into: db }, prod: { target: [web, web-2], into: db } }\n";
+    let shop = "app: shop\nrender: { plain: { path: site } }\nafter: [db]\nstacks: { dev: { target: web, into: shop }, prod: { target: web, into: shop, after: [dev/shop] } }\n";
+    let found = loaded(operator, &[("apps/db/app.yaml", db), ("apps/shop/app.yaml", shop)]);
+    assert_eq!(found.findings, []);
+    let all = [
+        "dev/db@web after ",
+        "dev/shop@web after dev/db@web",
+        "prod/db@web after ",
+        "prod/db@web-2 after ",
+        "prod/shop@web after dev/shop@web prod/db@web prod/db@web-2",
+    ];
+    assert_eq!(after(&found), all);
+    // An app that cannot be read now is waited for all the same.
+    let found = loaded(operator, &[("apps/db/app.yaml", "app: db\nstacks: 1\n"), ("apps/shop/app.yaml", shop)]);
+    assert_eq!(found.findings.len(), 1, "{:?}", found.findings);
+    assert_eq!(after(&found), ["dev/shop@web after dev/db@db", "prod/shop@web after dev/shop@web prod/db@db"]);
 }

@@ -10,18 +10,20 @@ use crate::planted::{self, Bug};
 
 /// What a gate needs to know beside the plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct Standing<'a> {
     /// How many resources are ours now.
     pub resources: usize,
     /// Whether the render is empty and something was ours before.
     pub empty: bool,
     /// Whether a person suspended the stack.
     pub suspended: bool,
+    /// What has to land before anything of this plan may: the sentence that says so.
+    pub blocked: Option<&'a str>,
     pub nested: bool,
 }
 
 /// Splits a plan. A part that was approved, by its own digest or the whole plan's, is free.
-pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Approval], now: Timestamp) -> Decision {
+pub fn gate(plan: &Plan, policy: &Policy, standing: Standing<'_>, approvals: &[Approval], now: Timestamp) -> Decision {
     let whole = plan.digest();
     let mut holds: Vec<Option<(HoldKind, String)>> = plan.changes.iter().map(|change| change.hold.clone()).collect();
     hold_deletes(plan, policy, standing, &mut holds);
@@ -38,10 +40,15 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing, approvals: &[Appro
     }
     // Last, because a yes to a part is no word on the whole stack. What is gone or another stack's is given up all the
     // same: that touches nothing, and keeping it would make two owners.
-    if standing.suspended {
+    let whole_stack = match (standing.suspended, standing.blocked) {
+        (true, _) => Some((HoldKind::Suspended, "a person suspended the stack")),
+        (false, Some(why)) => Some((HoldKind::Blocked, why)),
+        (false, None) => None,
+    };
+    if let Some((kind, why)) = whole_stack {
         used.clear();
         for (hold, _) in holds.iter_mut().zip(&plan.changes).filter(|(_, change)| !given_up(change)) {
-            hold.get_or_insert((HoldKind::Suspended, "a person suspended the stack".to_owned()));
+            hold.get_or_insert((kind, why.to_owned()));
         }
     }
     if standing.nested {
@@ -87,7 +94,7 @@ fn parts(plan: &Plan, holds: &[Option<(HoldKind, String)>]) -> Parts {
 }
 
 /// Deletes are held when the render is empty, or when they are more than the limits allow.
-fn hold_deletes(plan: &Plan, policy: &Policy, standing: Standing, holds: &mut [Option<(HoldKind, String)>]) {
+fn hold_deletes(plan: &Plan, policy: &Policy, standing: Standing<'_>, holds: &mut [Option<(HoldKind, String)>]) {
     let deletes: Vec<usize> = (0..plan.changes.len()).filter(|change| plan.changes[*change].action == Action::Delete).collect();
     let fresh = |change: &&usize| holds[**change].is_none();
     if standing.empty && !planted::has(Bug::EmptyDeletes) {
@@ -140,5 +147,6 @@ fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
         HoldKind::Suspended => "trued resume STACK".to_owned(),
         HoldKind::RolledBack => "commit a fix, or trued resume STACK".to_owned(),
         HoldKind::Undecided => "trued answer #N done, or not-done".to_owned(),
+        HoldKind::Blocked => "runs by itself once that has landed: trued status".to_owned(),
     }
 }

@@ -129,6 +129,7 @@ fn check(case: Case, expected: Expect) {
         resources: inventory.items.len(),
         empty: desired.resources.is_empty() && !inventory.items.is_empty() && case.wish != Wish::Orphan,
         suspended: case.suspended,
+        blocked: None,
         nested: true,
     };
     let yes =

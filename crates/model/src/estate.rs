@@ -1,6 +1,6 @@
 //! Everything that is configured, resolved: what configuration files say after all names are looked up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -149,6 +149,9 @@ pub struct Stack {
     pub checks: Vec<CheckSpec>,
     /// Old identities whose inventory this stack takes over.
     pub previously: Vec<StackId>,
+    /// Stacks that have landed before anything new of this one does.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<StackId>,
     /// How often the target is looked at without a hint.
     pub interval: Duration,
     pub origin: Origin,

@@ -19,6 +19,7 @@ mod secret;
 mod signed;
 mod text;
 mod time;
+mod turns;
 
 pub use address::{Address, Fingerprint, decode_path, encode_path};
 pub use confine::{Bound, Level, Limits, SandboxRules, Size};
@@ -37,3 +38,4 @@ pub use revision::{Commit, Relation, Revision, Want};
 pub use secret::Secret;
 pub use signed::{PathNote, SignatureNote, SignerNote, SignerPolicy, Verified};
 pub use time::{Duration, Timestamp};
+pub use turns::{Turns, turns};

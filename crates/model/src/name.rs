@@ -93,8 +93,11 @@ pub struct StackNames {
 impl StackNames {
     pub fn new<'a>(stacks: impl IntoIterator<Item = &'a StackId>) -> StackNames {
         let known: BTreeSet<&StackId> = stacks.into_iter().collect();
-        let alone = |id: &StackId| known.iter().filter(|other| other.environment == id.environment && other.app == id.app).count() == 1;
-        let write = |id: &StackId| match alone(id) {
+        let mut places: BTreeMap<(&Name, &Name), usize> = BTreeMap::new();
+        for id in &known {
+            *places.entry((&id.environment, &id.app)).or_default() += 1;
+        }
+        let write = |id: &StackId| match places[&(&id.environment, &id.app)] == 1 {
             true if id.environment.as_str() == "default" && id.app == id.target => id.app.to_string(),
             true => format!("{}/{}", id.environment, id.app),
             false => id.key(),

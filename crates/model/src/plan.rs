@@ -121,6 +121,8 @@ pub enum HoldKind {
     RolledBack,
     /// A command of ours may have run; a person says whether it did.
     Undecided,
+    /// The stack runs after another one, which has not landed.
+    Blocked,
 }
 
 impl HoldKind {
@@ -138,6 +140,7 @@ impl HoldKind {
             HoldKind::Suspended => "suspended",
             HoldKind::RolledBack => "rolled-back",
             HoldKind::Undecided => "undecided",
+            HoldKind::Blocked => "blocked",
         }
     }
 

@@ -1,10 +1,10 @@
 //! Names, paths, times and manifests: what they accept, and that they come back as they were written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use trued_model::{
     Address, BadManifest, BlobRef, Digest, Duration, Fingerprint, Item, Manifest, Name, PathNote, SignerNote, SignerPolicy, StackId,
-    StackNames, Timestamp,
+    StackNames, Timestamp, turns,
 };
 
 fn id(environment: &str, app: &str, target: &str) -> StackId {
@@ -142,4 +142,50 @@ fn what_lets_more_pass_is_told_from_what_lets_less() {
     assert_eq!(loose.differences(&strict).len(), 4);
     // Somebody more who counts makes it easier.
     assert_eq!(strict.loosened(&policy("all", &["ann"], &[path(2, &["ann", "bo", "eve"])])).len(), 1);
+}
+
+fn waiting(waits: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<String>> {
+    waits.iter().map(|(key, before)| ((*key).to_owned(), before.iter().map(|key| (*key).to_owned()).collect())).collect()
+}
+
+#[test]
+fn each_comes_after_what_it_waits_for() {
+    let found = turns(&waiting(&[("a", &["b", "c"]), ("b", &["d"]), ("c", &["d"]), ("d", &["elsewhere"]), ("e", &[])]));
+    assert_eq!(found.order, ["d", "b", "c", "a", "e"]);
+    assert!(found.circles.is_empty());
+}
+
+#[test]
+fn fault_39_every_circle_is_named_and_the_rest_has_its_order() {
+    let waits = [
+        ("a", &["b"][..]),
+        ("b", &["c"]),
+        ("c", &["a", "x"]),
+        ("x", &["y"]),
+        ("y", &["x"]),
+        ("self", &["self"]),
+        ("free", &[]),
+        ("late", &["free", "a"]),
+    ];
+    let found = turns(&waiting(&waits));
+    assert_eq!(found.circles, [vec!["x", "y"], vec!["a", "b", "c"], vec!["self"]]);
+    let place = |key: &str| found.order.iter().position(|other| other == key);
+    assert_eq!(found.order.len(), waits.len());
+    assert!(place("free") < place("late") && place("c") < place("late") && place("y") < place("a"));
+}
+
+#[test]
+fn fault_39_a_chain_and_a_web_of_fifty_thousand_waits() {
+    let name = |n: usize| format!("{n:06}");
+    let chain: BTreeMap<String, BTreeSet<String>> =
+        (0..50_000).map(|n| (name(n), (n > 0).then(|| name(n - 1)).into_iter().collect())).collect();
+    let found = turns(&chain);
+    assert!(found.circles.is_empty() && found.order.iter().eq(chain.keys()));
+    let ring: BTreeMap<String, BTreeSet<String>> = (0..50_000).map(|n| (name(n), BTreeSet::from([name((n + 1) % 50_000)]))).collect();
+    let found = turns(&ring);
+    assert_eq!((found.circles.len(), found.circles[0].len(), found.order.len()), (1, 50_000, 50_000));
+    // Everything waits for the hundred before it: what is asked of each wait is asked once.
+    let web: BTreeMap<String, BTreeSet<String>> =
+        (0..500usize).map(|n| (name(n), (n.saturating_sub(100)..n).map(name).collect())).collect();
+    assert!(turns(&web).order.iter().eq(web.keys()));
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trued_doors::{Answer, Contents};
 use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
-use trued_model::{BlobRef, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp};
+use trued_model::{BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp};
 
 use crate::runtime::Runtime;
 
@@ -29,6 +29,8 @@ pub(crate) struct Kept {
     pub copied: Arc<BTreeMap<String, BlobRef>>,
     /// The newest render that failed because of its program: it is not run again at once.
     pub failed: Option<Failed>,
+    /// The checks that ran last.
+    pub checked: Option<Vec<CheckSpec>>,
     /// The lease's epoch, while held.
     pub epoch: Option<u64>,
     /// The newest complete look, and whether all was as made then.
@@ -54,6 +56,8 @@ pub(crate) struct Settled {
     pub at: u64,
     /// How much of the record was known.
     pub through: u64,
+    /// Whether it waits for a stack that comes first.
+    pub blocked: bool,
 }
 
 /// A render whose program failed.

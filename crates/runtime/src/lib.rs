@@ -16,6 +16,7 @@ mod say;
 mod secrets;
 mod serve;
 mod sources;
+mod turn;
 mod verified;
 mod walk;
 

@@ -39,11 +39,19 @@ pub struct Runtime {
 
 type Line = Arc<OnceCell<Arc<dyn Link>>>;
 
+/// How stacks are written, and for which of them that was found.
+struct Named {
+    estate: Arc<Estate>,
+    orphans: Vec<StackId>,
+    names: Arc<StackNames>,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub estate: Arc<Estate>,
     /// Stacks in the record that are no longer configured, with something of ours still on their target.
     pub orphans: Vec<StackId>,
+    names: Option<Named>,
     /// As they were opened, with the settings they were opened with.
     pub sources: BTreeMap<Name, (SourceSpec, Arc<dyn Source>)>,
     /// What each source is followed to now.
@@ -113,9 +121,16 @@ impl Runtime {
     }
 
     /// How stacks are written: configured ones and orphans.
-    pub fn names(&self) -> StackNames {
-        let state = self.state();
-        StackNames::new(state.estate.stacks.keys().chain(&state.orphans))
+    pub fn names(&self) -> Arc<StackNames> {
+        let mut state = self.state();
+        match &state.names {
+            Some(known) if Arc::ptr_eq(&known.estate, &state.estate) && known.orphans == state.orphans => known.names.clone(),
+            _ => {
+                let names = Arc::new(StackNames::new(state.estate.stacks.keys().chain(&state.orphans)));
+                state.names = Some(Named { estate: state.estate.clone(), orphans: state.orphans.clone(), names: names.clone() });
+                names
+            }
+        }
     }
 
     pub(crate) fn cell(&self, id: &StackId) -> Arc<Cell> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use trued_doors::{Answer, BoxFuture};
+use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
 
@@ -45,11 +45,10 @@ impl Runtime {
         // Somebody asks: a build that failed is tried again.
         self.cells().iter().for_each(|cell| cell.kept().failed = None);
         report.stale = self.sources_stale();
-        let mut left = self.aimed(aim);
+        let mut left: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
         for _ in 0..ROUNDS {
-            let walks: Vec<BoxFuture<'_, StackReport>> = left.iter().map(|id| self.walk_apart(id, aim).boxed()).collect();
-            let walking = futures::stream::iter(walks).buffer_unordered(ABREAST).collect();
+            let walking = futures::stream::iter(self.in_turn(&left, aim)).buffer_unordered(ABREAST).collect();
             let walked: Vec<StackReport> = tokio::select! {
                 biased;
                 walked = walking => walked,
@@ -64,7 +63,9 @@ impl Runtime {
                 break;
             }
             let orphans = self.find_orphans_again().await?;
-            let again = |id: &&StackId| self.cell(id).kept().hinted || reports.get(*id).is_none_or(waits_for_others);
+            let again = |id: &&StackId| {
+                self.cell(id).kept().hinted || reports.get(*id).is_none_or(|report| waits_for_others(report) || is_blocked(report))
+            };
             let all: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
             left = all.iter().filter(again).filter(|id| orphans.contains(*id) || self.stack(id).is_some()).cloned().collect();
             left.iter().for_each(|id| self.cell(id).kept().hinted = false);
@@ -208,7 +209,8 @@ impl Runtime {
     }
 
     /// One stack's life: waits for a wake or the next due look, weighs it, walks.
-    async fn live(self: Arc<Self>, id: StackId, bell: Arc<Notify>) {
+    async fn live(self: Arc<Self>, id: StackId, bells: Arc<Bell>) {
+        let bell = bells.of(&id);
         let mut failures = 0u32;
         while !self.state().stopping {
             let cell = self.cell(&id);
@@ -220,6 +222,12 @@ impl Runtime {
                 let hinted = std::mem::take(&mut cell.kept().hinted);
                 let report = self.walk_apart(&id, &aim).await;
                 self.tell(&report);
+                if report.outcome.is_some() {
+                    for after in self.waiting_for(&id) {
+                        self.cell(&after).kept().hinted = true;
+                        bells.of(&after).notify_one();
+                    }
+                }
                 let failed = report.failed() || report.outcome == Some(trued_model::body::Outcome::Interrupted);
                 failures = if failed { failures.saturating_add(1) } else { 0 };
                 if failed && hinted {
@@ -252,6 +260,9 @@ impl Runtime {
             _ => return true,
         }
         let Some(stack) = self.stack(id) else { return true };
+        if settled.blocked && self.waits_for(&stack).await.is_none() {
+            return true;
+        }
         if settled.revision == self.state().revisions.get(&stack.source).map(|revision| revision.id.clone()) && settled.stack == stack {
             return false;
         }
@@ -267,7 +278,7 @@ impl Runtime {
     }
 
     /// Walks a stack so that a panic of its walk ends nothing else.
-    async fn walk_apart(&self, id: &StackId, aim: &Aim) -> StackReport {
+    pub(crate) async fn walk_apart(&self, id: &StackId, aim: &Aim) -> StackReport {
         match AssertUnwindSafe(self.walk(id, aim)).catch_unwind().await {
             Ok(report) => report,
             Err(_) => self.panicked(id, aim).await,
@@ -305,6 +316,11 @@ impl Runtime {
 pub(crate) fn waits_for_others(report: &StackReport) -> bool {
     let waiting = |kind: HoldKind| matches!(kind, HoldKind::Waiting | HoldKind::Claimed | HoldKind::Orphan);
     report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| waiting(part.kind)))
+}
+
+/// Whether a stack waits for one that comes first. It is woken when that has ended a run.
+pub(crate) fn is_blocked(report: &StackReport) -> bool {
+    report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| part.kind == HoldKind::Blocked))
 }
 
 /// A later round's report of a stack replaces the earlier one; what was done adds up.
@@ -355,7 +371,7 @@ impl Tasks {
         for cell in &cells {
             let running = self.stacks.get(&cell.id).is_some_and(|task| !task.is_finished());
             if !running {
-                let task = tokio::spawn(runtime.clone().live(cell.id.clone(), bell.of(&cell.id)));
+                let task = tokio::spawn(runtime.clone().live(cell.id.clone(), bell.clone()));
                 self.stacks.insert(cell.id.clone(), task);
             }
         }

@@ -114,6 +114,7 @@ impl World {
             policy: Policy::default(),
             checks: Vec::new(),
             previously: Vec::new(),
+            after: std::collections::BTreeSet::new(),
             interval: INTERVAL,
             origin: Origin::default(),
         };

@@ -385,6 +385,89 @@ fn fault_41_a_killed_apply_is_looked_at_closed_and_continued() {
     panic!("no kill fell into an apply");
 }
 
+/// Stacks one after the other on one target: `a` after `b` after `c`, and `free` after nobody.
+fn chain(shop: &Shop, c: &str) {
+    let root = |name: &str| shop.path("www").join(name).display().to_string();
+    let stack = |name: &str, more: &str| {
+        format!("  {name}: {{ path: {name}, target: {{ files: {{ root: {}, create: true }} }}{more} }}\n", root(name))
+    };
+    let stacks = [stack("a", ", after: [b]"), stack("b", ", after: [c]"), stack("c", c), stack("free", "")].concat();
+    shop.write("trued.yaml", &format!("stacks:\n{stacks}"));
+}
+
+#[test]
+fn stacks_land_in_turn_and_one_that_fails_blocks_only_those_after_it() {
+    let shop = Shop::new();
+    for name in ["a", "b", "c", "free"] {
+        shop.write(&format!("{name}/file"), "1\n");
+    }
+    chain(&shop, "");
+    shop.run(&["apply"], 0);
+    let landed = |shop: &Shop| -> Vec<String> {
+        let verdicts = shop.log("verdict");
+        verdicts.iter().map(|entry| entry["stack"]["app"].as_str().expect("a name").to_owned()).filter(|app| app != "free").collect()
+    };
+    assert_eq!(landed(&shop), ["c", "b", "a"]);
+    // What comes first does not work: only what is new waits for it.
+    for name in ["a", "c", "free"] {
+        shop.write(&format!("{name}/file"), "2\n");
+    }
+    chain(&shop, ", verify: [{ command: [\"false\"] }]");
+    let said = shop.run(&["apply"], 1);
+    assert_eq!((shop.live("a/file"), shop.live("free/file")), (Some("2\n".into()), Some("2\n".into())), "b has nothing new: {said}");
+    shop.write("b/file", "3\n");
+    shop.write("a/file", "3\n");
+    let said = shop.run(&["apply"], 1);
+    assert!(said.contains("blocked by c, which has not landed") && said.contains("blocked by b, which has not landed"), "{said}");
+    assert_eq!((shop.live("a/file"), shop.live("b/file")), (Some("2\n".into()), Some("1\n".into())));
+    // What landed is kept as it is.
+    fs::write(shop.path("www/b/file"), "by hand\n").expect("written");
+    shop.run(&["apply"], 1);
+    let plan = shop.json(&["plan"]);
+    let held: Vec<&Value> = plan["plans"].as_array().expect("plans").iter().filter(|plan| plan["held"] != serde_json::json!([])).collect();
+    assert_eq!(held.len(), 2, "{plan:#}");
+    chain(&shop, "");
+    shop.run(&["apply"], 0);
+    assert_eq!((shop.live("a/file"), shop.live("b/file")), (Some("3\n".into()), Some("3\n".into())));
+    assert_eq!(landed(&shop).split_off(landed(&shop).len() - 2), ["b", "a"]);
+    assert_eq!(shop.counted(&["apply"])["ledger_rows"], 0);
+}
+
+#[test]
+fn fault_39_while_serving_a_circle_stops_nobody_else_and_what_waits_goes_on_when_it_may() {
+    let mut shop = Shop::new();
+    for name in ["a", "b", "c", "free"] {
+        shop.write(&format!("{name}/file"), "1\n");
+    }
+    chain(&shop, "");
+    shop.commit("a chain");
+    shop.serve();
+    shop.until("the chain", || shop.live("a/file").is_some());
+    chain(&shop, ", after: [a]");
+    shop.write("free/file", "2\n");
+    shop.commit("a circle");
+    shop.until("the one that is free", || shop.live("free/file").as_deref() == Some("2\n"));
+    let said = shop.run(&["check"], 2);
+    assert!(said.contains("stacks wait for each other: a → b → c → a"), "{said}");
+    assert_eq!(shop.live("a/file").as_deref(), Some("1\n"), "nothing of the circle goes");
+    // The first of the chain does not pass its check, until the next commit.
+    chain(&shop, ", verify: [{ command: [\"false\"] }]");
+    for name in ["a", "b", "c"] {
+        shop.write(&format!("{name}/file"), "3\n");
+    }
+    shop.commit("no circle, and one that fails");
+    shop.until("the first", || shop.live("c/file").as_deref() == Some("3\n"));
+    shop.until("the hold", || shop.run(&["status"], 3).contains("blocked"));
+    assert_eq!(shop.live("b/file").as_deref(), Some("1\n"));
+    chain(&shop, "");
+    shop.commit("mended");
+    shop.until("the last", || shop.live("a/file").as_deref() == Some("3\n"));
+    let verdicts = shop.log("verdict");
+    let order: Vec<&str> =
+        verdicts.iter().filter_map(|entry| entry["stack"]["app"].as_str()).filter(|app| ["a", "b"].contains(app)).collect();
+    assert_eq!(order, ["b", "a", "b", "a"], "once each, in turn");
+}
+
 #[test]
 fn the_demo_plays_to_its_end_and_leaves_nothing() {
     let output = Command::new(TRUED).args(["demo", "--pace", "0"]).stdin(Stdio::null()).output().expect("the demo runs");

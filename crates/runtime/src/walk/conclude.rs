@@ -74,6 +74,7 @@ impl Walk<'_> {
             };
             self.checks.push(checked);
         }
+        self.cell.kept().checked = Some(self.stack.checks.clone());
         Ok(Event::Checked { passed: self.checks.iter().all(|check| check.passed) })
     }
 

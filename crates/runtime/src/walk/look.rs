@@ -178,10 +178,12 @@ impl Walk<'_> {
             into: &self.stack.into,
             nested: self.facts.nested,
         });
+        let blocked = self.blocked().await;
         let standing = Standing {
             resources: self.inventory.items.len(),
             empty: !self.orphan && self.desired.resources.is_empty() && !self.inventory.items.is_empty(),
             suspended: self.memory.suspended.is_some(),
+            blocked: blocked.as_deref(),
             nested: self.facts.nested,
         };
         let decision = gate(&plan, &self.guarding_policy(), standing, &self.memory.approvals(now), now);
@@ -195,7 +197,7 @@ impl Walk<'_> {
             (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,
             _ => false,
         };
-        let commands = self.commands_due(!writes.is_empty());
+        let commands = self.commands_due(!writes.is_empty(), blocked.is_some());
         let planned = Planned {
             batches: writes.len().div_ceil(BATCH) as u32,
             bookkeeping: !bookkeeping.is_empty(),
@@ -228,10 +230,20 @@ impl Walk<'_> {
         Ok(Event::Planned(planned))
     }
 
+    /// What keeps anything new from landing, while a stack that comes first has not landed. What landed already is kept
+    /// as it is all the same.
+    async fn blocked(&self) -> Option<String> {
+        let wanted = self.wanted.as_ref().filter(|_| self.wish == Wish::Source)?.digest;
+        match &self.memory.landed {
+            Some(landed) if landed.desired == wanted => None,
+            _ => self.runtime.waits_for(&self.stack).await,
+        }
+    }
+
     /// The commands that run after this plan: all of them after changes; those that an interrupted run did not begin
     /// otherwise. One that was begun is never begun again without a person's word: nobody can look whether it ran.
-    fn commands_due(&self, changes: bool) -> Vec<Command> {
-        if self.memory.suspended.is_some() {
+    fn commands_due(&self, changes: bool, blocked: bool) -> Vec<Command> {
+        if self.memory.suspended.is_some() || (blocked && !changes) {
             return Vec::new();
         }
         let due = |command: &&Command| changes || (self.memory.owed && !self.memory.ran.contains(&command.name));
@@ -252,11 +264,12 @@ impl Walk<'_> {
         policy
     }
 
-    /// Whether this very desired state is in place and its checks failed already: they are tried again when a look is
-    /// due, not at every wake.
+    /// Whether this very desired state is in place and its checks, as they are now, failed already: they are tried again
+    /// when a look is due, not at every wake.
     fn recently_checked(&self) -> bool {
         let failed = self.memory.landed.as_ref().zip(self.wanted.as_ref()).is_some_and(|(landed, wanted)| landed.desired == wanted.digest);
-        failed && !self.aim.look
+        let same = self.cell.kept().checked.as_ref().is_none_or(|checks| *checks == self.stack.checks);
+        failed && same && !self.aim.look
     }
 
     /// What is on the target as a whole, as far as it was seen: what `at` answers from.

@@ -263,6 +263,7 @@ impl Walk<'_> {
         let waits = crate::serve::waits_for_others(&self.report);
         // What was refused is tried again after a pause that grows, not at the next look.
         let quiet = self.report.refusal.is_none() && self.report.findings.is_empty() && self.refused.is_empty() && !waits;
+        let blocked = crate::serve::is_blocked(&self.report);
         let mut kept = self.cell.kept();
         kept.towards = None;
         kept.settled = match (&self.wanted, quiet && self.aim.writes) {
@@ -272,6 +273,7 @@ impl Walk<'_> {
                 revision: wanted.revision.clone(),
                 at: self.runtime.doors.clock.monotonic(),
                 through: kept.memory.as_ref().map_or(0, |memory| memory.through),
+                blocked,
             }),
             _ => None,
         };
@@ -298,6 +300,7 @@ fn nothing_to_render(id: &StackId) -> Stack {
         policy: trued_model::Policy::default(),
         checks: Vec::new(),
         previously: Vec::new(),
+        after: std::collections::BTreeSet::new(),
         interval: trued_model::Duration::from_secs(300),
         origin: trued_model::Origin::default(),
     }

@@ -1,0 +1,59 @@
+//! Stacks that come after others: who waits for whom, and walks that begin in turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{Shared, join_all};
+use trued_doors::BoxFuture;
+use trued_model::{Stack, StackId, turns};
+
+use crate::report::StackReport;
+use crate::runtime::{Aim, Runtime};
+
+impl Runtime {
+    /// Which stack that comes first has not landed what it desires now, in a sentence; `None` when all have.
+    pub(crate) async fn waits_for(&self, stack: &Stack) -> Option<String> {
+        for before in &stack.after {
+            let name = self.names().write(before);
+            let Some(configured) = self.stack(before) else { return Some(format!("blocked by {name}, which cannot be read now")) };
+            let cell = self.cell(before);
+            let Ok(memory) = cell.memory(self).await else { return Some(format!("blocked by {name}, whose record cannot be read")) };
+            // Boxed: a render of another stack may be asked from within the walk of this one.
+            let Ok(wanted) = Box::pin(self.wanted(&cell, &configured)).await else {
+                return Some(format!("blocked by {name}, which does not render"));
+            };
+            if !memory.landed.is_some_and(|landed| landed.desired == wanted.digest && landed.verified) {
+                return Some(format!("blocked by {name}, which has not landed"));
+            }
+        }
+        None
+    }
+
+    /// Stacks that come directly after one.
+    pub(crate) fn waiting_for(&self, id: &StackId) -> Vec<StackId> {
+        let estate = self.estate();
+        estate.stacks.values().filter(|stack| stack.after.contains(id)).map(|stack| stack.id.clone()).collect()
+    }
+
+    /// The walks of some stacks, each of which begins when those that come first have ended. They stand in an order in
+    /// which nobody waits for one further back, so that however few walk at once, somebody always can.
+    pub(crate) fn in_turn<'a>(&'a self, ids: &BTreeSet<StackId>, aim: &'a Aim) -> Vec<BoxFuture<'a, StackReport>> {
+        let after = |id: &StackId| self.stack(id).map_or_else(BTreeSet::new, |stack| stack.after);
+        let waits: BTreeMap<StackId, BTreeSet<StackId>> = ids.iter().map(|id| (id.clone(), after(id))).collect();
+        let mut ends: BTreeMap<StackId, Shared<oneshot::Receiver<()>>> = BTreeMap::new();
+        let mut walk = |id: StackId| {
+            let before: Vec<_> = waits[&id].iter().filter_map(|first| ends.get(first).cloned()).collect();
+            let (ended, end) = oneshot::channel();
+            ends.insert(id.clone(), end.shared());
+            let walk = async move {
+                join_all(before).await;
+                let report = self.walk_apart(&id, aim).await;
+                drop(ended);
+                report
+            };
+            walk.boxed()
+        };
+        turns(&waits).order.into_iter().map(&mut walk).collect()
+    }
+}
