@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use trued_doors::Source;
 use trued_model::{Code, Relation, Want};
 
-use crate::support::{Mood, PASSWORD, Repo, Server, bundle, newest, open_at, refused, revision};
+use crate::support::{Mood, PASSWORD, Repo, Server, bundle, git_command, newest, open_at, refused, revision};
 
 struct World {
     repo: Repo,
@@ -74,6 +74,50 @@ async fn what_is_followed_is_fetched_and_what_is_unchanged_costs_no_pack() {
     assert_eq!(bundle(&source, &next, "site").await.reader.read("a").unwrap(), b"2");
     assert_eq!(source.relation(&at, &next).await.unwrap(), Relation::Follows);
     assert_eq!(source.commit(&next).await.unwrap().parents, [first]);
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(seed: u64, count: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[tokio::test]
+async fn a_first_fetch_has_no_history_and_ten_commits_later_only_what_they_changed() {
+    const FILES: u64 = 100;
+    const SIZE: usize = 10_000;
+    let world = World::new();
+    // History that nobody needs: every file was another one a few times.
+    for age in 0..4 {
+        (0..FILES).for_each(|file| world.repo.write(&format!("site/{file}"), &noise(age * FILES + file, SIZE)));
+        world.repo.git(&["add", "-A"]);
+        let mut commit = git_command(&world.repo.path);
+        commit.args(["commit", "-q", "-m", "all of it"]).env("GIT_COMMITTER_DATE", format!("2025-0{}-01T00:00:00Z", age + 1));
+        assert!(commit.status().unwrap().success());
+    }
+    let source = world.main();
+    let before = newest(&source).await;
+    let whole = FILES * SIZE as u64;
+    let first = world.server.sent();
+    assert!(first > whole / 2 && first < whole * 5 / 4, "{first} bytes for a tree of {whole} and a history of four times that");
+    newest(&source).await;
+    let idle = world.server.sent();
+    assert!(idle < 2_000, "{idle} bytes to hear that nothing is new");
+    for n in 0..10 {
+        world.repo.commit_file(&format!("site/{n}"), &noise(1_000 + n, SIZE));
+    }
+    let at = newest(&source).await;
+    assert_eq!(source.relation(&before, &at).await.unwrap(), Relation::Follows);
+    let later = world.server.sent();
+    // Once for the newest commit, and once for what lies between, which says whether it follows.
+    assert!(later > 10 * SIZE as u64 / 2 && later < 2 * 10 * SIZE as u64, "{later} bytes for ten commits of one file of {SIZE} each");
+    assert_eq!(bundle(&source, &at, "site").await.entries.len() as u64, FILES);
 }
 
 #[tokio::test]

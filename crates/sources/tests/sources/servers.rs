@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -145,6 +145,8 @@ pub struct Shared {
     pub password: Mutex<Option<String>>,
     /// Request lines, and credentials as they came.
     pub seen: Mutex<Vec<(String, Option<String>)>>,
+    /// Bytes of answers' bodies.
+    sent: AtomicU64,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -168,6 +170,7 @@ impl Server {
             mood: Mutex::new(Mood::Fine),
             password: Mutex::new(None),
             seen: Mutex::new(Vec::new()),
+            sent: AtomicU64::new(0),
             tls,
         });
         let mut server = Server { port, shared, scheme, stop: Arc::new(AtomicBool::new(false)), thread: None };
@@ -219,6 +222,11 @@ impl Server {
 
     pub fn requests(&self) -> Vec<String> {
         self.shared.seen.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+    }
+
+    /// Bytes that were sent since this was asked last.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.swap(0, Ordering::SeqCst)
     }
 
     pub fn credentials(&self) -> Vec<Option<String>> {
@@ -300,6 +308,7 @@ impl Shared {
             head.push_str(&format!("Content-Length: {}\r\n", content.len()));
             content.truncate(content.len() / 2);
         }
+        self.sent.fetch_add(content.len() as u64, Ordering::SeqCst);
         output.write_all(head.as_bytes())?;
         output.write_all(b"Connection: close\r\n\r\n")?;
         output.write_all(&content)?;
