@@ -1,7 +1,6 @@
 //! Bundle entries that become documents as they are. Reads only what nobody knows the digest of yet.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use trued_doors::{Bundle, BundleEntry, RenderInput};
@@ -10,6 +9,7 @@ use trued_model::{BlobRef, Digest, Document, Finding, Shape};
 use crate::bounds::{IN_FLIGHT, MAX_ENTRIES, MAX_FILE, THREADS};
 use crate::contents::Origin;
 use crate::sensitive::Sensitive;
+use crate::worker::on_threads;
 
 /// What copying gave.
 #[derive(Default)]
@@ -43,7 +43,11 @@ pub fn bounded(bundle: &Bundle, sensitive: &Sensitive) -> Result<(), Vec<Finding
 
 /// The path of an entry from the source's root, for people.
 pub fn in_source(bundle: &Bundle, path: &str) -> String {
-    if bundle.folder.is_empty() { path.to_owned() } else { format!("{}/{path}", bundle.folder) }
+    in_folder(&bundle.folder, path)
+}
+
+pub fn in_folder(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
 }
 
 /// Makes a document of each of these paths of the bundle, in their order.
@@ -83,30 +87,11 @@ impl Copied {
 
 /// Names the content of each path, in their order, on a few threads.
 fn name_all(input: &RenderInput, paths: &[&str], sensitive: &Sensitive) -> Vec<Result<Named, Finding>> {
-    let next = AtomicUsize::new(0);
     let budget = Budget::new(IN_FLIGHT);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((*path, name(input, path, sensitive, &budget)));
-        }
-        done
-    };
     let unknown = |path: &&&str| known(input, &input.bundle.entries[**path], sensitive.matches(path)).is_none();
     // A thread is worth its start only when there are files to read for it.
     let threads = threads_for(paths.iter().filter(unknown).take(THREADS * 32).count());
-    let mut named: BTreeMap<&str, Result<Named, Finding>> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let mut named: BTreeMap<_, _> = work().into_iter().collect();
-        for other in others {
-            match other.join() {
-                Ok(done) => named.extend(done),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        named
-    });
-    paths.iter().filter_map(|path| named.remove(path)).collect()
+    on_threads(paths, threads, |path| name(input, path, sensitive, &budget))
 }
 
 /// How many threads share so many pieces of work.

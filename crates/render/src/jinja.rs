@@ -1,4 +1,5 @@
-//! One template, rendered: MiniJinja with strict names, the bundle as its only loader, fuel, and a watch over secrets.
+//! One template, rendered: MiniJinja with strict names, the texts it was handed as its only files, fuel, and a watch over
+//! secrets. Runs in a process of its own, which bounds its memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,14 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Object;
+use minijinja::value::{Object, Serde};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
-use trued_doors::Bundle;
-use trued_model::{Finding, Shape};
+use trued_model::Finding;
 
-use crate::bounds::{FUEL, MAX_OUTPUT, MAX_TEMPLATE, MISSING, RECURSION};
+use crate::bounds::{FUEL, LONGEST_NAME, MAX_OUTPUT, MISSING, RECURSION, WANTS};
 use crate::sensitive::Sensitive;
+use crate::template::passed::{Held, Order};
 use crate::template::rendered_path;
+use crate::template::texts::Texts;
 
 mod failure;
 
@@ -22,12 +24,14 @@ use failure::Failure;
 
 /// What all templates of one render share.
 pub struct Workshop {
-    pub bundle: Bundle,
+    pub folder: String,
     pub vars: BTreeMap<String, Value>,
     pub secrets: BTreeMap<String, Value>,
-    pub sensitive: Arc<Sensitive>,
-    /// Texts of templates and of what they include, read once.
-    texts: Mutex<BTreeMap<String, Arc<str>>>,
+    sensitive: Sensitive,
+    /// Texts of templates and of what they include.
+    pub texts: Texts,
+    /// What was asked for and is not among the texts.
+    wants: Mutex<BTreeSet<String>>,
 }
 
 /// A template's output.
@@ -38,8 +42,16 @@ pub struct Written {
 }
 
 impl Workshop {
-    pub fn new(bundle: Bundle, vars: BTreeMap<String, Value>, secrets: BTreeMap<String, Value>, sensitive: Arc<Sensitive>) -> Workshop {
-        Workshop { bundle, vars, secrets, sensitive, texts: Mutex::default() }
+    pub fn new(order: Order, held: Held) -> io::Result<Workshop> {
+        let sensitive = Sensitive::new(&order.sensitive).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+        let vars = order.vars.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value)))).collect();
+        let secrets = held.secrets.into_iter().map(|(name, secret)| (name, Value::from(secret))).collect();
+        Ok(Workshop { folder: order.folder, vars, secrets, sensitive, texts: held.texts, wants: Mutex::default() })
+    }
+
+    /// The files that were asked for and are not among the texts: who has the bundle knows whether there are such.
+    pub fn wants(&self) -> Vec<String> {
+        self.wants.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Renders one template. A missing name does not hide the next one: it stands as empty text while others are
@@ -105,22 +117,19 @@ impl Workshop {
         environment
     }
 
-    /// The text of a file of the bundle; `None` when there is no such file.
+    /// The text of a file; `None` when there is none by this name, as far as is known here.
     fn text(&self, path: &str) -> Result<Option<String>, Error> {
-        let Some(entry) = self.bundle.entries.get(path).filter(|entry| matches!(entry.shape, Shape::File { .. })) else {
-            return Ok(None);
-        };
-        if let Some(text) = self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(path) {
-            return Ok(Some(text.to_string()));
+        match self.texts.get(path) {
+            Some(Ok(text)) => Ok(Some(text.clone())),
+            Some(Err(why)) => Err(Error::new(ErrorKind::BadInclude, format!("`{path}` {why}"))),
+            None => {
+                let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+                if wants.len() < WANTS && path.len() <= LONGEST_NAME {
+                    wants.insert(path.to_owned());
+                }
+                Ok(None)
+            }
         }
-        let refused = |why: String| Error::new(ErrorKind::BadInclude, format!("`{path}` {why}"));
-        if entry.bytes > MAX_TEMPLATE {
-            return Err(refused(format!("has {} bytes, more than the {MAX_TEMPLATE} a template may have", entry.bytes)));
-        }
-        let bytes = self.bundle.reader.read(path).map_err(|refusal| refused(format!("cannot be read: {refusal}")))?;
-        let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text".to_owned()))?;
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), text.as_str().into());
-        Ok(Some(text))
     }
 }
 

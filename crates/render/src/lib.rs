@@ -1,6 +1,8 @@
 //! Renderers: from a bundle to documents. They read nothing but the bundle and their inputs: no network, no clock,
-//! no host files, no chance. One runs a program of others, through `doors::Runner` and confined. What a template program may use is bounded in `bounds`.
+//! no host files, no chance. What runs for a render runs through `doors::Runner`, in a process of its own and confined: a
+//! program of others (`build`), or templates. What one render may use is bounded in `bounds`.
 
+use std::io;
 use std::sync::Arc;
 
 use trued_doors::Renderer;
@@ -18,6 +20,12 @@ mod worker;
 pub use build::Build;
 pub use plain::Plain;
 pub use template::Template;
+
+/// A task of our own program: bytes in, bytes out.
+type Task = fn(Vec<u8>, &mut (dyn io::Write + Send)) -> io::Result<()>;
+
+/// What renderers ask of this program in a process of its own, by name: the program's `main` offers it.
+pub const TASKS: &[(&str, Task)] = &[(template::TASK, template::write_templates)];
 
 /// All renderers, sorted by kind.
 pub fn kinds() -> Vec<Arc<dyn Renderer>> {

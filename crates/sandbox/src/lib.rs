@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 use trued_doors::{Answer, BoxFuture, Confined, Confines, Exit, Program, Runner, Talk, Workspace};
-use trued_model::{Duration, Level, Limits, Size};
+use trued_model::{Code, Duration, Level, Limits, Size};
 
 mod ground;
 mod group;
@@ -78,24 +78,44 @@ impl Programs {
 
     /// Tries each level with a task that does nothing, the best first.
     async fn probe(&self) -> Level {
-        for level in [Level::Namespaced, Level::Base] {
-            let version = ground::landlock();
-            // Without a uid of its own, only the newer Landlock keeps a program from signalling ours.
-            let enough = match level {
-                Level::Base if !rustix::process::geteuid().is_root() => version >= ground::SCOPED,
-                _ => version > 0,
-            };
-            if level > self.at_most || !enough {
-                continue;
-            }
-            let limits = Limits { time: PROBE, memory: Size::mib(256), ..Limits::default() };
-            let confines = Confines { limits, ..Confines::default() };
-            let tried = run::confined(&self.own, level, Start::Task(NOTHING.to_owned()), Vec::new(), confines).await;
+        let limits = Limits { time: PROBE, memory: Size::mib(256), ..Limits::default() };
+        let confines = Confines { limits, ..Confines::default() };
+        for level in self.worth_a_try() {
+            let tried = run::confined(&self.own, level, Start::Task(NOTHING.to_owned()), Vec::new(), confines.clone()).await;
             if tried.is_ok_and(|ended| ended.exit.status == Some(0)) {
                 return level;
             }
         }
         Level::Unsafe
+    }
+
+    /// The levels that this kernel may reach, the best first.
+    fn worth_a_try(&self) -> impl Iterator<Item = Level> {
+        let (at_most, version) = (self.at_most, ground::landlock());
+        [Level::Namespaced, Level::Base].into_iter().filter(move |level| {
+            // Without a uid of its own, only the newer Landlock keeps a program from signalling ours.
+            let enough = match level {
+                Level::Base if !rustix::process::geteuid().is_root() => version >= ground::SCOPED,
+                _ => version > 0,
+            };
+            *level <= at_most && enough
+        })
+    }
+
+    /// Runs a task as well confined as it can be. The first one finds out the level by itself: that saves a process.
+    async fn tasked(&self, name: &str, input: Vec<u8>, confines: Confines) -> Answer<Confined> {
+        let start = || Start::Task(name.to_owned());
+        if !self.level.initialized() {
+            for level in self.worth_a_try() {
+                let ended = run::confined(&self.own, level, start(), input.clone(), confines.clone()).await;
+                if !ended.as_ref().is_err_and(|refusal| refusal.code == Code::Denied) {
+                    // Another may have found out meanwhile, and found the same.
+                    let _ = self.level.set(level);
+                    return ended;
+                }
+            }
+        }
+        run::confined(&self.own, self.reached().await, start(), input, confines).await
     }
 }
 
@@ -123,7 +143,7 @@ impl Runner for Programs {
     }
 
     fn task(&self, name: &'static str, input: Vec<u8>, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
-        Box::pin(async move { run::confined(&self.own, self.reached().await, Start::Task(name.to_owned()), input, confines).await })
+        Box::pin(self.tasked(name, input, confines))
     }
 
     fn level(&self) -> BoxFuture<'_, Level> {

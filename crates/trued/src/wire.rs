@@ -27,7 +27,7 @@ use crate::place::{self, Asked};
 
 /// What this program does when it is started between us and a program of others; `None` when a person started it.
 pub fn stage() -> Option<ExitCode> {
-    trued_sandbox::stage(&[])
+    trued_sandbox::stage(trued_render::TASKS)
 }
 
 pub fn sources() -> Vec<Arc<dyn SourceKind>> {

@@ -1,4 +1,5 @@
-//! `build`, from outside: the built program runs programs of a repository, confined, and says what became of them.
+//! What runs for a render in a process of its own, from outside: `build`, which runs programs of a repository, confined, and
+//! templates, whose memory is bounded; and what is said of them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -245,4 +246,65 @@ fn serve_does_not_repeat_a_build_that_failed_until_it_is_asked() {
     until("a second build, because a person asked", &|| renders() == 2);
     site.script("cp words out/index.html");
     until("the mended build to land", &|| site.path("www/index.html").exists());
+}
+
+/// A site of one template.
+fn templated(operator: &str, app: &str, text: &str) -> Site {
+    let site = Site::new("true");
+    site.write(
+        "trued.yaml",
+        &format!(
+            "{operator}stacks:\n  homepage:\n    render: {{ template: {{ path: site }} }}\n    \
+             target: {{ files: {{ root: www, create: true }} }}\n{app}"
+        ),
+    );
+    site.write("site/index.html.j2", text);
+    site
+}
+
+/// A text that is doubled until nothing holds it, and a list that grows.
+const BOMBS: [&str; 2] = [
+    "one\n{% set ns = namespace(x='x' * 1000) %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "{% set ns = namespace(x=[]) %}{% for i in range(9000) %}{% set ns.x = [ns.x, 'x' * 1000000 ~ i] %}{% endfor %}",
+];
+
+#[test]
+fn fault_29_a_template_that_eats_memory_ends_with_a_finding_that_names_the_cap() {
+    let site = templated("", "    limits: { memory: 64MiB }\n", "hello\n");
+    site.applied();
+    for bomb in BOMBS {
+        site.write("site/index.html.j2", bomb);
+        let (status, said) = site.said(&["apply"]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("site/index.html.j2:1:1") && said.contains("used more than 64MiB of memory (`memory`)"), "{said}");
+        assert_eq!(site.live("index.html"), "hello\n");
+    }
+    site.write("site/index.html.j2", "again\n");
+    site.applied();
+    assert_eq!(site.live("index.html"), "again\n");
+}
+
+#[test]
+fn fault_29_the_memory_of_serve_stays_bounded_whatever_a_template_does() {
+    let site = templated("", "", "hello\n");
+    site.applied();
+    site.write("site/index.html.j2", BOMBS[0]);
+    let mut command = site.command(&["serve", "--poll", "100ms"]);
+    command.stdout(Stdio::null()).stderr(fs::File::create(site.path("said")).unwrap());
+    let served = Served(command.spawn().unwrap());
+    let said = || fs::read_to_string(site.path("said")).unwrap();
+    let begun = Instant::now();
+    while !said().contains("used more than 512MiB of memory (`memory`)") {
+        assert!(begun.elapsed() < PATIENCE, "{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", served.0.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap().trim().parse::<u64>();
+    assert!(peak.unwrap() < 256 << 10, "{status}");
+    assert_eq!(site.live("index.html"), "hello\n");
+    site.write("site/index.html.j2", "again\n");
+    while site.live("index.html") != "again\n" {
+        assert!(begun.elapsed() < 2 * PATIENCE, "{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

@@ -13,8 +13,8 @@ pub mod yaml;
 use std::cell::RefCell;
 
 use tokio::runtime::{Builder, Runtime};
-use trued_doors::{Answer, BoxFuture, Exit, Program, Runner, Secrets, Talk};
-use trued_model::{Code, Duration, Name, Refusal, Secret};
+use trued_doors::{Answer, BoxFuture, Confined, Confines, Exit, Program, Runner, Secrets, Talk};
+use trued_model::{Code, Duration, Level, Name, Refusal, Secret};
 
 /// Waits for a room that answers later.
 fn wait<T>(answer: impl Future<Output = T>) -> T {
@@ -38,5 +38,14 @@ impl Runner for Nothing {
 
     fn open(&self, _: Program, _: Duration) -> BoxFuture<'_, Answer<Talk>> {
         panic!("a program was started");
+    }
+
+    /// Our own tasks need no process to be fed with anything.
+    fn task(&self, name: &'static str, input: Vec<u8>, _: Confines) -> BoxFuture<'_, Answer<Confined>> {
+        let mut output = Vec::new();
+        let (_, task) = trued_render::TASKS.iter().find(|(known, _)| *known == name).expect("a task");
+        let ended = task(input, &mut output);
+        let exit = Exit { status: Some(i32::from(ended.is_err())), output, error: Vec::new() };
+        Box::pin(async { Ok(Confined { level: Level::Base, passed: None, exit }) })
     }
 }

@@ -48,6 +48,7 @@ pub fn parse(bytes: &[u8]) {
             let said = format!("{findings:?}");
             assert!(!said.contains(SECRET), "a finding says a secret: {said}");
             assert!(findings.iter().all(|finding| finding.place.is_some()), "{said}");
+            assert!(!said.contains("broke the renderer"), "{said}");
         }
     }
 }

@@ -8,7 +8,7 @@ use trued_model::{Code, Finding, Level, Refusal};
 
 use crate::copy::bounded;
 use crate::sensitive::Sensitive;
-use crate::worker::{broken, off_the_worker};
+use crate::worker::{blocking, off_the_worker};
 
 mod source;
 mod taken;
@@ -170,9 +170,4 @@ fn refused(refusal: Refusal) -> Vec<Finding> {
         _ => refusal.help,
     };
     vec![Finding::new(format!("the build was not run: {}", refusal.message), help)]
-}
-
-/// Runs blocking work off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Vec<Finding>> + Send + 'static) -> Result<T, Vec<Finding>> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(vec![broken()]))
 }

@@ -7,7 +7,7 @@ use trued_model::Finding;
 
 use super::Workshop;
 use crate::bounds::{FUEL, MAX_OUTPUT};
-use crate::copy::in_source;
+use crate::copy::in_folder;
 
 /// One failed attempt. Details of MiniJinja may quote values, so they are dropped where a secret was within reach.
 pub struct Failure {
@@ -40,8 +40,8 @@ impl Failure {
 
     pub fn finding(&self, workshop: &Workshop, path: &str) -> Finding {
         let (message, help) = self.words(workshop);
-        let file = self.file.as_deref().filter(|file| workshop.bundle.entries.contains_key(*file)).unwrap_or(path);
-        Finding::new(message, help).at(in_source(&workshop.bundle, file), self.line, 1)
+        let file = self.file.as_deref().filter(|file| workshop.texts.contains_key(*file)).unwrap_or(path);
+        Finding::new(message, help).at(in_folder(&workshop.folder, file), self.line, 1)
     }
 
     fn words(&self, workshop: &Workshop) -> (String, String) {

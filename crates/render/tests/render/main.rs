@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, RenderInput, Rendered, Renderer, Runner, Seal};
-use trued_model::{BlobRef, Code, Digest, Finding, Refusal, Revision, Secret, Shape};
+use trued_doors::{
+    Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Confined, Confines, Exit, RenderInput, Rendered, Renderer, Runner, Seal,
+};
+use trued_model::{BlobRef, Code, Digest, Finding, Level, Refusal, Revision, Secret, Shape};
 
 mod build;
 mod plain;
@@ -60,12 +62,19 @@ impl Seal for Turned {
     }
 }
 
-/// Starts nothing: who asks it fails the test.
+/// Starts nothing: who asks it fails the test. Tasks of our own it does in this process.
 struct NoPrograms;
 
 impl Runner for NoPrograms {
-    fn run(&self, _: trued_doors::Program) -> trued_doors::BoxFuture<'_, trued_doors::Answer<trued_doors::Exit>> {
+    fn run(&self, _: trued_doors::Program) -> BoxFuture<'_, Answer<Exit>> {
         panic!("a renderer starts a program of the operator's")
+    }
+
+    fn task(&self, name: &'static str, input: Vec<u8>, _: Confines) -> BoxFuture<'_, Answer<Confined>> {
+        let mut output = Vec::new();
+        trued_render::TASKS.iter().find(|(known, _)| *known == name).unwrap().1(input, &mut output).unwrap();
+        let exit = Exit { status: Some(0), output, error: Vec::new() };
+        Box::pin(async { Ok(Confined { level: Level::Base, passed: None, exit }) })
     }
 }
 

@@ -1,4 +1,5 @@
 use serde_json::json;
+use trued_model::Bound;
 
 use super::*;
 
@@ -196,4 +197,88 @@ fn copied_files_of_a_template_tree_are_not_read_again() {
     second.known = first.copied;
     second.rendered();
     assert_eq!(second.tree.reads.load(Ordering::Relaxed), 1);
+}
+
+/// Does our own tasks, counts them, and may cut one off as a process that was ended in the middle.
+#[derive(Default)]
+struct Ending {
+    tasks: AtomicUsize,
+    /// Bytes missing at the end, the bound that was passed, and the last words.
+    cut: Option<(usize, Option<Bound>, &'static str)>,
+}
+
+impl Runner for Ending {
+    fn run(&self, _: trued_doors::Program) -> BoxFuture<'_, Answer<Exit>> {
+        panic!("a renderer starts a program of the operator's")
+    }
+
+    fn task(&self, name: &'static str, input: Vec<u8>, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            let mut ended = NoPrograms.task(name, input, confines).await?;
+            if let Some((bytes, passed, said)) = self.cut {
+                ended.exit.output.truncate(ended.exit.output.len() - bytes);
+                (ended.passed, ended.exit.status, ended.exit.error) = (passed, None, said.as_bytes().to_vec());
+            }
+            Ok(ended)
+        })
+    }
+}
+
+#[test]
+fn one_process_writes_all_templates_and_none_is_asked_where_there_are_none() {
+    let count = |files: &[(&str, &str)]| {
+        let runner = Arc::new(Ending::default());
+        Case { runner: runner.clone(), ..template(files, json!({})) }.rendered();
+        runner.tasks.load(Ordering::Relaxed)
+    };
+    assert_eq!(count(&[("a.txt", "one")]), 0);
+    assert_eq!(count(&[("a.j2", "{% include 'parts/b.txt' %}"), ("b.j2", "x"), ("parts/b.txt", "{% include \"c\" %}"), ("c", "y")]), 1);
+}
+
+#[test]
+fn files_are_included_by_names_that_a_template_makes_up() {
+    let files = [
+        ("a.j2", "{% for n in all %}{% include 'parts/' ~ n ~ '.txt' %}{% endfor %}{% include 'no' ~ 'where' ignore missing %}"),
+        ("b.j2", "{% import 'macros.' ~ kind as m %}{{ m.twice('b') }}"),
+        ("macros.txt", "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}"),
+        ("parts/1.txt", "[one {% include 'deep/' ~ kind %}]"),
+        ("parts/2.txt", "[two]"),
+        ("deep/txt", "deep"),
+    ];
+    let runner = Arc::new(Ending::default());
+    let case = Case { runner: runner.clone(), ..template(&files, json!({ "all": [1, 2], "kind": "txt" })) };
+    let rendered = case.rendered();
+    assert_eq!((text(&rendered, "a"), text(&rendered, "b")), ("[one deep][two]".to_owned(), "bb".to_owned()));
+    assert_eq!(runner.tasks.load(Ordering::Relaxed), 2);
+    let findings = template(&[("a.j2", "{% include 'no' ~ 'where' %}")], json!({})).findings();
+    assert!(findings.starts_with("site/a.j2:1:1: template not found: "), "{findings}");
+}
+
+#[test]
+fn fault_29_what_ended_the_process_is_said_with_the_template_it_was_at() {
+    let long = "x".repeat(10_000);
+    let files = [("a.j2", "fine"), ("b.j2", long.as_str()), ("c.j2", "fine")];
+    let ends = [
+        (Some(Bound::Memory), "", "site/b.j2:1:1: the template used more than 512MiB of memory (`memory`); look for a text or a list"),
+        (Some(Bound::Time), "", "site/b.j2:1:1: the template did not end within 10m (`time`); "),
+        (None, "memory allocation of 9 bytes failed\n", "site/b.j2:1:1: the template used more than 512MiB of memory (`memory`); "),
+        (None, "\nthread 'templates' has overflowed its stack\n", "site/b.j2:1:1: the template nests values too deep; "),
+        (None, "panicked at hunter2", "site/b.j2:1:1: the template was ended by a signal; the machine may be short of memory"),
+    ];
+    for (passed, said, expected) in ends {
+        let runner = Arc::new(Ending { cut: Some((5000, passed, said)), ..Ending::default() });
+        let findings = Case { runner, ..template(&files, json!({})) }.findings();
+        assert!(findings.starts_with(expected) && findings.lines().count() == 1, "{findings}");
+        assert!(!findings.contains("hunter2"), "{findings}");
+    }
+}
+
+#[test]
+fn fault_29_texts_are_bounded_together() {
+    let text = "x".repeat(1 << 20);
+    let names: Vec<String> = (0..65).map(|n| format!("{n}.j2")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
+    let findings = template(&files, json!({})).findings();
+    assert!(findings.starts_with("the templates of `site` and what they include have more than 67108864 bytes together"), "{findings}");
 }

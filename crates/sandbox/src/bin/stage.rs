@@ -6,7 +6,7 @@ use trued_doors::{Program, Runner as _};
 use trued_sandbox::{Programs, stage};
 
 fn main() -> ExitCode {
-    if let Some(ended) = stage(&[("echo", |input| input)]) {
+    if let Some(ended) = stage(&[("echo", |input, to| to.write_all(&input))]) {
         return ended;
     }
     let Ok(script) = std::env::var("TRUED_STAGE_RUNS") else { return ExitCode::FAILURE };

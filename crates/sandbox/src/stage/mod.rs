@@ -1,9 +1,11 @@
 //! Our own program, started again between us and a program of others: first as its keeper, then, if it is to be
 //! confined, as the process that gives up its rights and becomes it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::spec::{FAILED, FAILED_STATUS, SPEC, STAGE, Spec};
 
@@ -17,8 +19,9 @@ mod rights;
 mod view;
 mod watch;
 
-/// What our own program does when it is run confined: bytes in, bytes out.
-pub type Task = fn(Vec<u8>) -> Vec<u8>;
+/// What our own program does when it is run confined: takes all its input, and writes what it has as it has it, so that
+/// what it did until a bound ended it is known.
+pub type Task = fn(Vec<u8>, &mut (dyn Write + Send)) -> io::Result<()>;
 
 /// Runs the stage this process was started as; `None` when it was started by a person. Call it first in `main`.
 pub fn stage(tasks: &[(&str, Task)]) -> Option<ExitCode> {
@@ -43,14 +46,17 @@ pub fn stage(tasks: &[(&str, Task)]) -> Option<ExitCode> {
     });
     Some(ended.unwrap_or_else(|why| {
         // The one who asked reads this; there is no other way to tell.
-        let _ = writeln!(std::io::stderr(), "{FAILED}{why}");
+        let _ = writeln!(io::stderr(), "{FAILED}{why}");
         ExitCode::from(FAILED_STATUS)
     }))
 }
 
 fn perform(task: Task) -> ExitCode {
+    // Secrets may be in its input: no core dump holds it, and no other process of this user attaches to it.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let mut input = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut input);
-    let written = read.and_then(|_| std::io::stdout().lock().write_all(&task(input)));
+    let read = io::stdin().lock().read_to_end(&mut input);
+    let written = read.and_then(|_| task(input, &mut io::stdout()));
+    let written = written.and_then(|()| io::stdout().flush());
     if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

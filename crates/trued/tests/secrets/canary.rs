@@ -193,6 +193,7 @@ fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
         "{{ token | fromjson }}",
         "{{ debug() }}{{ nosuch }}",
         "{% set copy = token | list %}{{ copy | tojson }}{{ nosuch }}",
+        "{% set ns = namespace(x=token) %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
     ] {
         ground.template(wrong);
         ground.run(&["plan"]);
@@ -258,6 +259,54 @@ fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
             assert!(holds(&[b"before ".to_vec(), form, b" after".to_vec()].concat()), "form {place} of {value}");
         }
         assert!(holds(STANDARD.encode(format!("some{value}thing")).as_bytes()));
+    }
+}
+
+/// Templates are written by another process, which is handed the secrets: neither its words nor its environment hold them.
+#[test]
+fn fault_103_the_process_that_writes_templates_is_told_no_secret_where_others_see_it() {
+    let ground = Ground::new();
+    ground.template("{% for i in range(100000) %}{% set x = (token * 1000000) | length %}{% endfor %}");
+    ground.project.write("said/none", "", 0o644);
+    let mut planning = ground.command().arg("plan").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("trued plans");
+    let parents = || -> Vec<(u32, u32)> {
+        let all = fs::read_dir("/proc").expect("listed").flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let parent = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()?))
+        };
+        all.filter_map(parent).collect()
+    };
+    // A keeper, and below it the process itself, once it has its task and gives up nothing more.
+    let limit = Instant::now() + Duration::from_secs(60);
+    let (mut seen, mut writes) = (Vec::new(), false);
+    while !writes {
+        assert!(Instant::now() < limit, "never seen: {seen:?}");
+        let parents = parents();
+        let below = |of: u32| parents.iter().filter(move |(_, parent)| *parent == of).map(|(pid, _)| *pid);
+        seen = below(planning.id()).flat_map(|keeper| std::iter::once(keeper).chain(below(keeper))).collect();
+        let name = |pid: &u32| {
+            fs::read_dir(format!("/proc/{pid}/task"))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == "templates"))
+        };
+        writes = seen.iter().any(name);
+    }
+    for pid in &seen {
+        for file in ["cmdline", "environ"] {
+            let read = fs::read(format!("/proc/{pid}/{file}"));
+            assert!(read.is_ok() || !rustix::process::geteuid().is_root(), "{file} of {pid}: {read:?}");
+            assert!(!holds(&read.unwrap_or_default()), "{file} of {pid}");
+        }
+    }
+    planning.kill().expect("ended");
+    planning.wait().expect("ended");
+    let gone = |pid: &u32| !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while !seen.iter().all(gone) {
+        assert!(Instant::now() < limit, "it outlives who asked: {seen:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
