@@ -52,6 +52,9 @@ impl Runtime {
                         claims.wanted.entry(address.clone()).or_default().insert(other.clone());
                     });
                 }
+                Err(NoWish::Panicked) => {
+                    claims.incomplete.insert(other.clone(), "does not render: it broke off inside trued".to_owned());
+                }
                 Err(NoWish::Refused(refusal)) => {
                     claims.incomplete.insert(other.clone(), refusal.to_string());
                 }

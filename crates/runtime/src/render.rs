@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
@@ -31,7 +33,12 @@ pub(crate) enum NoWish {
     Findings(Vec<Finding>),
     /// Something could not be reached or read now.
     Refused(Refusal),
+    /// Rendering panicked: a fault of ours, of this stack alone.
+    Panicked,
 }
+
+/// What is said of a stack whose rendering panicked.
+pub(crate) const BROKE_OFF: &str = "rendering broke off inside trued; other stacks go on";
 
 impl From<Refusal> for NoWish {
     fn from(refusal: Refusal) -> NoWish {
@@ -86,6 +93,7 @@ impl Runtime {
             }
             Err(NoWish::Findings(findings)) => Ok(Err(findings)),
             Err(NoWish::Refused(refusal)) => Err(refusal),
+            Err(NoWish::Panicked) => Err(Refusal::new(Code::Broken, BROKE_OFF)),
         }
     }
 
@@ -99,8 +107,13 @@ impl Runtime {
         }
     }
 
-    /// Renders a stack at its source's revision, or finds the render done.
+    /// Renders a stack at its source's revision, or finds the render done. A panic in it is this stack's, not that of the
+    /// neighbour on whose behalf it may be asked.
     pub(crate) async fn wanted(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
+        AssertUnwindSafe(self.render(cell, stack)).catch_unwind().await.unwrap_or(Err(NoWish::Panicked))
+    }
+
+    async fn render(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
         let (source, revision) = self.followed_to(&stack.source)?;
         let renderer = self
             .doors

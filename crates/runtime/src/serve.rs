@@ -13,6 +13,7 @@ use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
 
+use crate::cell::Cell;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
@@ -290,15 +291,19 @@ impl Runtime {
         let mut report = StackReport::new(id.clone(), self.names().write(id));
         let message = "a walk broke off inside trued; other stacks go on";
         report.refusal = Some(trued_model::Refusal::new(trued_model::Code::Broken, message));
-        let cell = self.cell(id);
+        self.note_panic(&self.cell(id), aim, message).await;
+        report
+    }
+
+    /// Opens the incident of a panic.
+    pub(crate) async fn note_panic(&self, cell: &Cell, aim: &Aim, message: &str) {
         if aim.writes
             && let Ok(memory) = cell.memory(self).await
         {
             let trouble = Trouble { kind: "panic", message: message.to_owned(), next: "report it with the log of serve", words: &[] };
-            let opened = incidents::open(&memory, id, self.doors.clock.now(), trouble);
-            let _ = self.record(&cell, opened.into_iter().collect(), None).await;
+            let opened = incidents::open(&memory, &cell.id, self.doors.clock.now(), trouble);
+            let _ = self.record(cell, opened.into_iter().collect(), None).await;
         }
-        report
     }
 
     fn tell(&self, report: &StackReport) {

@@ -17,7 +17,7 @@ use trued_model::{
 };
 
 use crate::cell::{Cell, Wanted};
-use crate::render::NoWish;
+use crate::render::{BROKE_OFF, NoWish};
 use crate::report::{Pending, StackReport};
 use crate::runtime::{Aim, Runtime};
 
@@ -216,6 +216,10 @@ impl Walk<'_> {
             (Err(NoWish::Findings(findings)), None) => {
                 self.does_not_render(findings).await?;
                 return Ok(Event::Failed);
+            }
+            (Err(NoWish::Panicked), None) => {
+                self.runtime.note_panic(self.cell, self.aim, BROKE_OFF).await;
+                return Err(Refusal::new(Code::Broken, BROKE_OFF));
             }
             (Err(NoWish::Refused(refusal)), None) => {
                 // The source cannot be read; what last landed is still what it said.
