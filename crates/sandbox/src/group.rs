@@ -1,4 +1,4 @@
-//! One started program and everything it starts in its process group. The group outlives nobody who drops it.
+//! The started keeper of one program. It ends its program, and then itself, when it is dropped.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -11,23 +11,20 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
-use trued_doors::{Answer, Program};
+use trued_doors::Answer;
 use trued_model::{Code, Refusal};
 
-use crate::lookup::{PATH, find};
 use crate::spec::{SPEC, STAGE, Spec};
 
 /// How long a keeper may take to end its program, and how often it is looked for.
 const ENDS_WITHIN: Duration = Duration::from_secs(40);
 const STEP: Duration = Duration::from_millis(10);
 
-/// A running process group, led by the program.
+/// A running keeper, alone in its process group.
 pub struct Group {
     /// Not reaped while it is here, so that its id, which is the group's, stays ours.
     leader: Option<Child>,
     id: Pid,
-    /// Whether the leader is a keeper, who ends its program when told to.
-    kept: bool,
     /// Readable once the leader has ended.
     ended: AsyncFd<OwnedFd>,
 }
@@ -41,27 +38,8 @@ pub struct Pipes {
 }
 
 impl Group {
-    /// Starts a program. Blocks while it does; call it inside the async runtime all the same, for its streams.
-    pub fn start(program: &Program, feeds: bool) -> Answer<(Group, Pipes)> {
-        let name = program.argv.first().map(String::as_str).unwrap_or_default();
-        let file = find(name)?;
-        let mut command = Command::new(file);
-        command.args(&program.argv[1..]).env_clear().env("PATH", PATH).envs(&program.env).process_group(0);
-        command.stdin(if feeds { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
-        match &program.folder {
-            Some(folder) if !folder.is_dir() => {
-                let message = format!("start `{name}`: there is no folder {} to run it in", folder.display());
-                return Err(Refusal::new(Code::Absent, message));
-            }
-            Some(folder) => command.current_dir(folder),
-            // Not wherever this process happens to stand.
-            None => command.current_dir("/"),
-        };
-        let leader = command.spawn().map_err(|error| not_started(name, &error))?;
-        Group::lead(leader, None, false).map_err(|error| not_started(name, &error))
-    }
-
-    /// Starts the keeper of a program; what the program says comes back in one stream where it shall.
+    /// Starts the keeper of a program. Blocks while it does; call it inside the async runtime all the same, for its streams. What
+    /// the program says comes back in one stream where it shall.
     pub fn keep(own: &Path, spec: &Spec, feeds: bool, one_log: bool) -> Answer<(Group, Pipes)> {
         let orders =
             serde_json::to_string(spec).map_err(|error| Refusal::new(Code::Invalid, format!("write orders for a program: {error}")))?;
@@ -70,22 +48,22 @@ impl Group {
         command.stdin(if feeds { Stdio::piped() } else { Stdio::null() });
         let started = (|| {
             if !one_log {
-                return Group::lead(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?, None, true);
+                return Group::lead(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?, None);
             }
             let (reader, writer) = io::pipe()?;
             let leader = command.stdout(writer.try_clone()?).stderr(writer).spawn()?;
             // Its ends are closed with the command: the stream ends when the program's do.
             drop(command);
-            Group::lead(leader, Some(reader.into()), true)
+            Group::lead(leader, Some(reader.into()))
         })();
         started.map_err(|error| not_started("the keeper of a program", &error))
     }
 
-    fn lead(mut leader: Child, joined: Option<OwnedFd>, kept: bool) -> io::Result<(Group, Pipes)> {
+    fn lead(mut leader: Child, joined: Option<OwnedFd>) -> io::Result<(Group, Pipes)> {
         let taken = || io::Error::other("a stream is missing");
         let (input, output, error) = (leader.stdin.take(), leader.stdout.take(), leader.stderr.take());
         let id = i32::try_from(leader.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("it has no process id"))?;
-        let mut leader = Unwatched { id, kept, child: Some(leader) };
+        let mut leader = Unwatched { id, child: Some(leader) };
         #[expect(deprecated, reason = "an owned descriptor keeps the promise that the unsafe `register` asks for")]
         let ended = AsyncFd::new(pidfd_open(id, PidfdFlags::empty())?)?;
         let pipes = Pipes {
@@ -93,7 +71,7 @@ impl Group {
             output: pipe::Receiver::from_owned_fd(joined.or(output.map(Into::into)).ok_or_else(taken)?)?,
             error: error.map(|error| pipe::Receiver::from_owned_fd(error.into())).transpose()?,
         };
-        Ok((Group { leader: leader.child.take(), id, kept, ended }, pipes))
+        Ok((Group { leader: leader.child.take(), id, ended }, pipes))
     }
 
     /// Waits until the leader has ended; it is not reaped by this.
@@ -104,13 +82,13 @@ impl Group {
         }
     }
 
-    /// Tells the leader, who is a keeper, to end everything at once, and itself after it.
+    /// Tells the keeper to end everything at once, and itself after it.
     pub fn stop(&self) {
         let _ = kill_process(self.id, Signal::INT);
     }
 
-    /// Tells the leader alone to end its program.
-    pub fn ask_the_leader(&self) {
+    /// Tells the keeper to have its program end.
+    pub fn ask(&self) {
         let _ = kill_process(self.id, Signal::TERM);
     }
 
@@ -132,26 +110,21 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        drop(Unwatched { id: self.id, kept: self.kept, child: self.leader.take() });
+        drop(Unwatched { id: self.id, child: self.leader.take() });
     }
 }
 
-/// A leader nobody waits for any longer: killed with its group, and reaped in the background.
+/// A keeper nobody waits for any longer: told to end, and reaped in the background.
 struct Unwatched {
     id: Pid,
-    kept: bool,
     child: Option<Child>,
 }
 
 impl Drop for Unwatched {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // A keeper ends everything of its program before itself.
-        if self.kept {
-            let _ = kill_process(self.id, Signal::INT);
-        } else {
-            signal(self.id, Signal::KILL);
-        }
+        // It ends everything of its program before itself.
+        let _ = kill_process(self.id, Signal::INT);
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }

@@ -131,7 +131,7 @@ impl Runner for Programs {
     }
 
     fn open(&self, program: Program, silence: Duration) -> BoxFuture<'_, Answer<Talk>> {
-        Box::pin(talk::open(program, silence))
+        Box::pin(talk::open(&self.own, program, silence))
     }
 
     fn confine(&self, mut program: Program, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {

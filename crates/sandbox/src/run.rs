@@ -14,10 +14,7 @@ use crate::lookup::{PATH, find};
 use crate::spec::{Cage, Ending, FAILED, FAILED_STATUS, LONGEST_ENDING, Spec, Start};
 
 /// How long a keeper may take to end its program, which is given two seconds of it: longer than the keeper takes at most.
-const END_GRACE: Duration = Duration::from_secs(40);
-
-/// How long a killed program is waited for; one that the kernel holds (a dead disk) is reaped in the background.
-pub const KILL_GRACE: Duration = Duration::from_secs(10);
+pub const END_GRACE: Duration = Duration::from_secs(40);
 
 /// How long the pipes of an ended program are read on: nothing of it is left then, so only a stranger can hold them open.
 pub const DRAIN: Duration = Duration::from_secs(1);
@@ -42,12 +39,8 @@ struct Outcome {
 pub async fn free(own: &Path, mut program: Program) -> Answer<Exit> {
     let (name, cap, span) = (program.argv.first().cloned().unwrap_or_default(), program.output_cap, program.deadline);
     let input = std::mem::take(&mut program.input);
-    let folder = program.folder.clone();
-    if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_dir()) {
-        let message = format!("start `{name}`: there is no folder {} to run it in", folder.display());
-        return Err(Refusal::new(Code::Absent, message));
-    }
-    let spec = Spec { parent: this_process(), start: start(program)?, folder, cage: None };
+    let folder = folder_of(&program, &name)?;
+    let spec = Spec { parent: this_process(), start: start(program)?, folder, cage: None, spoken: false };
     let outcome = attend(own, &name, spec, input, span.to_std(), cap, false).await?;
     match outcome.end {
         End::Itself => Ok(Exit { status: outcome.ending.status, output: outcome.output, error: outcome.error }),
@@ -56,6 +49,17 @@ pub async fn free(own: &Path, mut program: Program) -> Answer<Exit> {
             let message = format!("run `{name}`: its {stream} is larger than {cap} bytes and it was stopped");
             Err(Refusal::new(Code::TooLarge, message))
         }
+    }
+}
+
+/// The folder a program of the operator's runs in.
+pub fn folder_of(program: &Program, name: &str) -> Answer<Option<PathBuf>> {
+    match &program.folder {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!("start `{name}`: there is no folder {} to run it in", folder.display());
+            Err(Refusal::new(Code::Absent, message))
+        }
+        folder => Ok(folder.clone()),
     }
 }
 
@@ -71,7 +75,7 @@ pub async fn confined(own: &Path, level: Level, start: Start, input: Vec<u8>, co
     let Confines { read, room, limits, one_log, .. } = confines;
     let (folder, scratch) = room.map_or((None, None), |room| (Some(room.folder), Some(room.scratch)));
     let cage = Cage { level, scratch, read, limits, uid: None, groups: Vec::new() };
-    let spec = Spec { parent: this_process(), start, folder, cage: Some(cage) };
+    let spec = Spec { parent: this_process(), start, folder, cage: Some(cage), spoken: false };
     let cap = usize::try_from(limits.log.bytes()).unwrap_or(usize::MAX);
     let outcome = attend(own, &name, spec, input, limits.time.to_std(), cap, one_log).await?;
     let said = [&outcome.error, &outcome.output].into_iter().find_map(|said| said.strip_prefix(FAILED.as_bytes()));
@@ -121,7 +125,7 @@ fn with_file(program: Program, file: PathBuf) -> Start {
     Start::Program { file, arguments: program.argv.into_iter().skip(1).collect(), env }
 }
 
-fn this_process() -> i32 {
+pub fn this_process() -> i32 {
     rustix::process::getpid().as_raw_pid()
 }
 
@@ -191,7 +195,7 @@ async fn follow(group: &Group, pipes: Pipes, input: &[u8], deadline: Instant, ca
                     return end;
                 }
                 // Its streams are read on: a last word must not end it before it has cleaned up.
-                group.ask_the_leader();
+                group.ask();
                 (end, limit) = (End::Deadline, limit + END_GRACE);
             }
         }

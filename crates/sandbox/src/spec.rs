@@ -24,6 +24,9 @@ pub struct Spec {
     pub start: Start,
     pub folder: Option<PathBuf>,
     pub cage: Option<Cage>,
+    /// Whether it is talked to: then its streams carry nothing but its own words, and the keeper ends as it did.
+    #[serde(default)]
+    pub spoken: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

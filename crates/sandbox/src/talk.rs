@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -15,17 +16,21 @@ use trued_doors::{Answer, Exit, Program, Talk, Talking};
 use trued_model::{Code, Refusal};
 
 use crate::group::{Group, Pipes};
-use crate::run::{DRAIN, KILL_GRACE};
+use crate::run::{DRAIN, END_GRACE, folder_of, start, this_process};
+use crate::spec::Spec;
 
 /// How long a program may take to end by itself once nobody talks to it any more.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Starts a program and gives both ends of the talk.
-pub async fn open(program: Program, silence: trued_model::Duration) -> Answer<Talk> {
+pub async fn open(own: &Path, program: Program, silence: trued_model::Duration) -> Answer<Talk> {
     let deadline = Instant::now() + program.deadline.to_std();
     let (name, cap, span) = (program.argv.first().cloned().unwrap_or_default(), program.output_cap, program.deadline);
     let broken = || Refusal::new(Code::Broken, format!("start `{name}`: starting it broke off"));
-    let starting = tokio::task::spawn_blocking(move || Group::start(&program, true));
+    let folder = folder_of(&program, &name)?;
+    let spec = Spec { parent: this_process(), start: start(program)?, folder, cage: None, spoken: true };
+    let own = own.to_owned();
+    let starting = tokio::task::spawn_blocking(move || Group::keep(&own, &spec, true, false));
     let (group, Pipes { input, output, error }) = starting.await.map_err(|_| broken())??;
     let input = input.ok_or_else(broken)?.into_nonblocking_fd().map_err(|_| broken())?;
     let error = error.ok_or_else(broken)?;
@@ -34,8 +39,7 @@ pub async fn open(program: Program, silence: trued_model::Duration) -> Answer<Ta
     let (tell, end) = mpsc::sync_channel(1);
     tokio::spawn(async move {
         let (how, error) = attend(&group, error, cap, deadline, stopped).await;
-        group.kill();
-        let status = match timeout(KILL_GRACE, group.reap()).await {
+        let status = match timeout(END_GRACE, group.reap()).await {
             Ok(status) => status,
             Err(_) => Err(Refusal::new(Code::Unknown, "the kernel holds it, so it does not end even when killed")),
         };
@@ -88,7 +92,8 @@ async fn attend(group: &Group, mut error: pipe::Receiver, cap: usize, deadline: 
             }
         }
     }
-    group.kill();
+    // The keeper ends all of it at once, and then itself.
+    group.stop();
     let drained = async {
         while open && error.read_buf(&mut kept).await.is_ok_and(|count| count > 0) {
             keep_last(&mut kept, cap);
@@ -119,7 +124,7 @@ impl Talking for Spoken {
         let Spoken { name, span, stop, end } = *self;
         // It may have ended long ago.
         let _ = stop.send(());
-        match end.recv_timeout(FAREWELL + KILL_GRACE + DRAIN + DRAIN) {
+        match end.recv_timeout(FAREWELL + END_GRACE + DRAIN + DRAIN) {
             Ok((How::Deadline, _)) => {
                 Err(Refusal::new(Code::TimedOut, format!("run `{name}`: it did not end within {span} and was stopped")))
             }

@@ -10,6 +10,10 @@ use trued_sandbox::Programs;
 /// Far away: a test that reaches it has failed.
 const FAR: Duration = Duration::from_secs(120);
 
+fn programs() -> Programs {
+    Programs::through(env!("CARGO_BIN_EXE_trued-stage"))
+}
+
 fn shell(script: &str, deadline: Duration) -> Program {
     Program {
         argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
@@ -25,7 +29,7 @@ fn shell(script: &str, deadline: Duration) -> Program {
 fn talking<T: Send + 'static>(program: Program, silence: Duration, talk: impl FnOnce(Talk) -> T + Send + 'static) -> T {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     executor.block_on(async {
-        let opened = Programs::new().open(program, silence).await.unwrap_or_else(|refusal| panic!("{refusal}"));
+        let opened = programs().open(program, silence).await.unwrap_or_else(|refusal| panic!("{refusal}"));
         tokio::task::spawn_blocking(move || talk(opened)).await.unwrap()
     })
 }
@@ -96,6 +100,54 @@ fn a_talk_that_is_dropped_ends_the_program() {
 }
 
 #[test]
+fn a_program_that_is_talked_to_ends_with_the_process_that_asked_for_it_even_when_that_one_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut asking = std::process::Command::new(env!("CARGO_BIN_EXE_trued-stage"))
+        .env("TRUED_STAGE_TALKS", format!("trap '' HUP PIPE; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", file.display()))
+        .spawn()
+        .unwrap();
+    for _ in 0..6000 {
+        if file.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid = std::fs::read_to_string(&file).expect("it runs");
+    assert!(std::path::Path::new("/proc").join(pid.trim()).exists());
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    is_gone(pid.trim());
+}
+
+#[test]
+fn what_leaves_the_group_and_the_session_ends_with_the_talk() {
+    let child = talking(shell("setsid sh -c 'echo $$; exec sleep 600'; wait", FAR), FAR, |mut talk| {
+        let mut line = String::new();
+        BufReader::new(&mut talk.output).read_line(&mut line).unwrap();
+        assert!(talk.program.end().unwrap().status.is_none());
+        line
+    });
+    is_gone(child.trim());
+}
+
+#[test]
+fn a_file_that_is_no_program_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("odd");
+    std::fs::write(&file, "#!/no/such/interpreter\n").unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = Program { argv: vec![file.display().to_string()], output_cap: 4096, ..shell("", FAR) };
+    talking(program, FAR, |mut talk| {
+        let mut said = Vec::new();
+        talk.output.read_to_end(&mut said).unwrap();
+        let exit = talk.program.end().unwrap();
+        let error = String::from_utf8(exit.error).unwrap();
+        assert!(said.is_empty() && exit.status == Some(125) && error.contains("the interpreter it names is missing"), "{error}");
+    });
+}
+
+#[test]
 fn only_the_last_of_the_errors_is_kept() {
     talking(shell("i=0; while [ $i -lt 2000 ]; do echo \"line $i\" >&2; i=$((i+1)); done", FAR), FAR, |mut talk| {
         let mut all = Vec::new();
@@ -108,7 +160,7 @@ fn only_the_last_of_the_errors_is_kept() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_absent() {
     let program = Program { argv: vec!["no-such-program".to_owned()], ..shell("", FAR) };
-    let refusal = Programs::new().open(program, FAR).await.err().expect("a refusal");
+    let refusal = programs().open(program, FAR).await.err().expect("a refusal");
     assert_eq!(refusal.code, Code::Absent);
 }
 

@@ -9,16 +9,29 @@ fn main() -> ExitCode {
     if let Some(ended) = stage(&[("echo", |input, to| to.write_all(&input))]) {
         return ended;
     }
-    let Ok(script) = std::env::var("TRUED_STAGE_RUNS") else { return ExitCode::FAILURE };
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = |name: &str| std::env::var(name).ok();
+    let (script, talks) = match (asked("TRUED_STAGE_RUNS"), asked("TRUED_STAGE_TALKS")) {
+        (Some(script), _) => (script, false),
+        (None, Some(script)) => (script, true),
+        (None, None) => return ExitCode::FAILURE,
+    };
+    let Ok(executor) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return ExitCode::FAILURE };
+    let deadline = trued_model::Duration::from_secs(120);
     let program = Program {
         argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), script],
         env: std::collections::BTreeMap::new(),
         folder: None,
         input: Vec::new(),
-        deadline: trued_model::Duration::from_secs(120),
+        deadline,
         output_cap: 1 << 16,
     };
-    let ran = executor.map(|executor| executor.block_on(Programs::new().run(program)));
-    if matches!(ran, Ok(Ok(_))) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let ended = executor.block_on(async {
+        if !talks {
+            return Programs::new().run(program).await.is_ok();
+        }
+        let Ok(talk) = Programs::new().open(program, deadline).await else { return false };
+        tokio::time::sleep(deadline.to_std()).await;
+        talk.program.end().is_ok()
+    });
+    if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

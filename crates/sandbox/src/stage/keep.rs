@@ -59,8 +59,25 @@ pub fn keep(mut spec: Spec) -> Result<ExitCode, String> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| format!("start: {error}"))?;
     let ending = executor.block_on(attend(&spec, watched, &control))?;
     control.remove();
+    if spec.spoken {
+        return end_as(&ending);
+    }
     std::io::stdout().lock().write_all(&ending.pack()).map_err(|error| format!("tell how it ended: {error}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends as the program did: nobody reads an ending behind what was talked.
+fn end_as(ending: &Ending) -> Result<ExitCode, String> {
+    if let Some(refused) = &ending.refused {
+        return Err(refused.message.clone());
+    }
+    match ending.status.and_then(|status| u8::try_from(status).ok()) {
+        Some(status) => Ok(ExitCode::from(status)),
+        None => {
+            let _ = kill_process(getpid(), Signal::KILL);
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Starts the program and waits until nothing of it is left.
@@ -132,7 +149,10 @@ fn start(spec: &Spec) -> Result<Result<Pid, Ending>, String> {
         }
     };
     let started = command.spawn();
-    silence().map_err(|error| format!("let go of the streams: {error}"))?;
+    // One that is talked to and did not start is told of on the error output.
+    if !spec.spoken || started.is_ok() {
+        silence(spec.spoken).map_err(|error| format!("let go of the streams: {error}"))?;
+    }
     match started {
         Ok(child) => {
             let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("it has no process id")?;
@@ -142,10 +162,13 @@ fn start(spec: &Spec) -> Result<Result<Pid, Ending>, String> {
     }
 }
 
-/// Lets go of the program's streams but the one the ending goes to.
-fn silence() -> rustix::io::Result<()> {
+/// Lets go of the program's streams, but for the one that the ending goes to, if it goes anywhere.
+fn silence(spoken: bool) -> rustix::io::Result<()> {
     let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&nothing)?;
+    if spoken {
+        rustix::stdio::dup2_stdout(&nothing)?;
+    }
     rustix::stdio::dup2_stderr(&nothing)
 }
 

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use trued_doors::{Answer, BoxFuture, Exit, Program, Runner, Secrets, Source, Talk};
 use trued_model::{Code, Duration, Name, Refusal, Relation, Secret, Want};
-use trued_sandbox::Programs;
 
 use crate::servers::{Repo, Sshd};
-use crate::support::{bundle, newest, open_with, refused};
+use crate::support::{bundle, newest, open_with, programs, refused};
 
 struct Keys(BTreeMap<String, Vec<u8>>);
 
@@ -41,7 +40,7 @@ impl Runner for Watching {
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         self.keys.lock().unwrap().push((key.clone(), mode(&key), mode(key.parent().unwrap())));
         self.started.lock().unwrap().push(program.clone());
-        Box::pin(async move { Programs::new().open(program, silence).await })
+        Box::pin(async move { programs().open(program, silence).await })
     }
 }
 
@@ -258,8 +257,8 @@ async fn fault_12_a_fetch_starts_ssh_and_nothing_else() {
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
     let trace = std::fs::read_to_string(&trace).unwrap();
     let started: Vec<&str> = trace.lines().filter(|line| line.contains("exec")).collect();
-    assert_eq!(started.len(), 2, "the test itself and one ssh: {started:#?}");
-    assert!(started[1].contains("/ssh\""), "{started:#?}");
+    assert_eq!(started.len(), 3, "the test itself, a keeper and one ssh: {started:#?}");
+    assert!(started[1].contains("\"keep\"") && started[2].contains("/ssh\""), "{started:#?}");
     assert!(!folder.path().join("mark").exists());
 }
 
@@ -269,7 +268,7 @@ async fn in_a_process_of_its_own() {
     let get = |name: &str| std::env::var(name).unwrap();
     let keys = BTreeMap::from([("good".to_owned(), std::fs::read(get("SOURCE_KEY")).unwrap())]);
     let settings = json!({ "url": get("SOURCE_URL"), "key": { "secret": "good" }, "known_hosts": get("SOURCE_HOSTS") });
-    let source = open_with("git", settings, Path::new(&get("SOURCE_CACHE")), Arc::new(Keys(keys)), Arc::new(Programs::new())).unwrap();
+    let source = open_with("git", settings, Path::new(&get("SOURCE_CACHE")), Arc::new(Keys(keys)), Arc::new(programs())).unwrap();
     newest(&source).await;
     assert_eq!(source.fetches(), 1);
 }

@@ -13,7 +13,15 @@ pub fn open_at(kind: &str, settings: Value, cache: &Path) -> Arc<dyn Source> {
 }
 
 pub fn try_open(kind: &str, settings: Value, cache: &Path) -> Answer<Arc<dyn Source>> {
-    open_with(kind, settings, cache, Arc::new(OneSecret), Arc::new(trued_sandbox::Programs::new()))
+    open_with(kind, settings, cache, Arc::new(OneSecret), Arc::new(programs()))
+}
+
+/// Starts programs as `trued` does, whose part another program plays here.
+pub fn programs() -> trued_sandbox::Programs {
+    let here = std::env::current_exe().unwrap();
+    let stage = here.ancestors().nth(2).unwrap().join("examples/stage");
+    assert!(stage.exists(), "{} is not built: `cargo test -p trued-sources --examples` does", stage.display());
+    trued_sandbox::Programs::through(stage)
 }
 
 /// Opens a source with other secrets, or somebody else who starts programs.
