@@ -127,11 +127,17 @@ pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Answer<
     }
     let share = items.len().div_ceil(READERS);
     let work = &work;
+    let read = |part: &[T]| part.iter().map(work).collect::<Answer<Vec<R>>>();
     let parts: Vec<Answer<Vec<R>>> = std::thread::scope(|scope| {
         let readers: Vec<_> =
-            items.chunks(share).map(|part| scope.spawn(move || part.iter().map(work).collect::<Answer<Vec<R>>>())).collect();
+            items.chunks(share).map(|part| (part, std::thread::Builder::new().spawn_scoped(scope, move || read(part)))).collect();
         let broken = || Err(Refusal::new(Code::Broken, "read files: a reader stopped"));
-        readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| broken())).collect()
+        let read_here = |(part, reader): (_, std::io::Result<std::thread::ScopedJoinHandle<'_, _>>)| match reader {
+            Ok(reader) => reader.join().unwrap_or_else(|_| broken()),
+            // Where no more threads can be had, this one reads.
+            Err(_) => read(part),
+        };
+        readers.into_iter().map(read_here).collect()
     });
     let mut all = Vec::with_capacity(items.len());
     for part in parts {

@@ -8,6 +8,7 @@ mod counters;
 mod exit;
 mod gather;
 mod logs;
+mod means;
 mod place;
 mod record;
 mod screen;
@@ -41,14 +42,11 @@ fn main() -> ExitCode {
     };
     let screen = Screen::new(cli.output);
     logs::to_standard_error(matches!(cli.verb, cli::Verb::Serve(_)));
+    means::say_what_breaks();
     keep_memory_private();
     let counters = Arc::new(Counters::default());
-    let outcome = run(cli, &screen, counters.clone());
+    let status = run(cli, &screen, counters.clone()).unwrap_or_else(|error| exit::report(&screen, &error));
     let written = counters::write(&counters);
-    let status = match outcome {
-        Ok(status) => status,
-        Err(error) => exit::report(&screen, &error),
-    };
     match written {
         Ok(()) => status.into(),
         Err(error) => exit::report(&screen, &error).into(),
@@ -64,18 +62,22 @@ fn keep_memory_private() {
 }
 
 fn run(cli: cli::Cli, screen: &Screen, counters: Arc<Counters>) -> anyhow::Result<Exit> {
+    let threads = tuning::threads()?;
     let mut builder = match cli.verb.is_long_lived() {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    if let Some(threads) = tuning::threads()? {
-        builder.worker_threads(threads).max_blocking_threads(threads);
+    builder.worker_threads(means::workers(if cli.verb.is_long_lived() { threads } else { Some(1) })?);
+    if let Some(threads) = threads {
+        builder.max_blocking_threads(threads);
     }
     let runtime = builder.enable_all().build()?;
-    let status = runtime.block_on(async {
-        counters::on_signal(counters.clone())?;
-        let at = place::Asked { config: cli.config, state: cli.state };
-        commands::run(cli.verb, commands::Session { at, screen, counters }).await
+    let status = means::unbroken(|| {
+        runtime.block_on(async {
+            counters::on_signal(counters.clone())?;
+            let at = place::Asked { config: cli.config, state: cli.state };
+            commands::run(cli.verb, commands::Session { at, screen, counters }).await
+        })
     });
     // What still runs in the background reads only; nothing is waited for.
     runtime.shutdown_background();

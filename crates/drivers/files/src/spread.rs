@@ -19,17 +19,18 @@ pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> Vec<R
     }
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Vec<R>)>> = Mutex::new(Vec::with_capacity(runs.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(run) = runs.get(at) else { break };
-                    let results = work(run);
-                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((at, results));
-                }
-            });
+    let some = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(run) = runs.get(at) else { break };
+            let results = work(run);
+            done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((at, results));
         }
+    };
+    std::thread::scope(|scope| {
+        // This thread works too: where no other can be had, it does it all.
+        let _others: Vec<_> = (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, some).ok()).collect();
+        some();
     });
     let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     done.sort_by_key(|(at, _)| *at);

@@ -1,4 +1,4 @@
-//! A machine that has no more of something: descriptors, a record that takes nothing any more. Whatever
+//! A machine that has no more of something: descriptors, memory, threads, a record that takes nothing any more. Whatever
 //! ends there ends with a word, and the next run goes on.
 
 use std::process::Command;
@@ -11,40 +11,89 @@ use crate::ground::Ground;
 use crate::scene::Scene;
 use crate::tracer::Blow;
 
+/// Who works below a limit: root, or somebody who has no process but these; root may have as many as it likes.
+const NOBODY_ELSE: u32 = 61_234;
+
+/// The longest a run below a limit may take: one that reaches it stands still.
+const PATIENCE: &str = "150";
+
+fn give(ground: &Ground, user: u32) {
+    let given = Command::new("chown").args(["--no-dereference", "-R", &format!("{user}:{user}")]).arg(ground.path(".")).status();
+    assert!(given.expect("chown (package coreutils) starts").success(), "this test needs root");
+}
+
+/// Runs a verb below a limit; gives how it ended and what it said.
+fn below(ground: &Ground, limit: &str, user: Option<u32>, words: &[&str]) -> (Option<i32>, String) {
+    let plain = ground.command(words);
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", PATIENCE]);
+    if let Some(user) = user {
+        give(ground, user);
+        command.args(["setpriv", &format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+    }
+    command.args(["prlimit", limit]).arg(plain.get_program()).args(plain.get_args()).current_dir(ground.path("."));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().expect("prlimit (package util-linux) starts");
+    if user.is_some() {
+        give(ground, 0);
+    }
+    (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
 /// Runs a change of every kind below a limit, then without; gives how the limited run ended and what it said.
-fn limited(limit: &[&str]) -> (Option<i32>, String) {
+fn limited(limit: &str, user: Option<u32>) -> (Option<i32>, String) {
     let ground = Ground::new();
     ground.must(&["apply"], 0).expect("the first revision");
     ground.edit();
     let (old, new) = (ground.tree("www"), ground.tree("site"));
     let intents = ground.entries(&[Kind::Intent]).len();
-    let plain = ground.command(&["apply"]);
-    let mut command = Command::new("prlimit");
-    command.args(limit).arg(plain.get_program()).args(plain.get_args()).current_dir(ground.path("."));
-    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.output().expect("prlimit (package util-linux) starts");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let ended = below(&ground, limit, user, &["apply"]);
     ground.is_whole(&old, &new).expect("whole");
     ground.is_recorded(&old, intents).expect("recorded");
     ground.must(&["apply"], 0).expect("it goes on");
     ground.is_settled(&new).expect("as desired");
     ground.is_proven().expect("a record that proves itself");
-    (output.status.code(), said)
+    ended
+}
+
+/// Runs below each of these limits: it works, or it says in one of these words that it does not. Some must be felt.
+fn felt(limits: impl Iterator<Item = String>, user: Option<u32>, words: &[&str]) {
+    let mut refused = 0;
+    for limit in limits {
+        let (status, said) = limited(&limit, user);
+        assert!(matches!(status, Some(0 | 1)), "with {limit}: {status:?}, {said}");
+        assert!(!said.contains("panicked"), "with {limit}: {said}");
+        if status == Some(1) {
+            refused += 1;
+            assert!(words.iter().any(|word| said.contains(word)), "with {limit}: {said}");
+        }
+    }
+    assert!(refused > 2, "only {refused} of these limits were felt");
 }
 
 #[test]
 fn fault_81_without_descriptors_it_says_so_and_the_next_run_goes_on() {
-    let mut refused = 0;
-    for count in 10..40 {
-        let (status, said) = limited(&[&format!("--nofile={count}")]);
-        assert!(matches!(status, Some(0 | 1)), "with {count} descriptors: {status:?}, {said}");
-        assert!(!said.contains("panicked"), "with {count} descriptors: {said}");
-        if status == Some(1) {
-            refused += 1;
-            assert!(said.contains("open files") || said.contains("unable to open"), "with {count} descriptors: {said}");
-        }
+    felt((10..40).map(|count| format!("--nofile={count}")), None, &["open files", "unable to open"]);
+}
+
+#[test]
+fn fault_81_without_memory_it_says_so_and_the_next_run_goes_on() {
+    let limits = [2, 3, 4, 6, 8, 12, 20, 24, 26, 28, 32, 64];
+    felt(limits.into_iter().map(|mib| format!("--data={}", mib << 20)), None, &["of memory cannot be had", "threads can be had"]);
+}
+
+#[test]
+fn fault_81_without_threads_it_says_so_and_the_next_run_goes_on() {
+    felt((1..9).map(|count| format!("--nproc={count}")), Some(NOBODY_ELSE), &["threads can be had"]);
+}
+
+#[test]
+fn fault_81_a_serve_that_has_not_what_it_needs_ends_with_a_word() {
+    for (limit, user) in [("--data=4194304", None), ("--data=8388608", None), ("--nproc=2", Some(NOBODY_ELSE + 1))] {
+        let ground = Ground::new();
+        let (status, said) = below(&ground, limit, user, &["serve"]);
+        assert!(status == Some(1) && said.contains("error: start: "), "with {limit}: {status:?}, {said}");
     }
-    assert!(refused > 2, "only {refused} of these limits were felt");
 }
 
 /// The record takes nothing any more, from any of its calls on: what is on the target has an intent, and what was done is
