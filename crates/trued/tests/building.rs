@@ -308,3 +308,62 @@ fn fault_29_the_memory_of_serve_stays_bounded_whatever_a_template_does() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Runs a verb as root without any of root's rights, who can confine nothing; gives its status and all it said.
+fn without_rights(site: &Site, words: &[&str]) -> (Option<i32>, String) {
+    let plain = site.command(words);
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(plain.get_program()).args(plain.get_args());
+    command.current_dir(site.folder.path()).envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let Output { status, stdout, stderr } = command.output().expect("setpriv (package util-linux) starts");
+    let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(!said.contains("setpriv: "), "this test needs root: {said}");
+    (status.code(), said)
+}
+
+#[test]
+fn below_base_nothing_is_built_until_the_operator_says_unsafe_and_then_every_listing_shows_it() {
+    let site = Site::new("cp words out/index.html");
+    for verb in ["plan", "apply"] {
+        let (status, said) = without_rights(&site, &[verb]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("homepage: programs cannot be confined on this machine, so nothing is built"), "{said}");
+        assert!(said.contains("`trued doctor` says what is missing") && said.contains("`sandbox: { unsafe: true }`"), "{said}");
+    }
+    let (status, said) = without_rights(&site, &["doctor"]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("ill   builds: 1 stack not built: the level here is unsafe, and base is demanded"), "{said}");
+    assert!(!site.path("www/index.html").exists());
+
+    site.configure("sandbox: { unsafe: true }\n", "");
+    let (status, said) = without_rights(&site, &["plan"]);
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains("unsafe: what renders it is not confined"), "{said}");
+    let (status, said) = without_rights(&site, &["apply"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("landed") && said.contains("unsafe: what renders it is not confined"), "{said}");
+    assert_eq!(site.live("index.html"), "hello\n");
+    for (verb, shown) in [
+        ("status", "unsafe: the program that rendered this was not confined"),
+        ("log", "will make 1 change of plan "),
+        ("log", "; unsafe: the program that rendered this was not confined"),
+        ("doctor", "ill   builds: 1 stack built unsafe: what they run can do what this user can"),
+    ] {
+        let (_, said) = without_rights(&site, &[verb]);
+        assert!(said.contains(shown), "{verb}: {said}");
+    }
+    let status: Value = serde_json::from_str(&without_rights(&site, &["status", "--output", "json"]).1).unwrap();
+    assert!(status.to_string().contains("\"sandbox\":\"unsafe\""), "{status}");
+    assert_eq!(intents(&site)[0]["sandbox"], "unsafe");
+}
+
+#[test]
+fn templates_are_written_also_where_nothing_can_be_confined_and_their_memory_is_bounded_there() {
+    let site = templated("", "    limits: { memory: 64MiB }\n", "{{ 1 + 1 }}\n");
+    let (status, said) = without_rights(&site, &["apply"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(site.live("index.html"), "2\n");
+    site.write("site/index.html.j2", BOMBS[0]);
+    let (status, said) = without_rights(&site, &["apply"]);
+    assert!(status == Some(2) && said.contains("used more than 64MiB of memory (`memory`)"), "{said}");
+}

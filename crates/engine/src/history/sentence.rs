@@ -4,7 +4,7 @@ use trued_model::body::{
     Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, KeyRotated, Observed, Outcome,
     Receipt, Refused, Rollback, Said, Verdict,
 };
-use trued_model::{DriftPolicy, Entry, Indexed, Kind, StackId, StackNames, Timestamp, Verified};
+use trued_model::{DriftPolicy, Entry, Indexed, Kind, Level, StackId, StackNames, Timestamp, Verified};
 
 use super::evidence::{actor_words, witness_words};
 
@@ -103,9 +103,10 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
 }
 
 fn intent(intent: Intent) -> String {
+    let unconfined = if intent.sandbox == Some(Level::Unsafe) { "; unsafe: the program that rendered this was not confined" } else { "" };
     match intent.command {
         Some(command) => format!("will run {command}"),
-        None => format!("will make {} of plan {}", things(intent.changes, "change"), intent.plan.short()),
+        None => format!("will make {} of plan {}{unconfined}", things(intent.changes, "change"), intent.plan.short()),
     }
 }
 

@@ -107,7 +107,7 @@ fn kernel() -> Vec<Looked> {
 async fn sandbox() -> Vec<Looked> {
     let (level, facts) = wire::sandbox().await;
     let said = match level {
-        Level::Unsafe => "unsafe: programs cannot be confined here, so nothing is built",
+        Level::Unsafe => "unsafe: programs cannot be confined here; builds are refused unless the operator says `unsafe`",
         Level::Base => "base: builds reach no network, no other process and no file of others",
         Level::Namespaced => "namespaced: builds see no process, no network and few files",
     };
