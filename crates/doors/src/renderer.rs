@@ -43,6 +43,8 @@ pub struct RenderInput {
     pub runner: Arc<dyn Runner>,
     /// How that program is held; its limits are those of this stack.
     pub sandbox: SandboxRules,
+    /// Whether this only shows that it gives the same again: then what no render may depend on is otherwise, where it can.
+    pub repeat: bool,
 }
 
 /// A complete render. There is no partial one.

@@ -8,6 +8,7 @@ use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
 use trued_model::{BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp};
 
+use crate::render::Shown;
 use crate::runtime::Runtime;
 
 /// One stack's place in memory.
@@ -83,6 +84,13 @@ pub(crate) struct Wanted {
     pub revision: Option<String>,
     /// How well the program that rendered it was confined, if one did.
     pub sandbox: Option<Level>,
+}
+
+impl Wanted {
+    /// What is desired, and the bytes of it.
+    pub fn shown(&self) -> Shown {
+        Shown { desired: self.desired.clone(), contents: self.contents.clone(), revision: self.revision.clone() }
+    }
 }
 
 impl Kept {

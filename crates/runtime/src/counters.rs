@@ -17,6 +17,8 @@ pub struct Counters {
     pub target_writes: AtomicU64,
     /// Entries appended to the ledger.
     pub ledger_rows: AtomicU64,
+    /// Renders repeated to see whether they give the same; none of `renders`.
+    pub repeats: AtomicU64,
 }
 
 impl Counters {
@@ -24,15 +26,19 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The counts as one JSON object.
+    /// The counts as one JSON object; repeats only where there were any.
     pub fn report(&self) -> Value {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        json!({
+        let mut counts = json!({
             "renders": read(&self.renders),
             "fetches": read(&self.fetches),
             "target_reads": read(&self.target_reads),
             "target_writes": read(&self.target_writes),
             "ledger_rows": read(&self.ledger_rows),
-        })
+        });
+        if let (repeats @ 1.., Some(counts)) = (read(&self.repeats), counts.as_object_mut()) {
+            counts.insert("repeats".to_owned(), json!(repeats));
+        }
+        counts
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Facts, RenderInput, Rendered};
+use tokio::sync::Semaphore;
+use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Driver, Facts, RenderInput, Rendered, Renderer};
 use trued_model::{
     Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Level, Refusal, Revision, SandboxRules, Secret, Shape, Stack,
     StackId,
@@ -60,6 +61,21 @@ struct Inputs<'a> {
     terms: &'a Value,
 }
 
+/// All that a render depends on, at hand.
+struct Gathered {
+    renderer: Arc<dyn Renderer>,
+    /// Whether it runs a program of others.
+    program: bool,
+    driver: Arc<dyn Driver>,
+    bundle: Bundle,
+    secrets: BTreeMap<String, Secret>,
+    facts: Arc<Facts>,
+    /// Of all inputs alone.
+    inputs: Digest,
+    /// Of all inputs and the renderer's version.
+    key: Digest,
+}
+
 /// A successful render as the cache keeps it. Failures are never kept.
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -87,10 +103,7 @@ impl Runtime {
             return Ok(Err(findings));
         };
         match self.wanted(&self.cell(id), &stack).await {
-            Ok(wanted) => {
-                let shown = Shown { desired: wanted.desired.clone(), contents: wanted.contents.clone(), revision: wanted.revision.clone() };
-                Ok(Ok(shown))
-            }
+            Ok(wanted) => Ok(Ok(wanted.shown())),
             Err(NoWish::Findings(findings)) => Ok(Err(findings)),
             Err(NoWish::Refused(refusal)) => Err(refusal),
             Err(NoWish::Panicked) => Err(Refusal::new(Code::Broken, BROKE_OFF)),
@@ -114,13 +127,71 @@ impl Runtime {
     }
 
     async fn render(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
+        let _one_at_a_time = cell.rendering.lock().await;
+        let mut gathered = self.gather(cell, stack).await?;
+        let key = gathered.key;
+        if let Some(known) = cell.kept().wanted.clone()
+            && known.key == key
+        {
+            return Ok(known);
+        }
+        let mut rendered = match self.rendered_before(&key, &gathered.bundle) {
+            Some(rendered) => rendered,
+            None => {
+                let sandbox = self.sandbox_of(stack);
+                if let Some(failed) = cell.kept().failed.as_ref().filter(|failed| failed.key == key && failed.sandbox == sandbox)
+                    && self.doors.clock.monotonic() < failed.at + TRIED_AGAIN.as_millis()
+                {
+                    return Err(NoWish::Findings(failed.findings.clone()));
+                }
+                let _busy = self.places(&gathered).acquire().await;
+                Counters::add(&self.counters.renders, 1);
+                let input = self.input(stack, &mut gathered, cell.kept().copied.clone(), self.repeats);
+                let rendered = gathered.renderer.render(input).await;
+                cell.kept().failed = match &rendered {
+                    Err(findings) if gathered.program => {
+                        let at = self.doors.clock.monotonic();
+                        Some(Failed { key, sandbox, at, findings: findings.clone() })
+                    }
+                    _ => None,
+                };
+                let rendered = rendered.map_err(NoWish::Findings)?;
+                self.remember_render(&key, &rendered);
+                // What a program made is let go of once it is kept.
+                let kept = if gathered.program { self.rendered_before(&key, &gathered.bundle) } else { None };
+                kept.unwrap_or(rendered)
+            }
+        };
+        let copied = Arc::new(std::mem::take(&mut rendered.copied));
+        let wanted = Arc::new(self.parsed(stack, &gathered, rendered)?);
+        let mut kept = cell.kept();
+        kept.copied = copied;
+        kept.wanted = Some(wanted.clone());
+        Ok(wanted)
+    }
+
+    /// Renders a stack from inputs that were rendered already, anew and from the source; `None` when they moved, or somebody
+    /// else has work for the machine. Nothing is remembered.
+    pub(crate) async fn rendered_again(&self, cell: &Cell, stack: &Stack, key: Digest) -> Result<Option<Wanted>, NoWish> {
+        let mut gathered = self.gather(cell, stack).await?;
+        let Ok(_busy) = self.places(&gathered).try_acquire() else { return Ok(None) };
+        if gathered.key != key {
+            return Ok(None);
+        }
+        Counters::add(&self.counters.repeats, 1);
+        let input = self.input(stack, &mut gathered, Arc::default(), true);
+        let rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
+        self.parsed(stack, &gathered, rendered).map(Some)
+    }
+
+    /// Gathers all that a render depends on.
+    async fn gather(&self, cell: &Cell, stack: &Stack) -> Result<Gathered, NoWish> {
         let (source, revision) = self.followed_to(&stack.source)?;
         let renderer = self
             .doors
             .renderers
             .get(&stack.render.kind)
             .ok_or_else(|| Refusal::new(Code::Unsupported, format!("no renderer {} in this build", stack.render.kind)))?;
-        let _one_at_a_time = cell.rendering.lock().await;
         let bundle = self.bundle(cell, stack, source.as_ref(), &revision).await?;
         if !stack.render.secrets.is_empty() || !stack.policy.sensitive.is_empty() {
             self.doors.seal.ready()?;
@@ -147,53 +218,37 @@ impl Runtime {
             None => Digest::of_canonical(&key),
             Some(program) => Digest::of_canonical(&(key, self.identity_of(program)?)),
         };
-        if let Some(known) = cell.kept().wanted.clone()
-            && known.key == key
-        {
-            return Ok(known);
+        let program = program.is_some();
+        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key })
+    }
+
+    /// Where a render waits for its turn: a build may take minutes, so it has a place of its own.
+    fn places<'a>(&'a self, gathered: &Gathered) -> &'a Semaphore {
+        if gathered.program { &self.building } else { &self.busy }
+    }
+
+    /// What the renderer gets; the secrets go with it.
+    fn input(&self, stack: &Stack, gathered: &mut Gathered, known: Arc<BTreeMap<String, BlobRef>>, repeat: bool) -> RenderInput {
+        RenderInput {
+            bundle: gathered.bundle.clone(),
+            settings: stack.render.settings.clone(),
+            vars: stack.render.vars.clone(),
+            secrets: std::mem::take(&mut gathered.secrets),
+            sensitive: stack.policy.sensitive.clone(),
+            seal: self.doors.seal.clone(),
+            known,
+            runner: self.doors.runner.clone(),
+            sandbox: self.sandbox_of(stack),
+            repeat,
         }
-        let rendered = match self.rendered_before(&key, &bundle) {
-            Some(rendered) => rendered,
-            None => {
-                let sandbox = self.sandbox_of(stack);
-                if let Some(failed) = cell.kept().failed.as_ref().filter(|failed| failed.key == key && failed.sandbox == sandbox)
-                    && self.doors.clock.monotonic() < failed.at + TRIED_AGAIN.as_millis()
-                {
-                    return Err(NoWish::Findings(failed.findings.clone()));
-                }
-                // A build may take minutes: it has a place of its own.
-                let places = if program.is_some() { &self.building } else { &self.busy };
-                let _busy = places.acquire().await;
-                Counters::add(&self.counters.renders, 1);
-                let input = RenderInput {
-                    bundle: bundle.clone(),
-                    settings: stack.render.settings.clone(),
-                    vars: stack.render.vars.clone(),
-                    secrets,
-                    sensitive: stack.policy.sensitive.clone(),
-                    seal: self.doors.seal.clone(),
-                    known: cell.kept().copied.clone(),
-                    runner: self.doors.runner.clone(),
-                    sandbox: sandbox.clone(),
-                };
-                let rendered = renderer.render(input).await;
-                cell.kept().failed = match &rendered {
-                    Err(findings) if program.is_some() => {
-                        let at = self.doors.clock.monotonic();
-                        Some(Failed { key, sandbox, at, findings: findings.clone() })
-                    }
-                    _ => None,
-                };
-                let rendered = rendered.map_err(NoWish::Findings)?;
-                self.remember_render(&key, &rendered);
-                // What a program made is let go of once it is kept.
-                let kept = if program.is_some() { self.rendered_before(&key, &bundle) } else { None };
-                kept.unwrap_or(rendered)
-            }
-        };
+    }
+
+    /// Reads what was rendered as resources of the target.
+    fn parsed(&self, stack: &Stack, gathered: &Gathered, rendered: Rendered) -> Result<Wanted, NoWish> {
+        let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
         read_texts(&mut documents, rendered.contents.as_ref(), driver.describe().reads_text)?;
-        let parsed = driver.parse(&facts, &stack.into, &documents);
+        let parsed = driver.parse(facts, &stack.into, &documents);
         if !parsed.findings.is_empty() {
             // What is said of no document is said of the target's settings.
             let origin = self.estate().targets.get(&stack.id.target).map(|target| target.origin.clone()).unwrap_or_default();
@@ -205,19 +260,15 @@ impl Runtime {
         }
         let desired = Desired { resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect() };
         let digest = blocking(|| desired.manifest().digest());
-        let wanted = Arc::new(Wanted {
-            key,
-            inputs,
+        Ok(Wanted {
+            key: gathered.key,
+            inputs: gathered.inputs,
             desired: Arc::new(desired),
             digest,
             contents: rendered.contents,
-            revision: Some(revision.id.clone()),
+            revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
-        });
-        let mut kept = cell.kept();
-        kept.copied = Arc::new(rendered.copied);
-        kept.wanted = Some(wanted.clone());
-        Ok(wanted)
+        })
     }
 
     /// The folder a stack renders from. A folder that is gone is an empty render if the stack ever rendered, and a

@@ -17,9 +17,9 @@ use crate::lease::TERM;
 use crate::{Counters, Doors};
 
 /// How many renders and plans may use the processor at once; waiting for a target takes no place.
-const BUSY: usize = 4;
+pub(crate) const BUSY: usize = 4;
 /// How many programs render at once; each may use all the memory it is allowed.
-const BUILDING: usize = 2;
+pub(crate) const BUILDING: usize = 2;
 /// Entries of one stack after which a snapshot of what they say is worth a write.
 const SNAPSHOT_EVERY: u64 = 500;
 
@@ -34,6 +34,8 @@ pub struct Runtime {
     pub(crate) walked: AtomicU64,
     /// How long a lease lasts without renewal.
     pub(crate) term: Duration,
+    /// Whether all it renders is only compared with what was rendered before.
+    pub(crate) repeats: bool,
     state: Mutex<State>,
 }
 
@@ -88,6 +90,7 @@ impl Runtime {
             building: Semaphore::new(BUILDING),
             walked: AtomicU64::new(0),
             term: TERM,
+            repeats: false,
             state: Mutex::default(),
         }
     }
@@ -95,6 +98,11 @@ impl Runtime {
     /// Counts into counters that somebody else holds too.
     pub fn counting(self, counters: Arc<Counters>) -> Runtime {
         Runtime { counters, ..self }
+    }
+
+    /// Has all renders done as repeats of earlier ones.
+    pub fn repeating(self) -> Runtime {
+        Runtime { repeats: true, ..self }
     }
 
     /// Has its leases last so long without renewal.

@@ -34,6 +34,8 @@ pub struct Pace {
     /// How often sources are asked.
     pub poll: Duration,
     pub heartbeat: Duration,
+    /// How often a render is repeated, to see whether it gives the same, if nothing else is done then.
+    pub repeat: Duration,
 }
 
 /// Tells a serving runtime to stop: true once.
@@ -105,6 +107,7 @@ impl Runtime {
         let bell = Arc::new(Bell::default());
         let mut tasks = Tasks::default();
         let keeper = tokio::spawn(self.clone().keep_alive(pace, stop.clone()));
+        let repeater = tokio::spawn(self.clone().keep_repeating(pace, stop.clone()));
         let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false };
         let mut seen = None;
         let mut said = Vec::new();
@@ -141,6 +144,7 @@ impl Runtime {
         bell.ring_all();
         tasks.drain().await;
         keeper.abort();
+        repeater.abort();
         let broken = self.state().broken.clone();
         if let Some(refusal) = broken {
             return Err(refusal.help("the record's disk failed; look at it, then start again: what was left open is looked at and closed"));

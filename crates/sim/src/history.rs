@@ -10,6 +10,8 @@ use trued_model::{Address, BlobRef, Code, Commit, Digest, Fingerprint, Name, Ref
 pub const BROKEN: &str = "broken";
 /// A file of this name makes its renderer panic.
 pub const PANICS: &str = "panics";
+/// A file of this name is rendered the first time, and left out when that is repeated.
+pub const UNSTEADY: &str = "unsteady";
 
 /// What stands at a path of a tree; `None` is an empty folder.
 pub type Tree = BTreeMap<String, Option<Arc<[u8]>>>;

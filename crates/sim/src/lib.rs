@@ -19,7 +19,7 @@ mod words;
 mod world;
 
 pub use chance::Chance;
-pub use history::{BROKEN, History, PANICS, Tree, fingerprint};
+pub use history::{BROKEN, History, PANICS, Tree, UNSTEADY, fingerprint};
 pub use process::Process;
 pub use seed::{Failure, Seen, record, run};
 pub use target::{Edit, Faults, Target};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use trued_doors::{Answer, BoxFuture, BundleReader, Contents, Descriptor, RenderInput, Rendered, Renderer};
 use trued_model::{BlobRef, Code, Digest, Document, Finding, Refusal, Shape};
 
-use crate::history::{BROKEN, PANICS};
+use crate::history::{BROKEN, PANICS, UNSTEADY};
 
 /// Renders what is there.
 pub struct AsItIs;
@@ -34,7 +34,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let mut contents = FromBundle { reader: input.bundle.reader.clone(), paths: BTreeMap::new() };
     let mut documents = Vec::new();
     let mut copied = BTreeMap::new();
-    for (path, entry) in input.bundle.entries.iter() {
+    for (path, entry) in input.bundle.entries.iter().filter(|(path, _)| !input.repeat || *path != UNSTEADY) {
         let content = entry.content.unwrap_or_else(|| BlobRef::of(b""));
         if entry.shape != Shape::Folder {
             contents.paths.insert(content.digest, path.clone());

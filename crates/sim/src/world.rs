@@ -26,7 +26,7 @@ use crate::words::name;
 /// How long a stack goes without a look.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 /// The pace of a serving process.
-pub const PACE: Pace = Pace { poll: Duration::from_secs(5), heartbeat: Duration::from_secs(60) };
+pub const PACE: Pace = Pace { poll: Duration::from_secs(5), heartbeat: Duration::from_secs(60), repeat: Duration::from_secs(3600) };
 /// So many passes until a healed world must be quiet.
 const PATIENCE: usize = 12;
 
@@ -412,6 +412,7 @@ impl World {
             target_reads: counters.target_reads.load(Ordering::Relaxed),
             target_writes: counters.target_writes.load(Ordering::Relaxed),
             ledger_rows: counters.ledger_rows.load(Ordering::Relaxed),
+            repeats: counters.repeats.load(Ordering::Relaxed),
         }
     }
 }
@@ -424,6 +425,7 @@ pub struct Counts {
     pub target_reads: u64,
     pub target_writes: u64,
     pub ledger_rows: u64,
+    pub repeats: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -435,6 +437,7 @@ impl std::ops::Sub for Counts {
             target_reads: self.target_reads - earlier.target_reads,
             target_writes: self.target_writes - earlier.target_writes,
             ledger_rows: self.ledger_rows - earlier.ledger_rows,
+            repeats: self.repeats - earlier.repeats,
         }
     }
 }

@@ -3,7 +3,7 @@
 use trued_model::body::{Held, Incident, Outcome, Verdict};
 use trued_model::{Address, Code, DriftPolicy, HoldKind, Kind, OnExisting, StackId};
 use trued_runtime::Report;
-use trued_sim::{BROKEN, Edit, PANICS, World, name, person, simulate};
+use trued_sim::{BROKEN, Edit, PANICS, UNSTEADY, World, name, person, simulate};
 
 /// A world with one stack of three files, in place.
 fn site(body: impl AsyncFnOnce(&mut World, StackId)) {
@@ -545,6 +545,31 @@ fn fault_80_a_stack_that_panics_at_each_start_is_an_incident_and_stops_none_on_t
         world.remove(&format!("bad/{PANICS}")).put("bad/a", "two").commit();
         world.wait(120).await;
         assert_eq!(world.target("web").text("bad/a").as_deref(), Some("two"), "what was mended lands");
+        world.stop().await;
+    });
+}
+
+#[test]
+fn fault_25_serve_repeats_a_render_now_and_then_and_says_where_it_differs() {
+    simulate(1, async |mut world| {
+        let (bad, good) = (world.stack("bad", "web", "bad"), world.stack("good", "web", "good"));
+        world.put("bad/a", "one").put(&format!("bad/{UNSTEADY}"), "").put("good/a", "one").commit();
+        world.serve();
+        world.wait(600).await;
+        assert_eq!((incidents(&world).len(), world.counters().repeats), (0, 0), "not before an interval has passed");
+        let before = world.counters();
+        world.wait(3 * 3600).await;
+        let cost = world.counters() - before;
+        assert_eq!((cost.repeats, cost.renders, cost.target_writes), (3, 0, 0), "one in an hour, and none of it is a render");
+        assert_eq!(incidents(&world), ["unsteady"]);
+        let opened = world.newest(Kind::IncidentOpened).expect("an incident").entry;
+        assert_eq!(opened.stack, Some(bad.clone()));
+        assert_eq!(opened.body["message"], format!("two renders of the same inputs differ: only one of them has bad/{UNSTEADY}"));
+        assert!(world.entries_of(&good, &[Kind::IncidentOpened]).is_empty());
+        // What was mended is looked at again, and the incident ends.
+        world.remove(&format!("bad/{UNSTEADY}")).commit();
+        world.wait(2 * 3600).await;
+        assert_eq!(world.entries_of(&bad, &[Kind::IncidentClosed]).len(), 1);
         world.stop().await;
     });
 }

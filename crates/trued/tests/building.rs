@@ -206,6 +206,37 @@ fn fault_25_a_build_that_differs_when_repeated_is_found() {
 }
 
 #[test]
+fn fault_25_serve_repeats_a_build_while_nothing_else_is_done_and_tells_where_it_differs() {
+    let site = Site::new("cp words out/a.html; cat /proc/sys/kernel/random/uuid > out/b.html");
+    let mut command = site.command(&["serve", "--poll", "100ms"]);
+    command.env("TRUED_REPEAT", "200ms").stdout(Stdio::null()).stderr(fs::File::create(site.path("said")).unwrap());
+    let _served = Served(command.spawn().unwrap());
+    let until = |what: &str, is: &dyn Fn(&str) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let (_, said) = site.said(&["incidents"]);
+            if is(&said) {
+                return said;
+            }
+            assert!(begun.elapsed() < PATIENCE, "never: {what}: {said}\n{}", fs::read_to_string(site.path("said")).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let said = until("an incident", &|said| said.contains("unsteady"));
+    assert!(said.contains("homepage: unsteady since") && said.contains("`trued check --twice`"), "{said}");
+    let (_, said) = site.said(&["log", "--kind", "incident.opened"]);
+    assert!(said.contains("homepage: incident: two renders of the same inputs differ: b.html from byte 0 on"), "{said}");
+    let landed = site.live("b.html");
+    site.script("cp words out/a.html; echo steady > out/b.html");
+    until("its end", &|said| {
+        !said.contains("unsteady") && fs::read_to_string(site.path("www/b.html")).is_ok_and(|text| text == "steady\n")
+    });
+    // What was repeated was only compared: nothing of it landed.
+    let written: u64 = intents(&site).iter().filter_map(|intent| intent["changes"].as_u64()).sum();
+    assert_eq!((written, landed.len()), (3, 37), "two files, and one of them once more");
+}
+
+#[test]
 fn an_app_may_only_lower_limits() {
     let site = Site::new("true");
     site.configure("sandbox: { limits: { memory: 1GiB } }\n", "    limits: { memory: 2GiB, time: 1m, processes: 600 }\n");

@@ -38,6 +38,7 @@ pub fn parse(bytes: &[u8]) {
         seal: Arc::new(NullSeal),
         runner: Arc::new(Nothing),
         sandbox: SandboxRules::default(),
+        repeat: false,
         known: Arc::default(),
     };
     let renderer = trued_render::kinds().into_iter().find(|kind| Renderer::describe(kind.as_ref()).kind == "template");

@@ -84,7 +84,7 @@ async fn render(input: RenderInput) -> Result<Rendered, Vec<Finding>> {
     let runner = input.runner.clone();
     let (input, workspace) = blocking(move || {
         let workspace = runner.workspace().map_err(refused)?;
-        source::lay_out(&input.bundle, &workspace.room.folder)?;
+        source::lay_out(&input.bundle, &workspace.room.folder, input.repeat)?;
         Ok((input, workspace))
     })
     .await?;

@@ -28,10 +28,15 @@ pub fn bounded(bundle: &Bundle) -> Result<(), Vec<Finding>> {
     if bytes > MAX_COPY { Err(vec![Finding::new(message, "leave out what the build does not need")]) } else { Ok(()) }
 }
 
-/// Writes a bundle's entries into an empty folder. All that cannot be written is reported.
-pub fn lay_out(bundle: &Bundle, folder: &Path) -> Result<(), Vec<Finding>> {
+/// Writes a bundle's entries into an empty folder, or the last of them first: nothing is said of the order in which a folder
+/// lists what is in it. All that cannot be written is reported.
+pub fn lay_out(bundle: &Bundle, folder: &Path, backwards: bool) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
-    for (path, entry) in bundle.entries.iter() {
+    let mut entries: Vec<_> = bundle.entries.iter().collect();
+    if backwards {
+        entries.reverse();
+    }
+    for (path, entry) in entries {
         let written = place(folder, path).ok_or_else(|| "it has no name that can be written".to_owned()).and_then(|at| {
             let failed = |error: io::Error| error.to_string();
             if let Some(parent) = at.parent() {

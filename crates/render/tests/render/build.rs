@@ -200,3 +200,22 @@ fn sensitive_output_is_sealed_whole() {
     assert!(rendered.documents[0].content.sealed);
     assert!(!stored(&rendered, "a.key").windows(6).any(|bytes| bytes == b"secret"));
 }
+
+#[test]
+fn fault_25_a_repeat_gets_its_copy_in_the_opposite_order() {
+    let order = |repeat| {
+        let case = Case {
+            repeat,
+            ..case(|folder| {
+                fs::create_dir(folder.join("out")).unwrap();
+                well()
+            })
+        };
+        case.rendered();
+        case.tree.order.lock().unwrap().clone()
+    };
+    let (mut first, again) = (order(false), order(true));
+    assert!(first.len() > 2 && first != again);
+    first.reverse();
+    assert_eq!(first, again);
+}

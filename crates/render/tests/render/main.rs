@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use trued_doors::{
@@ -21,6 +21,8 @@ mod template;
 struct Tree {
     files: BTreeMap<String, (Shape, Vec<u8>)>,
     reads: AtomicUsize,
+    /// Paths in the order they were read.
+    order: Mutex<Vec<String>>,
 }
 
 impl Tree {
@@ -37,6 +39,7 @@ impl Tree {
 impl BundleReader for Tree {
     fn read(&self, path: &str) -> Answer<Vec<u8>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        self.order.lock().unwrap().push(path.to_owned());
         let file = self.files.get(path).ok_or_else(|| Refusal::new(Code::Absent, "no such file"))?;
         if file.1 == b"unreadable" {
             return Err(Refusal::new(Code::Invalid, "the bytes are not those of its id"));
@@ -89,6 +92,7 @@ struct Case {
     settings: Value,
     runner: Arc<dyn Runner>,
     sandbox: trued_model::SandboxRules,
+    repeat: bool,
 }
 
 impl Case {
@@ -103,6 +107,7 @@ impl Case {
             settings: Value::Null,
             runner: Arc::new(NoPrograms),
             sandbox: Default::default(),
+            repeat: false,
         }
     }
 
@@ -128,6 +133,7 @@ impl Case {
             known: Arc::new(self.known.clone()),
             runner: self.runner.clone(),
             sandbox: self.sandbox.clone(),
+            repeat: self.repeat,
         }
     }
 

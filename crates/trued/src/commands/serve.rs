@@ -13,7 +13,11 @@ use trued_runtime::{Aim, Pace, Runtime};
 use crate::acting::{Acting, find, view};
 use crate::commands::Session;
 use crate::exit::Exit;
+use crate::tuning;
 use crate::wire::{self, Hand};
+
+/// How often a render is repeated, to see whether it gives the same.
+const REPEAT: Duration = Duration::from_secs(3600);
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -60,7 +64,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         let _ = stop.send(true);
     });
     session.screen.say(&format!("serving; state in {}; ask with `trued status`, stop with Ctrl-C", state.display()));
-    let pace = Pace { poll: args.poll, heartbeat: Duration::from_secs(60) };
+    let pace = Pace { poll: args.poll, heartbeat: Duration::from_secs(60), repeat: tuning::repeat()?.unwrap_or(REPEAT) };
     let served = acting.runtime.serve(pace, wake, stopped).await;
     socket.close().await;
     drop(health);
