@@ -42,6 +42,8 @@ pub struct Programs {
     /// The best level that is tried.
     at_most: Level,
     level: OnceCell<Level>,
+    /// What the first task reached, which needs less than a program does.
+    of_tasks: OnceCell<Level>,
     identities: identity::Identities,
 }
 
@@ -58,6 +60,7 @@ impl Programs {
             rooms: std::env::temp_dir(),
             at_most: Level::Namespaced,
             level: OnceCell::new(),
+            of_tasks: OnceCell::new(),
             identities: identity::Identities::default(),
         }
     }
@@ -105,17 +108,18 @@ impl Programs {
     /// Runs a task as well confined as it can be. The first one finds out the level by itself: that saves a process.
     async fn tasked(&self, name: &str, input: Vec<u8>, confines: Confines) -> Answer<Confined> {
         let start = || Start::Task(name.to_owned());
-        if !self.level.initialized() {
-            for level in self.worth_a_try() {
-                let ended = run::confined(&self.own, level, start(), input.clone(), confines.clone()).await;
-                if !ended.as_ref().is_err_and(|refusal| refusal.code == Code::Denied) {
-                    // Another may have found out meanwhile, and found the same.
-                    let _ = self.level.set(level);
-                    return ended;
-                }
+        if let Some(level) = self.level.get().or(self.of_tasks.get()) {
+            return run::confined(&self.own, *level, start(), input, confines).await;
+        }
+        for level in self.worth_a_try() {
+            let ended = run::confined(&self.own, level, start(), input.clone(), confines.clone()).await;
+            if !ended.as_ref().is_err_and(|refusal| refusal.code == Code::Denied) {
+                // Another may have found out meanwhile, and found the same.
+                let _ = self.of_tasks.set(level);
+                return ended;
             }
         }
-        run::confined(&self.own, self.reached().await, start(), input, confines).await
+        run::confined(&self.own, Level::Unsafe, start(), input, confines).await
     }
 }
 

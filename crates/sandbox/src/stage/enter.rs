@@ -33,7 +33,9 @@ pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<Exit
     let mut scratch = cage.scratch.clone();
     if cage.level == Level::Namespaced {
         rights::leave_the_rest()?;
-        view::change(folder.as_deref(), scratch.as_deref(), &cage.read)?;
+        // Finding out the level tries all that a program needs.
+        let bare = matches!(&start, Start::Task(name) if name != crate::NOTHING);
+        view::change(folder.as_deref(), scratch.as_deref(), &cage.read, bare)?;
         folder = folder.map(|_| view::FOLDER.into());
         scratch = scratch.map(|_| view::SCRATCH.into());
     }

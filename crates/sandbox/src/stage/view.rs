@@ -45,8 +45,8 @@ pub const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/rand
 /// Where the machine's own tree hangs while the new one is made.
 const OLD: &str = "/.old";
 
-/// Makes the view and moves into it.
-pub fn change(folder: Option<&Path>, scratch: Option<&Path>, read: &[PathBuf]) -> Result<(), String> {
+/// Makes the view and moves into it. A `bare` one has nothing of the system: a task of ours runs already, and opens nothing.
+pub fn change(folder: Option<&Path>, scratch: Option<&Path>, read: &[PathBuf], bare: bool) -> Result<(), String> {
     let said = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(said("keep mounts private"))?;
     // Anywhere will do: what it hides there is found again below the old tree.
@@ -56,15 +56,15 @@ pub fn change(folder: Option<&Path>, scratch: Option<&Path>, read: &[PathBuf]) -
     pivot_root("/tmp", "/tmp/.old").map_err(said("move into the new tree"))?;
     std::env::set_current_dir("/").map_err(|error| format!("move into the new tree: {error}"))?;
 
-    for path in SYSTEM.iter().map(Path::new).chain(read.iter().map(PathBuf::as_path)) {
+    let (system, devices) = if bare { (&[][..], &[][..]) } else { (SYSTEM, DEVICES) };
+    for path in system.iter().map(Path::new).chain(read.iter().map(PathBuf::as_path)) {
         show(path, path, false)?;
     }
-    for device in DEVICES {
+    for device in devices {
         show(Path::new(device), Path::new(device), true)?;
     }
-    for (name, leads) in
-        [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
-    {
+    let streams = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
+    for (name, leads) in streams.into_iter().filter(|_| !bare) {
         symlink(leads, Path::new("/dev").join(name)).map_err(|error| format!("make /dev/{name}: {error}"))?;
     }
     match scratch {
