@@ -15,6 +15,7 @@ mod files;
 mod measure;
 mod peers;
 mod rates;
+mod record;
 
 /// One measured line of the table.
 pub struct Row {
@@ -37,6 +38,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("peers", peers::peers),
     ("build", builds::overhead),
     ("counts", counts::counts),
+    ("record", record::record),
     ("ledger", rates::ledger),
     ("sim", rates::simulator),
 ];
