@@ -55,22 +55,13 @@ const OPERATOR: &[Later] = &[
     inline(&["stacks", "*", "target", "dns"]),
     inline(&["stacks", "*", "target", "object-storage"]),
     inline(&["stacks", "*", "target", "compose"]),
-    kind(&["stacks", "*", "render", "kustomize"], NO_RENDERER),
-    kind(&["stacks", "*", "render", "helm"], NO_RENDERER),
-    kind(&["stacks", "*", "render", "jsonnet"], NO_RENDERER),
     kind(&["stacks", "*", "render", "command"], NO_RENDERER),
 ];
 
 const APP: &[Later] = &[
     later(&["gates"], "remove it; to hold deletes earlier write `deletes: { at_most: 5 }`"),
     later(&["stacks", "*", "gates"], "remove it; to hold deletes earlier write `deletes: { at_most: 5 }`"),
-    kind(&["render", "kustomize"], NO_RENDERER),
-    kind(&["render", "helm"], NO_RENDERER),
-    kind(&["render", "jsonnet"], NO_RENDERER),
     kind(&["render", "command"], NO_RENDERER),
-    kind(&["stacks", "*", "render", "kustomize"], NO_RENDERER),
-    kind(&["stacks", "*", "render", "helm"], NO_RENDERER),
-    kind(&["stacks", "*", "render", "jsonnet"], NO_RENDERER),
     kind(&["stacks", "*", "render", "command"], NO_RENDERER),
 ];
 

@@ -572,22 +572,22 @@ fn what_is_planned_is_named() {
         "targets: { k: { kubernetes: {} } }
 stacks:
   a: { path: x, target: { terraform: {} } }
-  b: { render: { helm: {} }, target: { files: { root: /b } }, on_delete: { \"x\": keep-until } }
+  b: { render: { command: {} }, target: { files: { root: /b } }, on_delete: { \"x\": keep-until } }
   c: { path: x, target: k }
 ",
         &[],
         expect![[r#"
             trued.yaml:1:17: `kubernetes` is not available yet; remove it; this build keeps files
             trued.yaml:3:27: `terraform` is not available yet; remove it; this build keeps files
-            trued.yaml:4:18: `helm` is not available yet; use `build` to run a program, or `plain` or `template`
-            trued.yaml:4:81: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
+            trued.yaml:4:18: `command` is not available yet; use `build` to run a program, or `plain` or `template`
+            trued.yaml:4:84: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
             stacks: 
             unreadable: [a, b, c]
             not usable
         "#]],
     );
     let app = "app: site
-render: { kustomize: {} }
+render: { command: {} }
 gates: { approvals: 1 }
 stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } } } }
 ";
@@ -595,7 +595,7 @@ stacks: { dev: { target: web, on_delete: { \"a/**\": { keep-until: 2027-01-01 } 
         ONE_OWNER,
         &[("apps/site/app.yaml", app)],
         expect![[r#"
-            apps/site/app.yaml:2:11: `kustomize` is not available yet; use `build` to run a program, or `plain` or `template`
+            apps/site/app.yaml:2:11: `command` is not available yet; use `build` to run a program, or `plain` or `template`
             apps/site/app.yaml:3:1: `gates` is not available yet; remove it; to hold deletes earlier write `deletes: { at_most: 5 }`
             apps/site/app.yaml:4:52: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
             stacks: 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{Document, Finding, Level, SandboxRules, Secret};
+use trued_model::{Document, Finding, Level, SandboxRules, Secret, Tool};
 
 use crate::{BoxFuture, Bundle, Contents, Descriptor, Runner, Seal};
 
@@ -15,11 +15,11 @@ pub trait Renderer: Send + Sync {
     /// A word that changes whenever this renderer may give other output for the same input; part of the render key.
     fn version(&self) -> &'static str;
 
-    /// The program of others that it runs with these settings, if it runs one: its digest is part of the render key, it
-    /// takes its own time, and when it fails on the same inputs it is not run again at once.
-    fn program<'a>(&self, settings: &'a Value) -> Option<&'a str> {
+    /// The programs of others that it runs with these settings: their digests are part of the render key, they take their
+    /// own time, and when one fails on the same inputs it is not run again at once.
+    fn programs<'a>(&self, settings: &'a Value) -> Vec<&'a str> {
         let _ = settings;
-        None
+        Vec::new()
     }
 
     /// Renders. On failure all findings at once (file, line, what to do) and no documents.
@@ -30,6 +30,8 @@ pub trait Renderer: Send + Sync {
 pub struct RenderInput {
     pub bundle: Bundle,
     pub settings: Value,
+    /// The stack's place on its target, in the target's own terms; for Kubernetes a namespace.
+    pub into: String,
     pub vars: BTreeMap<String, Value>,
     /// Secret values by the name templates use. What they touch is sealed whole.
     pub secrets: BTreeMap<String, Secret>,
@@ -39,9 +41,9 @@ pub struct RenderInput {
     /// What an earlier render of the same path gave, so that unchanged entries are not read again:
     /// by (entry id, shape) as the source names it, only for entries that were copied as they are.
     pub known: Arc<BTreeMap<String, trued_model::BlobRef>>,
-    /// Starts the one program that some renderers need.
+    /// Starts the programs that some renderers need.
     pub runner: Arc<dyn Runner>,
-    /// How that program is held; its limits are those of this stack.
+    /// How those programs are held; its limits are those of this stack.
     pub sandbox: SandboxRules,
     /// Whether this only shows that it gives the same again: then what no render may depend on is otherwise, where it can.
     pub repeat: bool,
@@ -57,4 +59,6 @@ pub struct Rendered {
     pub copied: BTreeMap<String, trued_model::BlobRef>,
     /// How well the program that made it was confined, if one did.
     pub sandbox: Option<Level>,
+    /// The programs of others that made it, in the order they ran.
+    pub tools: Vec<Tool>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use trued_model::{Bound, Code, Duration, Level, Limits, Refusal};
+use trued_model::{Bound, Code, Digest, Duration, Level, Limits, Refusal};
 
 use crate::{Answer, BoxFuture};
 
@@ -34,7 +34,8 @@ pub struct Exit {
 /// What a confined program may touch: the system's own folders to read, these, and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Confines {
-    /// Files and folders it may read and run programs from, besides the system's own. What is not there is left out.
+    /// Files and folders it may read and run programs from, besides the system's own. What is not there is left out. A
+    /// plain name means the file of that name among them, before any of the system's.
     pub read: Vec<PathBuf>,
     /// Where it works and may write; `None` for one that writes nothing.
     pub room: Option<Room>,
@@ -107,8 +108,10 @@ pub trait Runner: Send + Sync {
         Err(Refusal::new(Code::Unsupported, "there is no room for programs here"))
     }
 
-    /// Names the file a program's name means and what it holds, for cache keys: a digest that changes with it. Blocks.
-    fn identify(&self, name: &str) -> Answer<String> {
+    /// Tells what the file holds that a program's name means when it is run with these to read: it changes with the
+    /// program. Blocks.
+    fn identify(&self, name: &str, tools: &[PathBuf]) -> Answer<Digest> {
+        let _ = tools;
         Err(Refusal::new(Code::Unsupported, format!("start `{name}`: no programs are started here")))
     }
 }

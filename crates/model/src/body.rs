@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Level, Name, Timestamp};
+use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Level, Name, Timestamp, Tool};
 
 /// How many items a body lists before it only counts.
 pub const LISTED: usize = 50;
@@ -26,6 +26,9 @@ pub struct Intent {
     /// How well the program that rendered it was confined, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Level>,
+    /// The programs of others that rendered it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
 }
 
 /// `receipt`: proof that a batch happened. Blob `changes`: a list of [`Landed`]. Link `receipt-of`.

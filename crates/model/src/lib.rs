@@ -22,7 +22,7 @@ mod time;
 mod turns;
 
 pub use address::{Address, Fingerprint, decode_path, encode_path};
-pub use confine::{Bound, Level, Limits, SandboxRules, Size};
+pub use confine::{Bound, Level, Limits, SandboxRules, Size, Tool};
 pub use digest::{Digest, canonical};
 pub use entry::{Actor, BlobNote, Draft, Entry, Indexed, Kind, Link, MAX_ENTRY};
 pub use estate::{App, CheckSpec, Encrypted, Environment, Estate, Identity, RenderStep, SecretSource, SourceSpec, Stack, Target};

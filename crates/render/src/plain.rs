@@ -48,5 +48,5 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).collect();
     let copied = copy(input, &paths, &sensitive)?;
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins, made: None };
-    Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None })
+    Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None, tools: Vec::new() })
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use trued_doors::{Answer, Contents};
 use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
-use trued_model::{BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp};
+use trued_model::{
+    BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp, Tool,
+};
 
 use crate::render::Shown;
 use crate::runtime::Runtime;
@@ -84,6 +86,8 @@ pub(crate) struct Wanted {
     pub revision: Option<String>,
     /// How well the program that rendered it was confined, if one did.
     pub sandbox: Option<Level>,
+    /// The programs that rendered it.
+    pub tools: Vec<Tool>,
 }
 
 impl Wanted {

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Driver, Facts, RenderInput, Rendered, Renderer};
 use trued_model::{
     Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Level, Refusal, Revision, SandboxRules, Secret, Shape, Stack,
-    StackId,
+    StackId, Tool,
 };
 
 use crate::Counters;
@@ -83,6 +83,8 @@ struct Stored {
     copied: BTreeMap<String, BlobRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sandbox: Option<Level>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool>,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -213,12 +215,10 @@ impl Runtime {
         });
         let driver = self.driver(&stack.id.target)?;
         let key = (inputs, renderer.version(), driver.describe().kind);
-        let program = renderer.program(&stack.render.settings);
-        let key = match program {
-            None => Digest::of_canonical(&key),
-            Some(program) => Digest::of_canonical(&(key, self.identity_of(program)?)),
-        };
-        let program = program.is_some();
+        let programs = renderer.programs(&stack.render.settings);
+        let program = !programs.is_empty();
+        let identities = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
+        let key = if program { Digest::of_canonical(&(key, identities)) } else { Digest::of_canonical(&key) };
         Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key })
     }
 
@@ -232,6 +232,7 @@ impl Runtime {
         RenderInput {
             bundle: gathered.bundle.clone(),
             settings: stack.render.settings.clone(),
+            into: stack.into.clone(),
             vars: stack.render.vars.clone(),
             secrets: std::mem::take(&mut gathered.secrets),
             sensitive: stack.policy.sensitive.clone(),
@@ -268,6 +269,7 @@ impl Runtime {
             contents: rendered.contents,
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
+            tools: rendered.tools,
         })
     }
 
@@ -315,13 +317,15 @@ impl Runtime {
     }
 
     /// What a program is, by its bytes; one of the source's own folder is known by the source.
-    fn identity_of(&self, program: &str) -> Result<String, NoWish> {
+    fn identity_of(&self, program: &str) -> Result<Option<Digest>, NoWish> {
         if program.starts_with("./") {
-            return Ok(String::new());
+            return Ok(None);
         }
-        let identity = blocking(|| self.doors.runner.identify(program));
+        let tools: Vec<_> = self.estate().sandbox.tools.iter().map(Into::into).collect();
+        let identity = blocking(|| self.doors.runner.identify(program, &tools));
         identity
-            .map_err(|refusal| NoWish::Findings(vec![Finding::new(format!("the build was not run: {}", refusal.message), refusal.help)]))
+            .map(Some)
+            .map_err(|refusal| NoWish::Findings(vec![Finding::new(format!("nothing was rendered: {}", refusal.message), refusal.help)]))
     }
 
     fn secret_identity(&self, secret: &Secret) -> Digest {
@@ -343,6 +347,7 @@ impl Runtime {
             contents: Arc::new(contents),
             copied: stored.copied,
             sandbox: stored.sandbox,
+            tools: stored.tools,
         })
     }
 
@@ -357,7 +362,12 @@ impl Runtime {
             }
             self.doors.cache.put(&made_key(&document.content.digest), &bytes);
         }
-        let stored = Stored { documents: rendered.documents.clone(), copied: rendered.copied.clone(), sandbox: rendered.sandbox };
+        let stored = Stored {
+            documents: rendered.documents.clone(),
+            copied: rendered.copied.clone(),
+            sandbox: rendered.sandbox,
+            tools: rendered.tools.clone(),
+        };
         if let Ok(bytes) = serde_json::to_vec(&stored) {
             self.doors.cache.put(&cache_key(key), &bytes);
         }

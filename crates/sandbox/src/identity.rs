@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use trued_doors::Answer;
 use trued_model::{Code, Digest, Refusal};
 
-use crate::lookup::find;
+use crate::lookup::find_among;
 
 /// Digests of programs, read again only when their file has changed.
 #[derive(Default)]
@@ -26,8 +26,8 @@ struct Seen {
 }
 
 impl Identities {
-    pub fn of(&self, name: &str) -> Answer<String> {
-        let file = find(name)?;
+    pub fn of(&self, name: &str, tools: &[PathBuf]) -> Answer<Digest> {
+        let file = find_among(name, tools)?;
         let refused = |error: std::io::Error| Refusal::new(Code::Unknown, format!("read `{name}` to know it by: {error}"));
         let file = file.canonicalize().map_err(refused)?;
         let meta = fs::metadata(&file).map_err(refused)?;
@@ -41,6 +41,6 @@ impl Identities {
                 digest
             }
         };
-        Ok(digest.to_string())
+        Ok(digest)
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tokio::sync::OnceCell;
 use trued_doors::{Answer, BoxFuture, Confined, Confines, Exit, Program, Runner, Talk, Workspace};
-use trued_model::{Code, Duration, Level, Limits, Size};
+use trued_model::{Code, Digest, Duration, Level, Limits, Size};
 
 mod ground;
 mod group;
@@ -141,7 +141,7 @@ impl Runner for Programs {
     fn confine(&self, mut program: Program, confines: Confines) -> BoxFuture<'_, Answer<Confined>> {
         Box::pin(async move {
             let input = std::mem::take(&mut program.input);
-            let start = run::start_confined(program)?;
+            let start = run::start_confined(program, &confines.read)?;
             run::confined(&self.own, self.reached().await, start, input, confines).await
         })
     }
@@ -160,7 +160,7 @@ impl Runner for Programs {
         if own_uid { workspace::make(std::path::Path::new("/var/tmp")) } else { workspace::make(&self.rooms) }
     }
 
-    fn identify(&self, name: &str) -> Answer<String> {
-        self.identities.of(name)
+    fn identify(&self, name: &str, tools: &[PathBuf]) -> Answer<Digest> {
+        self.identities.of(name, tools)
     }
 }

@@ -12,6 +12,11 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// Finds the program that `name` means: an absolute path, or a plain name in [`PATH`].
 pub fn find(name: &str) -> Answer<PathBuf> {
+    find_among(name, &[])
+}
+
+/// As [`find`]; a plain name means first of all a file of that name among these.
+pub fn find_among(name: &str, tools: &[PathBuf]) -> Answer<PathBuf> {
     let refuse = |code, why: &str| Refusal::new(code, format!("start `{name}`: {why}"));
     if name.is_empty() {
         return Err(refuse(Code::Invalid, "the list of arguments names no program"));
@@ -30,12 +35,13 @@ pub fn find(name: &str) -> Answer<PathBuf> {
     if name.contains('/') {
         return Err(refuse(Code::Invalid, "a relative path could mean any program").help("write a plain name or the full path"));
     }
-    let candidates: Vec<PathBuf> = PATH.split(':').map(|folder| Path::new(folder).join(name)).filter(|path| path.is_file()).collect();
+    let named = tools.iter().filter(|tool| tool.file_name().is_some_and(|last| last == name)).cloned();
+    let system = PATH.split(':').map(|folder| Path::new(folder).join(name));
+    let candidates: Vec<PathBuf> = named.chain(system).filter(|path| path.is_file()).collect();
     match candidates.iter().find_map(|path| executable(path)) {
         Some(path) => Ok(path),
-        None if candidates.is_empty() => {
-            Err(refuse(Code::Absent, &format!("there is no such program in {PATH}")).help("install it, or write its full path"))
-        }
+        None if candidates.is_empty() => Err(refuse(Code::Absent, &format!("there is no such program in {PATH}"))
+            .help("install it, write its full path, or name it among the operator's `sandbox: { tools: … }`")),
         None => Err(refuse(Code::Denied, "it is not executable for this user")),
     }
 }

@@ -10,7 +10,7 @@ use trued_doors::{Answer, Confined, Confines, Exit, Program};
 use trued_model::{Bound, Code, Level, Refusal};
 
 use crate::group::{Group, Pipes};
-use crate::lookup::{PATH, find};
+use crate::lookup::{PATH, find, find_among};
 use crate::spec::{Cage, Ending, FAILED, FAILED_STATUS, LONGEST_ENDING, Spec, Start};
 
 /// How long a keeper may take to end its program, which is given two seconds of it: longer than the keeper takes at most.
@@ -103,20 +103,20 @@ pub fn cannot_confine(name: &str) -> Refusal {
 
 /// What a program's words mean to a stage.
 pub fn start(program: Program) -> Answer<Start> {
-    file_of(&program).map(|file| with_file(program, file))
+    find(name_of(&program)).map(|file| with_file(program, file))
 }
 
 /// As [`start`], for a program that is confined: one of its own folder (`./NAME`) is no less confined than others are.
-pub fn start_confined(program: Program) -> Answer<Start> {
+pub fn start_confined(program: Program, tools: &[PathBuf]) -> Answer<Start> {
     let own = program.argv.first().filter(|name| name.starts_with("./")).map(PathBuf::from);
     match own {
         Some(file) => Ok(with_file(program, file)),
-        None => start(program),
+        None => find_among(name_of(&program), tools).map(|file| with_file(program, file)),
     }
 }
 
-fn file_of(program: &Program) -> Answer<PathBuf> {
-    find(program.argv.first().map(String::as_str).unwrap_or_default())
+fn name_of(program: &Program) -> &str {
+    program.argv.first().map(String::as_str).unwrap_or_default()
 }
 
 fn with_file(program: Program, file: PathBuf) -> Start {

@@ -259,11 +259,14 @@ fn identity_follows_the_bytes_of_the_program() {
     for text in ["#!/bin/sh\n# one\n", "#!/bin/sh\n# two\n"] {
         fs::write(&tool, text).unwrap();
         fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        seen.insert(programs.identify(tool.to_str().unwrap()).unwrap());
-        seen.insert(programs.identify(tool.to_str().unwrap()).unwrap());
+        seen.insert(programs.identify(tool.to_str().unwrap(), &[]).unwrap());
+        seen.insert(programs.identify(tool.to_str().unwrap(), &[]).unwrap());
     }
     assert_eq!(seen.len(), 2);
-    assert_eq!(programs.identify("no-such-program").unwrap_err().code, Code::Absent);
+    assert_eq!(programs.identify("no-such-program", &[]).unwrap_err().code, Code::Absent);
+    // A plain name is looked for among the tools first; a folder of that name is none.
+    assert!(seen.contains(&programs.identify("tool", std::slice::from_ref(&tool)).unwrap()));
+    assert_eq!(programs.identify("tool", &[folder.path().to_owned()]).unwrap_err().code, Code::Absent);
 }
 
 /// The number is for a shipped build on a quiet machine; here it only must not be out of all proportion. `cargo test

@@ -42,7 +42,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
         }
         documents.push(Document { path: path.clone(), shape: entry.shape, identity: content.digest, content, text: None });
     }
-    Ok(Rendered { documents, contents: Arc::new(contents), copied, sandbox: None })
+    Ok(Rendered { documents, contents: Arc::new(contents), copied, sandbox: None, tools: Vec::new() })
 }
 
 struct FromBundle {

@@ -107,7 +107,7 @@ pub async fn sandbox() -> (Level, Vec<trued_sandbox::Fact>) {
 
 /// Whether a stack is rendered by a program of others.
 pub fn runs_a_program(render: &RenderStep) -> bool {
-    renderers().iter().any(|kind| kind.describe().kind == render.kind && kind.program(&render.settings).is_some())
+    renderers().iter().any(|kind| kind.describe().kind == render.kind && !kind.programs(&render.settings).is_empty())
 }
 
 /// Opens a configured source, to read what of it is here. It is granted no secret.

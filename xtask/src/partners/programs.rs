@@ -33,9 +33,9 @@ pub struct Programs {
 pub fn all() -> anyhow::Result<Programs> {
     Ok(Programs {
         kubernetes: kubernetes()?,
-        kustomize: installed("sigs.k8s.io/kustomize/kustomize/v5", "v5.8.2")?,
-        helm: installed("helm.sh/helm/v4/cmd/helm", "v4.3.1")?,
-        jsonnet: installed("github.com/google/go-jsonnet/cmd/jsonnet", "v0.22.0")?,
+        kustomize: installed("sigs.k8s.io/kustomize/kustomize/v5", "v5.8.2", None)?,
+        helm: installed("helm.sh/helm/v4/cmd/helm", "v4.3.1", Some("helm.sh/helm/v4/internal/version.version"))?,
+        jsonnet: installed("github.com/google/go-jsonnet/cmd/jsonnet", "v0.22.0", None)?,
     })
 }
 
@@ -56,13 +56,15 @@ fn kubernetes() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// One program as `go install` gives it; Go's checksum database stands for its bytes.
-fn installed(package: &str, version: &str) -> anyhow::Result<PathBuf> {
+/// One program as `go install` gives it; Go's checksum database stands for its bytes. `told` is where releases write their
+/// version, for a program that does not find it out by itself.
+fn installed(package: &str, version: &str, told: Option<&str>) -> anyhow::Result<PathBuf> {
     let last = |path: &str| path.rsplit('/').find(|part| !(part.starts_with('v') && part[1..].parse::<u32>().is_ok())).map(str::to_owned);
     let name = last(package).context("a package without a name")?;
-    let folder = kept(&format!("{name}-{version}"), |folder| {
+    let flags = told.map_or("-s -w".to_owned(), |told| format!("-s -w -X {told}={version}"));
+    let folder = kept(&format!("{name}-{version}-{:016x}", fnv1a(flags.as_bytes())), |folder| {
         let mut go = go()?;
-        go.env("GOBIN", folder).args(["install", "-ldflags", "-s -w"]);
+        go.env("GOBIN", folder).args(["install", "-ldflags", &flags]);
         machine::read(go.arg(format!("{package}@{version}")))
     })?;
     Ok(folder.join(name))

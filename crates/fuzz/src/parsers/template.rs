@@ -32,6 +32,7 @@ pub fn parse(bytes: &[u8]) {
             reader: Arc::new(One(bytes.to_vec())),
         },
         settings: json!({ "path": "site" }),
+        into: String::new(),
         vars: BTreeMap::from([("title".to_owned(), json!("Shop")), ("items".to_owned(), json!([1, { "a": "b" }]))]),
         secrets: BTreeMap::from([("token".to_owned(), Secret::new(SECRET.into()))]),
         sensitive: Vec::new(),

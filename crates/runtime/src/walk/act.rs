@@ -57,6 +57,7 @@ impl Walk<'_> {
             command: None,
             desired: self.wanted.as_ref().map(|wanted| wanted.digest),
             sandbox: self.wanted.as_ref().and_then(|wanted| wanted.sandbox),
+            tools: self.wanted.as_ref().map(|wanted| wanted.tools.clone()).unwrap_or_default(),
         };
         let mut intent = draft(Kind::Intent, Some(&self.stack.id), self.now(), self.why_now(), &body)
             .run(&self.run)

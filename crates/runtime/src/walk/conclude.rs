@@ -27,7 +27,16 @@ impl Walk<'_> {
         for command in std::mem::take(&mut self.commands) {
             let plan = self.plan.as_ref().map_or_else(|| trued_model::Digest::of(b""), |(_, decision)| decision.plan);
             let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
-            let body = Intent { plan, part: plan, changes: 0, epoch, command: Some(command.name.clone()), desired, sandbox: None };
+            let body = Intent {
+                plan,
+                part: plan,
+                changes: 0,
+                epoch,
+                command: Some(command.name.clone()),
+                desired,
+                sandbox: None,
+                tools: Vec::new(),
+            };
             let id = self.stack.id.clone();
             let intent =
                 draft(Kind::Intent, Some(&id), self.now(), self.cause, &body).run(&self.run).revision(self.report.revision.clone());

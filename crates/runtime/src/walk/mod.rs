@@ -258,6 +258,7 @@ impl Walk<'_> {
             contents: Arc::new(crate::render::FromBlobs(self.runtime.doors.blobs.clone())),
             revision,
             sandbox: None,
+            tools: Vec::new(),
         }));
         Ok(())
     }

@@ -1,0 +1,7 @@
+//! Renderers of Kubernetes objects, from outside: the built program, the real `kustomize`, `helm` and `jsonnet`, confined.
+
+mod chain;
+mod helm;
+mod jsonnet;
+mod kit;
+mod kustomize;
