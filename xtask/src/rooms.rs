@@ -112,8 +112,8 @@ const ROOMS: &[Room] = &[
 /// Stands for every crate below `crates/drivers/`.
 pub const DRIVERS: &str = "drivers";
 
-/// A driver knows the nouns and the doors, and nothing of the house behind them.
-const DRIVER: Room = room(DRIVERS, &["trued-model", "trued-doors"], Ring::RealThing);
+/// A driver knows the nouns, the doors and the front door for YAML, and nothing of the house behind them.
+const DRIVER: Room = room(DRIVERS, &["trued-model", "trued-doors", "trued-yaml"], Ring::RealThing);
 
 /// Finds a crate's room; `None` when nobody has said where it stands.
 pub fn of(name: &str, is_driver: bool) -> Option<&'static Room> {

@@ -1,21 +1,22 @@
 //! Targets: what knows a kind of target, and an open line to one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 use trued_model::{
-    Address, BlobRef, Change, Document, Duration, Evidence, Finding, Fingerprint, Observation, Refusal, Resource, StackId, Target,
+    Address, BlobRef, Change, Digest, Document, Duration, Evidence, Finding, Fingerprint, Observation, Refusal, Resource, Secret, StackId,
+    Target,
 };
 
-use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Descriptor, Seal, Secrets};
+use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Seal, Secrets};
 
 /// One kind of target, static.
 pub trait Driver: Send + Sync {
     fn describe(&self) -> Descriptor;
 
-    /// Reads resources from documents. Pure. `into` is the stack's place on the target in the target's own terms.
-    fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed;
+    /// Reads resources from documents. Pure.
+    fn parse(&self, reading: &Reading<'_>) -> Parsed;
 
     /// Tells what two of its fingerprints differ in, where that is more than content: `mode 0644 → 0600`. Pure.
     fn differs(&self, _before: &Fingerprint, _after: &Fingerprint) -> Option<String> {
@@ -27,6 +28,18 @@ pub trait Driver: Send + Sync {
 
     /// Opens a line to a target. Touches it as little as it can; a target that is not there is found by `observe`.
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>>;
+}
+
+/// What resources are read from.
+pub struct Reading<'a> {
+    pub facts: &'a Facts,
+    /// The stack's place on the target in the target's own terms.
+    pub into: &'a str,
+    pub documents: &'a [Document],
+    /// The plain text of sealed documents by path, where the driver reads text.
+    pub opened: &'a BTreeMap<String, Secret>,
+    /// Seals what the driver makes of them, or knows to be secret.
+    pub seal: &'a dyn Seal,
 }
 
 /// What a link may use.
@@ -51,6 +64,15 @@ pub struct Facts {
     pub nested: bool,
     /// Receipts carry the state after the change, so nothing need be looked at again to confirm.
     pub confirms: bool,
+    /// The target carries a mark at each thing of ours. Then adopting and moving write it, and nothing else.
+    pub marks: bool,
+    /// A look compares with the bytes of what is desired and was made ([`Asked::compared`]), because the target keeps things
+    /// in another form than they are written in.
+    pub compares: bool,
+    /// What is made early (below 0) or late (above 0), and removed the other way round: by how addresses begin.
+    pub ranks: Vec<(String, i32)>,
+    /// What is never removed without an approval, with the reason: by how addresses begin.
+    pub guarded: Vec<(String, String)>,
     /// Resources a stack may not manage here, with the reason (files: `.trued`).
     pub reserved: Vec<(String, String)>,
     /// What else of this target the driver's own [`Driver::parse`] depends on, in a form of its own (files: who owns
@@ -63,6 +85,8 @@ pub struct Facts {
 pub struct Parsed {
     pub resources: Vec<Resource>,
     pub findings: Vec<Finding>,
+    /// Contents of resources that are no document's own bytes (one of many in a document): the bytes as they are stored.
+    pub made: BTreeMap<Digest, Arc<[u8]>>,
 }
 
 /// What to look at.
@@ -84,11 +108,35 @@ pub struct Asked {
     /// What it is compared with, where a driver has several forms of fingerprints: one that covers just what one of
     /// these covers and agrees is given as that one; otherwise the first says the form.
     pub like: Vec<Fingerprint>,
+    /// What it is compared with, with the bytes, where the facts say so: what is desired, what we made.
+    pub compared: Vec<Compared>,
 }
+
+/// Something that what is there may be as.
+#[derive(Clone)]
+pub struct Compared {
+    pub fingerprint: Fingerprint,
+    pub content: BlobRef,
+    pub from: Arc<dyn Contents>,
+}
+
+impl std::fmt::Debug for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fingerprint.fmt(f)
+    }
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Compared) -> bool {
+        (&self.fingerprint, &self.content) == (&other.fingerprint, &other.content)
+    }
+}
+
+impl Eq for Compared {}
 
 impl Asked {
     pub fn new(address: Address, sealed: bool) -> Asked {
-        Asked { address, sealed, like: Vec::new() }
+        Asked { address, sealed, like: Vec::new(), compared: Vec::new() }
     }
 
     /// Compares with these. The first form of a kind is what is given in any case and need not be asked for.

@@ -1,24 +1,38 @@
 //! The order in which changes run: nothing is removed from under something, nothing is put where something still is.
 
-use trued_model::{Action, Change};
+use trued_model::{Action, Address, Change};
 
-/// Sorts changes. Where addresses nest: removals children first, then everything else parents first; otherwise by
-/// address. What writes nothing comes last. The order is total, so the same set always runs the same way.
-pub(crate) fn order(changes: &mut [Change], nested: bool) {
+/// Sorts changes. Where addresses nest: removals children first, then everything else parents first. Where they do not,
+/// nothing is in the way of anything: by rank, then by address, and removals last and the other way round, so that what
+/// replaces something is there before it goes. What writes nothing comes last. The order is total, so the same set always
+/// runs the same way.
+pub(crate) fn order(changes: &mut [Change], nested: bool, ranks: &[(String, i32)]) {
     let depth = |change: &Change| if nested { change.address.as_str().matches('/').count() } else { 0 };
     let stage = |change: &Change| match change.action {
-        Action::Delete => 0,
-        Action::Create | Action::Update | Action::Replace => 1,
-        Action::Move => 1,
-        Action::Adopt | Action::Forget => 2,
+        Action::Delete => {
+            if nested {
+                0
+            } else {
+                2
+            }
+        }
+        Action::Create | Action::Update | Action::Replace | Action::Move => 1,
+        Action::Adopt | Action::Forget => 3,
     };
-    changes.sort_by(|one, other| {
-        let deep = |change: &Change| match change.action {
-            Action::Delete => usize::MAX - depth(change),
-            _ => depth(change),
+    changes.sort_by_cached_key(|change| {
+        let rank = rank(&change.address, ranks);
+        let (rank, deep) = match change.action {
+            Action::Delete => (rank.saturating_neg(), usize::MAX - depth(change)),
+            _ => (rank, depth(change)),
         };
-        (stage(one), deep(one), &one.address).cmp(&(stage(other), deep(other), &other.address))
+        (stage(change), rank, deep, change.address.clone())
     });
+}
+
+/// How early a thing is made, by how its address begins; the longest beginning counts.
+fn rank(address: &Address, ranks: &[(String, i32)]) -> i32 {
+    let fits = ranks.iter().filter(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
+    fits.max_by_key(|(prefix, _)| prefix.len()).map_or(0, |(_, rank)| *rank)
 }
 
 /// Whether one address lies below another, where addresses nest.

@@ -83,6 +83,10 @@ pub struct PlanInput<'a> {
     pub into: &'a str,
     /// Whether addresses nest on this target.
     pub nested: bool,
+    /// What is made early or late, by how addresses begin.
+    pub ranks: &'a [(String, i32)],
+    /// What is never removed without an approval, and why, by how addresses begin.
+    pub guarded: &'a [(String, String)],
 }
 
 /// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
@@ -101,7 +105,8 @@ pub fn candidates(desired: &Desired, inventory: &Manifest, observed: &Observatio
 
 /// Computes the plan. The same input gives the same plan; nothing here fails.
 pub fn plan(input: &PlanInput) -> Plan {
-    let keep = Retention::new(input.policy, input.into);
+    // Only where addresses nest is the stack's place a part of them.
+    let keep = Retention::new(input.policy, if input.nested { input.into } else { "" });
     let mut changes = Vec::new();
     for resource in input.desired.resources.values() {
         changes.extend(wanted(input, resource));
@@ -113,7 +118,7 @@ pub fn plan(input: &PlanInput) -> Plan {
     }
     hold_on_drift(input, &mut changes);
     hold_what_is_fought_over(input, &mut changes);
-    order(&mut changes, input.nested);
+    order(&mut changes, input.nested, input.ranks);
     let policy = Digest::of_canonical(input.policy);
     Plan { v: 1, stack: input.stack.clone(), target: input.stack.target.clone(), policy, changes }
 }
@@ -291,7 +296,11 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
             .next()
             .map(|(stack, why)| (HoldKind::Waiting, format!("{} shares this target and may desire it: {why}", stack.key()))),
     };
-    Some(Change { hold: waits, ..delete })
+    let guarded = || {
+        let guard = input.guarded.iter().find(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
+        guard.map(|(_, why)| (HoldKind::Deletes, why.clone()))
+    };
+    Some(Change { hold: waits.or_else(guarded), ..delete })
 }
 
 fn orphan(input: &PlanInput, delete: Change) -> Change {

@@ -120,6 +120,8 @@ fn check(case: Case, expected: Expect) {
         settled: &case.settled,
         into: "",
         nested: true,
+        ranks: &[],
+        guarded: &[],
     };
     let proposed = plan(&input);
     assert_eq!(proposed, plan(&input), "the same input gives the same plan");

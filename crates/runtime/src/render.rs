@@ -9,7 +9,7 @@ use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Driver, Facts, RenderInput, Rendered, Renderer};
+use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Driver, Facts, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
     Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Level, Refusal, Revision, SandboxRules, Secret, Shape, Stack,
     StackId, Tool,
@@ -248,8 +248,12 @@ impl Runtime {
     fn parsed(&self, stack: &Stack, gathered: &Gathered, rendered: Rendered) -> Result<Wanted, NoWish> {
         let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
-        read_texts(&mut documents, rendered.contents.as_ref(), driver.describe().reads_text)?;
-        let parsed = driver.parse(facts, &stack.into, &documents);
+        let reads_text = driver.describe().reads_text;
+        read_texts(&mut documents, rendered.contents.as_ref(), reads_text)?;
+        let opened = if reads_text { self.open_texts(&documents, rendered.contents.as_ref())? } else { BTreeMap::new() };
+        let reading = Reading { facts, into: &stack.into, documents: &documents, opened: &opened, seal: self.doors.seal.as_ref() };
+        let parsed = blocking(|| driver.parse(&reading));
+        drop(opened);
         if !parsed.findings.is_empty() {
             // What is said of no document is said of the target's settings.
             let origin = self.estate().targets.get(&stack.id.target).map(|target| target.origin.clone()).unwrap_or_default();
@@ -266,7 +270,7 @@ impl Runtime {
             inputs: gathered.inputs,
             desired: Arc::new(desired),
             digest,
-            contents: rendered.contents,
+            contents: if parsed.made.is_empty() { rendered.contents } else { Arc::new(Made { made: parsed.made, rest: rendered.contents }) },
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
             tools: rendered.tools,
@@ -308,6 +312,18 @@ impl Runtime {
                 Err(NoWish::Findings(vec![Finding { place: refusal.place, ..finding }]))
             }
         }
+    }
+
+    /// The plain text of sealed documents, for a driver that reads text.
+    fn open_texts(&self, documents: &[Document], contents: &dyn Contents) -> Answer<BTreeMap<String, Secret>> {
+        let sealed = documents.iter().filter(|document| document.content.sealed && document.content.bytes <= TEXT_CAP);
+        let open = |document: &Document| {
+            let mut bytes = Vec::with_capacity(usize::try_from(document.content.bytes).unwrap_or(0));
+            let read = contents.open(&document.content)?.read_to_end(&mut bytes);
+            read.map_err(|error| unreadable(&document.path, &error))?;
+            Ok((document.path.clone(), Secret::new(self.doors.seal.open(&bytes)?)))
+        };
+        blocking(|| sealed.map(open).collect())
     }
 
     /// How a program that renders this stack is held.
@@ -441,6 +457,21 @@ pub(crate) struct FromBlobs(pub Arc<dyn Blobs>);
 impl Contents for FromBlobs {
     fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
         self.0.open(blob)
+    }
+}
+
+/// What a driver made of documents, before what was rendered.
+struct Made {
+    made: BTreeMap<Digest, Arc<[u8]>>,
+    rest: Arc<dyn Contents>,
+}
+
+impl Contents for Made {
+    fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+        match self.made.get(&blob.digest) {
+            Some(bytes) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
+            None => self.rest.open(blob),
+        }
     }
 }
 

@@ -59,6 +59,8 @@ fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
         settled: &Settled::default(),
         into: "",
         nested: true,
+        ranks: &[],
+        guarded: &[],
     });
 }
 

@@ -8,6 +8,7 @@ use futures::StreamExt;
 use serde_json::Value;
 use trued_doors::{
     Answer, Ask, Asked, Blobs, BoxFuture, BoxStream, Clock, Connection, Descriptor, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed,
+    Reading,
 };
 use trued_model::{
     Address, BlobRef, Code, Document, Evidence, Extent, Finding, Fingerprint, Observation, Origin, Refusal, Resource, Seen, Shape, StackId,
@@ -33,7 +34,8 @@ impl Driver for FakeDriver {
         crate::words::descriptor(KIND)
     }
 
-    fn parse(&self, _facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
+    fn parse(&self, reading: &Reading<'_>) -> Parsed {
+        let Reading { into, documents, .. } = *reading;
         let resource = |document: &Document| {
             let folder = document.shape == Shape::Folder;
             let looks = if folder { fingerprint(None) } else { Fingerprint::new(format!("1:file:644:{}", document.identity.hex())) };
@@ -49,7 +51,7 @@ impl Driver for FakeDriver {
             let message = format!("{} lies outside of where this stack may write", document.path);
             Finding::new(message, "move it below the stack's own folder")
         });
-        Parsed { findings: findings.collect(), resources: documents.iter().map(resource).collect() }
+        Parsed { findings: findings.collect(), resources: documents.iter().map(resource).collect(), ..Parsed::default() }
     }
 
     fn check(&self, _settings: &Value) -> Vec<Finding> {

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use trued_config::{Files, Gathered, Kinds, Load, Loaded, NoFiles, Own, load};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Facts, Link, Parsed};
-use trued_model::{Code, Document, Finding, Name, Refusal};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading};
+use trued_model::{Code, Finding, Name, Refusal};
 
 /// A driver that only describes itself.
 struct Shown(Descriptor);
@@ -18,7 +18,7 @@ impl Driver for Shown {
         self.0.clone()
     }
 
-    fn parse(&self, _: &Facts, _: &str, _: &[Document]) -> Parsed {
+    fn parse(&self, _: &Reading<'_>) -> Parsed {
         Parsed::default()
     }
 

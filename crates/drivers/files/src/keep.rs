@@ -20,7 +20,7 @@ const LARGEST_SEALED: u64 = 256 << 20;
 
 /// Keeps it. A file that does not stand still while it is read is `Code::Unknown`.
 pub(crate) fn keep(tree: &Tree, asked: &Asked) -> Answer<Kept> {
-    let Asked { address, sealed, like } = asked;
+    let Asked { address, sealed, like, .. } = asked;
     let (sealed, like) = (*sealed, like.first());
     if sealed {
         tree.seal.ready()?;
@@ -81,7 +81,7 @@ fn seal_bytes(tree: &Tree, plain: &[u8]) -> Answer<BlobRef> {
 }
 
 fn not_a_file(tree: &Tree, folder: BorrowedFd<'_>, below: &Below, asked: &Asked) -> Answer<Kept> {
-    let Asked { address, sealed, like } = asked;
+    let Asked { address, sealed, like, .. } = asked;
     let mut buffer = vec![0; CHUNK];
     let found = match look(folder, below.name(), &mut buffer) {
         Ok(Some(found)) => found,

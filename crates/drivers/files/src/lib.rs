@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Facts, Link, Parsed};
-use trued_model::{Document, Finding, Fingerprint};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading};
+use trued_model::{Finding, Fingerprint};
 
 mod apply;
 mod below;
@@ -60,8 +60,8 @@ impl Driver for Files {
         }
     }
 
-    fn parse(&self, facts: &Facts, into: &str, documents: &[Document]) -> Parsed {
-        parse::parse(facts, into, documents)
+    fn parse(&self, reading: &Reading<'_>) -> Parsed {
+        parse::parse(reading.facts, reading.into, reading.documents)
     }
 
     fn differs(&self, before: &Fingerprint, after: &Fingerprint) -> Option<String> {

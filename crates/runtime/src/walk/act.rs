@@ -9,7 +9,7 @@ use trued_engine::planted::{self, Bug};
 use trued_model::body::{Intent, LISTED, Landed, Receipt, Refused, RefusedItem};
 use trued_model::{BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
 
-use super::look::{asked, in_place, own};
+use super::look::{in_place, own};
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};
@@ -153,7 +153,7 @@ impl Walk<'_> {
 
     /// A reply that was lost, or none: looks before anything is decided.
     async fn look_again(&self, changes: &[&Change]) -> BTreeMap<trued_model::Address, Seen> {
-        let asked = changes.iter().map(|change| asked(change, change.content.is_some_and(|content| content.sealed)));
+        let asked = changes.iter().map(|change| self.asked(change, change.content.is_some_and(|content| content.sealed)));
         match self.see(asked.collect()).await {
             Ok(observation) => changes.iter().map(|change| (change.address.clone(), observation.get(&change.address))).collect(),
             Err(_) => BTreeMap::new(),
@@ -237,7 +237,7 @@ impl Walk<'_> {
     /// Looks at what was touched, where the target's receipts do not say what is there now.
     pub(super) async fn confirm(&mut self) -> Result<Event, Refusal> {
         let touched: Vec<Asked> =
-            self.writes.iter().map(|change| asked(change, change.content.is_some_and(|content| content.sealed))).collect();
+            self.writes.iter().map(|change| self.asked(change, change.content.is_some_and(|content| content.sealed))).collect();
         let observation = self.see(touched).await?;
         for change in &self.writes {
             self.observed.seen.insert(change.address.clone(), observation.get(&change.address));

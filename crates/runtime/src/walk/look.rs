@@ -1,9 +1,10 @@
 //! Looking: at the target before a plan, at what an interrupted run left, and the plan itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::StreamExt;
-use trued_doors::{Ask, Asked, Order};
+use trued_doors::{Ask, Asked, Compared, Order};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::body::{Cause, Outcome, Verdict};
@@ -15,6 +16,7 @@ use trued_model::{
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};
+use crate::render::FromBlobs;
 use crate::report::Pending;
 use crate::runtime::blocking;
 
@@ -25,13 +27,14 @@ impl Walk<'_> {
     /// Closes what an earlier process began and did not end: reads its plan, looks, and writes down how far it came.
     pub(super) async fn recover(&mut self) -> Result<Event, Refusal> {
         let link = self.runtime.link(&self.stack.id.target).await?;
-        let nested = link.facts().await?.nested;
+        self.facts = link.facts().await?;
+        let nested = self.facts.nested;
         let intents: Vec<(u64, OpenIntent)> = self.memory.intents.iter().map(|(index, open)| (*index, open.clone())).collect();
         for (index, open) in intents.into_iter().filter(|(_, open)| open.intent.command.is_none()) {
             let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
             let changes = self.intended(&open)?;
             let mut made = (*self.cell.inventory(self.runtime).await?).clone();
-            let seen = self.see(addresses(&changes, &made)).await?;
+            let seen = self.see(self.addresses(&changes, &made)).await?;
             let look = |address: &Address| seen.get(address);
             let mut found = 0;
             for change in &changes {
@@ -95,7 +98,13 @@ impl Walk<'_> {
             let desired = self.desired.resources.get(address).map(|resource| &resource.fingerprint);
             desired.into_iter().chain(self.inventory.items.get(address).map(|item| &item.fingerprint))
         };
-        let asked = asked.into_iter().map(|(address, sealed)| Asked::new(address.clone(), sealed).like(compared(address))).collect();
+        let asked = asked
+            .into_iter()
+            .map(|(address, sealed)| {
+                let asked = Asked::new(address.clone(), sealed).like(compared(address));
+                if self.facts.compares { Asked { compared: self.compared(address), ..asked } } else { asked }
+            })
+            .collect();
         let stale = self.cell.kept().stale_view();
         self.observed = match stale {
             Some(stale) => stale,
@@ -112,6 +121,38 @@ impl Walk<'_> {
             self.clear_up().await;
         }
         Ok(Event::Done)
+    }
+
+    /// What is at an address may be as this, with its bytes: as it is desired, as we made it.
+    pub(super) fn compared(&self, address: &Address) -> Vec<Compared> {
+        let desired = self.wanted.as_ref().and_then(|wanted| {
+            let resource = self.desired.resources.get(address)?;
+            Some(Compared { fingerprint: resource.fingerprint.clone(), content: resource.content?, from: wanted.contents.clone() })
+        });
+        let made = self.inventory.items.get(address).and_then(|item| {
+            let from = Arc::new(FromBlobs(self.runtime.doors.blobs.clone()));
+            Some(Compared { fingerprint: item.fingerprint.clone(), content: item.content?, from })
+        });
+        let mut all: Vec<Compared> = desired.into_iter().chain(made).collect();
+        all.dedup_by(|one, other| one.fingerprint == other.fingerprint);
+        all
+    }
+
+    fn addresses(&self, changes: &[Change], made: &Manifest) -> Vec<Asked> {
+        let sealed = |change: &Change| {
+            let before = made.items.get(&change.address).and_then(|item| item.content);
+            change.content.or(before).is_some_and(|content| content.sealed)
+        };
+        changes.iter().map(|change| self.asked(change, sealed(change))).collect()
+    }
+
+    /// Asks what is at a change's address, to be compared with what it makes and what it expects.
+    pub(super) fn asked(&self, change: &Change, sealed: bool) -> Asked {
+        let asked = Asked::new(change.address.clone(), sealed).like(change.after.iter().chain(&change.before));
+        let (Some(fingerprint), Some(content), true) = (&change.after, change.content, self.facts.compares) else { return asked };
+        let from = Arc::new(FromBlobs(self.runtime.doors.blobs.clone()));
+        let compared = vec![Compared { fingerprint: fingerprint.clone(), content, from }];
+        Asked { compared, ..asked }
     }
 
     /// Has the target clear away what a run left that did not come to its end. After the look, so that the target knows
@@ -177,6 +218,8 @@ impl Walk<'_> {
             settled: &settled,
             into: &self.stack.into,
             nested: self.facts.nested,
+            ranks: &self.facts.ranks,
+            guarded: &self.facts.guarded,
         });
         let blocked = self.blocked().await;
         let standing = Standing {
@@ -188,7 +231,12 @@ impl Walk<'_> {
         };
         let decision = gate(&plan, &self.guarding_policy(), standing, &self.memory.approvals(now), now);
         let free = decision.free.iter().map(|index| plan.changes[*index].clone());
-        let writes = |change: &Change| change.action.writes() || (change.action == Action::Move && change.before != change.after);
+        let marks = self.facts.marks;
+        let writes = |change: &Change| match change.action {
+            Action::Move => marks || change.before != change.after,
+            Action::Adopt => marks,
+            action => action.writes(),
+        };
         let (writes, bookkeeping): (Vec<Change>, Vec<Change>) = free.partition(writes);
         let in_place: BTreeSet<&Address> = writes.iter().chain(&bookkeeping).map(|change| &change.address).collect();
         let drift_left = self.assessment.drift.iter().any(|item| !in_place.contains(&item.address));
@@ -288,19 +336,6 @@ impl Walk<'_> {
         }
         Manifest { items }
     }
-}
-
-fn addresses(changes: &[Change], made: &Manifest) -> Vec<Asked> {
-    let sealed = |change: &Change| {
-        let before = made.items.get(&change.address).and_then(|item| item.content);
-        change.content.or(before).is_some_and(|content| content.sealed)
-    };
-    changes.iter().map(|change| asked(change, sealed(change))).collect()
-}
-
-/// Asks what is at a change's address, to be compared with what it makes and what it expects.
-pub(super) fn asked(change: &Change, sealed: bool) -> Asked {
-    Asked::new(change.address.clone(), sealed).like(change.after.iter().chain(&change.before))
 }
 
 /// Whether a change is in place, by what was seen since. Where addresses nest, what was removed may have given way to

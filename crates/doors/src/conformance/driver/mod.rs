@@ -19,7 +19,7 @@ use trued_model::{
 };
 
 use super::SteppedClock;
-use crate::{Ask, Asked, Blobs, Connection, Driver, Facts, Link, Order, Seal};
+use crate::{Ask, Asked, Blobs, Connection, Driver, Facts, Link, Order, Parsed, Reading, Seal};
 
 pub use doubles::{HeldBlobs, NoSecrets, PaperSeal};
 pub use guarding::*;
@@ -139,10 +139,16 @@ impl<'a> Bench<'a> {
     }
 
     fn resources(&self, documents: &[Document]) -> Vec<Resource> {
-        let parsed = self.world.driver().parse(&self.facts, "", documents);
+        let parsed = self.read(documents);
         assert_eq!(parsed.findings, [], "documents of the suite are fine");
         assert_eq!(parsed.resources.len(), documents.len());
         parsed.resources
+    }
+
+    /// Reads documents.
+    pub fn read(&self, documents: &[Document]) -> Parsed {
+        let reading = Reading { facts: &self.facts, into: "", documents, opened: &BTreeMap::new(), seal: &PaperSeal };
+        self.world.driver().parse(&reading)
     }
 
     /// Looks at addresses.
