@@ -39,3 +39,55 @@ fn rank(address: &Address, ranks: &[(String, i32)]) -> i32 {
 pub(crate) fn below(inner: &str, outer: &str) -> bool {
     inner.len() > outer.len() && inner.starts_with(outer) && inner.as_bytes()[outer.len()] == b'/'
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(action: Action, address: &str) -> Change {
+        let address = Address::new(address);
+        Change {
+            address,
+            action,
+            before: None,
+            after: None,
+            uid: None,
+            other: None,
+            content: None,
+            keep: false,
+            reasons: Vec::new(),
+            hold: None,
+        }
+    }
+
+    fn ordered(nested: bool) -> Vec<String> {
+        let mut changes = vec![
+            change(Action::Delete, "core/Namespace/-/old"),
+            change(Action::Create, "apps/Deployment/shop/web"),
+            change(Action::Adopt, "core/Namespace/-/kept"),
+            change(Action::Delete, "apps/Deployment/shop/old"),
+            change(Action::Create, "core/Namespace/-/shop"),
+            change(Action::Create, "example.org/Widget/shop/one"),
+        ];
+        order(&mut changes, nested, &[("core/Namespace/".to_owned(), -90), ("apps/".to_owned(), -10)]);
+        changes.iter().map(|change| format!("{} {}", change.action.word(), change.address)).collect()
+    }
+
+    #[test]
+    fn kinds_are_made_by_rank_and_removed_last_the_other_way_round() {
+        let expected = [
+            "create core/Namespace/-/shop",
+            "create apps/Deployment/shop/web",
+            "create example.org/Widget/shop/one",
+            "delete apps/Deployment/shop/old",
+            "delete core/Namespace/-/old",
+            "adopt core/Namespace/-/kept",
+        ];
+        assert_eq!(ordered(false), expected);
+        assert_eq!(
+            ordered(true)[0..2].iter().filter(|line| line.starts_with("delete")).count(),
+            2,
+            "where addresses nest, room is made first"
+        );
+    }
+}

@@ -20,6 +20,8 @@ struct Case {
     wanted: &'static str,
     /// Stacks without a complete render.
     incomplete: &'static str,
+    /// How addresses begin that are never removed without a yes.
+    guarded: &'static str,
     policy: Policy,
     settled: Settled,
     wish: Wish,
@@ -38,6 +40,7 @@ impl Default for Case {
             theirs: "",
             wanted: "",
             incomplete: "",
+            guarded: "",
             policy: Policy::default(),
             settled: Settled::default(),
             wish: Wish::Source,
@@ -109,6 +112,8 @@ fn check(case: Case, expected: Expect) {
     };
     let desired = Desired { resources: pairs(case.desired).into_iter().map(resource).collect() };
     let (inventory, observed, claims, stack) = (manifest(case.ours), observed(&case), claims(&case), id("site"));
+    let guarded: Vec<(String, String)> =
+        case.guarded.split_whitespace().map(|prefix| (prefix.to_owned(), "all that is in it goes too".to_owned())).collect();
     let input = PlanInput {
         stack: &stack,
         policy: &case.policy,
@@ -121,7 +126,7 @@ fn check(case: Case, expected: Expect) {
         into: "",
         nested: true,
         ranks: &[],
-        guarded: &[],
+        guarded: &guarded,
     };
     let proposed = plan(&input);
     assert_eq!(proposed, plan(&input), "the same input gives the same plan");
@@ -447,6 +452,27 @@ fn too_many_deletes_and_an_empty_render_wait_for_a_yes_to_just_them() {
             delete b: no longer desired; held as deletes: deletes 1 of 2, more than 0 and more than 0 %
         "#]],
     );
+}
+
+#[test]
+fn fault_40_what_takes_others_along_is_never_removed_without_a_yes() {
+    let gone = || Case {
+        ours: "namespace/shop=1 config/one=1",
+        seen: "namespace/shop=1 config/one=1",
+        desired: "config/two=2",
+        guarded: "namespace/",
+        ..Case::default()
+    };
+    check(gone(), expect![[r#"
+        delete config/one: no longer desired
+        delete namespace/shop: no longer desired; held as deletes: all that is in it goes too
+        create config/two: not there yet
+    "#]]);
+    check(Case { approve: Some(Plan::digest), ..gone() }, expect![[r#"
+        delete config/one: no longer desired
+        delete namespace/shop: no longer desired
+        create config/two: not there yet
+    "#]]);
 }
 
 #[test]
