@@ -463,16 +463,22 @@ fn fault_40_what_takes_others_along_is_never_removed_without_a_yes() {
         guarded: "namespace/",
         ..Case::default()
     };
-    check(gone(), expect![[r#"
+    check(
+        gone(),
+        expect![[r#"
         delete config/one: no longer desired
         delete namespace/shop: no longer desired; held as deletes: all that is in it goes too
         create config/two: not there yet
-    "#]]);
-    check(Case { approve: Some(Plan::digest), ..gone() }, expect![[r#"
+    "#]],
+    );
+    check(
+        Case { approve: Some(Plan::digest), ..gone() },
+        expect![[r#"
         delete config/one: no longer desired
         delete namespace/shop: no longer desired
         create config/two: not there yet
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

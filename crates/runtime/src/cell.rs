@@ -7,7 +7,7 @@ use trued_doors::{Answer, Contents};
 use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
 use trued_model::{
-    BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp, Tool,
+    Address, BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp, Tool,
 };
 
 use crate::render::Shown;
@@ -101,6 +101,17 @@ impl Kept {
     /// An earlier view, where the bug of using one is planted.
     pub fn stale_view(&self) -> Option<Observation> {
         if planted::has(Bug::StaleView) { self.view.clone() } else { None }
+    }
+
+    /// Whether an address is the stack's business, as far as this process knows; while it knows nothing, it may be.
+    pub fn may_be_about(&self, address: &Address) -> bool {
+        match (&self.wanted, &self.inventory) {
+            (None, None) => true,
+            (wanted, inventory) => {
+                wanted.as_ref().is_some_and(|wanted| wanted.desired.resources.contains_key(address))
+                    || inventory.as_ref().is_some_and(|(_, manifest)| manifest.items.contains_key(address))
+            }
+        }
     }
 
     pub fn remember_view(&mut self, view: &Observation) {

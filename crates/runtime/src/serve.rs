@@ -419,12 +419,17 @@ async fn watch_target(runtime: Arc<Runtime>, target: Name, bell: Arc<Bell>) {
         // No hints here: looks at intervals are all there is. The task stays, so that it is not started again.
         return futures::future::pending().await;
     };
+    let nested = link.facts().await.is_ok_and(|facts| facts.nested);
     while let Some(hint) = hints.next().await {
         for cell in runtime.cells() {
             let into = runtime.stack(&cell.id).map(|stack| stack.into).unwrap_or_default();
             let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            // A hint about a folder above the stack's place may be about the place itself.
-            let near = |address: &Address| into.is_empty() || inside(address.as_str(), &into) || inside(&into, address.as_str());
+            // A hint about a folder above the stack's place may be about the place itself. Where addresses do not nest, a
+            // stack's place is no part of them: what counts is what it desires and has.
+            let near = |address: &Address| match nested {
+                true => into.is_empty() || inside(address.as_str(), &into) || inside(&into, address.as_str()),
+                false => cell.kept().may_be_about(address),
+            };
             if cell.id.target == target && (hint.addresses.is_empty() || hint.addresses.iter().any(near)) {
                 cell.kept().hinted = true;
                 bell.of(&cell.id).notify_one();

@@ -39,7 +39,7 @@ pub fn renderers() -> Vec<Arc<dyn Renderer>> {
 }
 
 pub fn drivers() -> Vec<Arc<dyn Driver>> {
-    vec![trued_files::driver()]
+    vec![trued_files::driver(), trued_kubernetes::driver()]
 }
 
 pub fn checks() -> Vec<Arc<dyn Check>> {

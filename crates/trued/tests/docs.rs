@@ -14,6 +14,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/build.md",
     "docs/guides/drift.md",
     "docs/guides/getting-started.md",
+    "docs/guides/kubernetes.md",
     "docs/guides/record.md",
     "examples/built-website/README.md",
     "examples/host-files/README.md",
@@ -47,6 +48,11 @@ fn guide_drift() {
 #[test]
 fn guide_getting_started() {
     run("docs/guides/getting-started.md");
+}
+
+#[test]
+fn guide_kubernetes() {
+    run("docs/guides/kubernetes.md");
 }
 
 #[test]
@@ -114,6 +120,10 @@ fn run(document: &str) {
     match document.strip_prefix("examples/").and_then(|path| path.split_once('/')) {
         Some((example, _)) => copy(&root().join("examples").join(example), &here),
         None => fs::create_dir_all(&here).unwrap(),
+    }
+    if document == "docs/guides/kubernetes.md" {
+        let help = "no Kubernetes API server: run `cargo xtask partners --run -- cargo test -p trued --test docs`";
+        fs::copy(std::env::var_os("TRUED_TEST_KUBECONFIG").expect(help), here.join("kubeconfig")).unwrap();
     }
     let mut running = Vec::new();
     for step in parse(&text) {

@@ -218,7 +218,8 @@ impl Walk<'_> {
         let content = |blob: Option<BlobRef>| blob.is_some_and(|blob| blob.sealed);
         let sealed = content(self.inventory.items.get(address).and_then(|item| item.content))
             || content(self.desired.resources.get(address).and_then(|resource| resource.content));
-        match link.keep(&Asked::new(address.clone(), sealed).like([&state.fingerprint])).await {
+        let compared = if self.facts.compares { self.compared(address) } else { Vec::new() };
+        match link.keep(&Asked { compared, ..Asked::new(address.clone(), sealed).like([&state.fingerprint]) }).await {
             Ok(kept) if kept.fingerprint == state.fingerprint => {
                 self.kept.insert(address.clone(), kept);
                 Ok(())

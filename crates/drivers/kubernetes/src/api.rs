@@ -1,0 +1,284 @@
+//! Requests to one API server: paths, media types, deadlines, and what its answers mean. It keeps nothing and decides
+//! nothing.
+//!
+//! Answers are read here and not by the client's own calls, because those write a body that they cannot read into the log,
+//! and it may be a Secret.
+
+use std::time::Duration;
+
+use futures::Stream;
+use http::{Method, Request, StatusCode, header};
+use kube::Client;
+use kube::client::Body;
+use kube::core::WatchEvent;
+use serde_json::{Value, json};
+use trued_doors::Answer;
+use trued_model::{Code, Refusal};
+
+use crate::address::Spot;
+use crate::fields::MANAGER;
+use crate::object::text;
+use crate::served::Serving;
+
+/// How long one request may take; a watch lasts as long as it lasts.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a server keeps one watch open.
+pub(crate) const WATCHED_FOR: u32 = 290;
+/// Objects in one page of a listing.
+const PAGE: u32 = 500;
+
+const WHOLE: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// An open line to an API server.
+#[derive(Clone)]
+pub(crate) struct Api {
+    client: Client,
+}
+
+/// One list, all pages: the objects and the version they were seen at.
+pub(crate) struct Listed {
+    pub items: Vec<Value>,
+    pub version: String,
+}
+
+/// How an object is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Applying {
+    /// Takes over fields that others own.
+    pub force: bool,
+    /// Only says what would come of it.
+    pub dry: bool,
+}
+
+/// What became of applying.
+pub(crate) struct Applied {
+    pub object: Value,
+    /// Whether it was not there before.
+    pub created: bool,
+}
+
+/// A request that was answered with a no.
+pub(crate) struct Denied {
+    pub status: StatusCode,
+    /// The server's `Status`; `Null` where it said nothing that can be read.
+    pub answer: Value,
+}
+
+/// Why a request gave nothing.
+pub(crate) enum Fault {
+    Answered(Box<Denied>),
+    /// No answer: what happened is not known.
+    Lost(Refusal),
+}
+
+impl Api {
+    pub fn new(client: Client) -> Api {
+        Api { client }
+    }
+
+    /// The answers of aggregated discovery.
+    pub async fn discover(&self) -> Result<Vec<Value>, Fault> {
+        let (core, groups) = futures::join!(self.read("/api", DISCOVERY), self.read("/apis", DISCOVERY));
+        Ok(vec![core?, groups?])
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value, Fault> {
+        self.read(path, WHOLE).await
+    }
+
+    /// Lists the metadata of a collection, page by page. Any page that fails fails the whole: half a list is none.
+    pub async fn list(&self, path: &str) -> Result<Listed, Fault> {
+        let mut listed = Listed { items: Vec::new(), version: String::new() };
+        let mut next = String::new();
+        loop {
+            let mut query = format!("{path}?limit={PAGE}");
+            if !next.is_empty() {
+                query.push_str(&format!("&continue={}", encoded(&next)));
+            }
+            let mut page = self.read(&query, METADATA_LIST).await?;
+            listed.version = text(&page, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned();
+            next = text(&page, &["metadata", "continue"]).unwrap_or_default().to_owned();
+            match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => listed.items.extend(items),
+                // An empty list of metadata says so.
+                Some(Value::Null) if text(&page, &["kind"]).is_some_and(|kind| kind.ends_with("List")) => {}
+                _ => return Err(Fault::Lost(Refusal::new(Code::Unknown, format!("list {path}: the answer is no list")))),
+            }
+            if next.is_empty() {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// Watches a collection's metadata from a version on.
+    pub async fn watch(
+        &self,
+        path: &str,
+        version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, Fault> {
+        let query = format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCHED_FOR}&resourceVersion={}", encoded(version));
+        let request = Request::get(query).header(header::ACCEPT, METADATA).body(Vec::new()).map_err(unbuildable)?;
+        let opened = tokio::time::timeout(DEADLINE, self.client.request_events::<Value>(request)).await.map_err(|_| late(path))?;
+        match opened {
+            Ok(events) => Ok(events),
+            Err(kube::Error::Api(status)) => Err(Fault::Answered(Box::new(Denied {
+                status: StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                answer: serde_json::to_value(&status).unwrap_or_default(),
+            }))),
+            Err(error) => Err(lost(path, &error)),
+        }
+    }
+
+    /// Applies an object, server-side.
+    pub async fn apply(&self, path: &str, object: &Value, how: Applying) -> Result<Applied, Fault> {
+        let Applying { force, dry } = how;
+        let mut query = format!("{path}?fieldManager={MANAGER}&force={force}");
+        if dry {
+            query.push_str("&dryRun=All");
+        }
+        let body = serde_json::to_vec(object).unwrap_or_default();
+        let (status, object) = self.send(Method::PATCH, &query, WHOLE, Some((APPLY, body))).await?;
+        Ok(Applied { object, created: status == StatusCode::CREATED })
+    }
+
+    /// Deletes an object, only if it still is this very one at this very version. The answer is the object, where it stays
+    /// for now, or a `Status`.
+    pub async fn delete(&self, path: &str, uid: &str, version: &str) -> Result<Value, Fault> {
+        let body = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background",
+            "preconditions": { "uid": uid, "resourceVersion": version },
+        });
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        self.send(Method::DELETE, path, WHOLE, Some((WHOLE, body))).await.map(|(_, answer)| answer)
+    }
+
+    async fn read(&self, path: &str, accept: &str) -> Result<Value, Fault> {
+        self.send(Method::GET, path, accept, None).await.map(|(_, answer)| answer)
+    }
+
+    async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+        let (kind, body) = body.unzip();
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let request = request.body(Body::from(body.unwrap_or_default())).map_err(unbuildable)?;
+        let answered = async {
+            let response = self.client.send(request).await.map_err(|error| lost(path, &error))?;
+            let (parts, body) = response.into_parts();
+            let bytes = body.collect_bytes().await.map_err(|error| lost(path, &error))?;
+            let answer: Option<Value> = serde_json::from_slice(&bytes).ok();
+            if !parts.status.is_success() {
+                return Err(Fault::Answered(Box::new(Denied { status: parts.status, answer: answer.unwrap_or_default() })));
+            }
+            let unread = || Fault::Lost(Refusal::new(Code::Unknown, format!("read the answer to {}: it is no JSON", place(path))));
+            Ok((parts.status, answer.ok_or_else(unread)?))
+        };
+        tokio::time::timeout(DEADLINE, answered).await.map_err(|_| late(path))?
+    }
+}
+
+impl Fault {
+    /// The status of an answer.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Fault::Answered(denied) => Some(denied.status),
+            Fault::Lost(_) => None,
+        }
+    }
+
+    /// As a coded no. A sealed object's values may stand in the server's sentence: then only the fields are named.
+    pub fn refusal(&self, doing: &str, sealed: bool) -> Refusal {
+        match self {
+            Fault::Lost(refusal) => refusal.clone(),
+            Fault::Answered(denied) => denied.refusal(doing, sealed),
+        }
+    }
+}
+
+impl Denied {
+    fn refusal(&self, doing: &str, sealed: bool) -> Refusal {
+        let (code, help) = match self.status.as_u16() {
+            401 => (Code::Denied, "the cluster does not know who we are: renew the token or certificate of the kubeconfig"),
+            403 => (Code::Denied, "grant the right to the account that Trued uses there"),
+            404 => (Code::Absent, ""),
+            409 => (Code::Changed, ""),
+            410 => (Code::Unknown, ""),
+            413 => (Code::TooLarge, "make the object smaller"),
+            400 | 405 | 406 | 415 | 422 => (Code::Invalid, "correct the manifest"),
+            _ => (Code::Unreachable, ""),
+        };
+        let said = text(&self.answer, &["message"]).unwrap_or_default();
+        let words = match sealed {
+            true => format!("{} {}{}", self.status.as_u16(), text(&self.answer, &["reason"]).unwrap_or_default(), self.fields()),
+            false if said.is_empty() => self.status.to_string(),
+            false => said.to_owned(),
+        };
+        Refusal::new(code, format!("{doing}: {words}")).help(help)
+    }
+
+    fn fields(&self) -> String {
+        let named: Vec<&str> = self.causes().filter_map(|cause| text(cause, &["field"])).collect();
+        if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) }
+    }
+
+    /// What the server names as causes: the fields in conflict, the values that are invalid.
+    pub fn causes(&self) -> impl Iterator<Item = &Value> {
+        let causes = crate::object::at(&self.answer, &["details", "causes"]).and_then(Value::as_array);
+        causes.into_iter().flatten()
+    }
+}
+
+/// The path of a collection, in a namespace or of all of them.
+pub(crate) fn collection(kind: &crate::address::Kind, serving: &Serving, version: Option<&str>, namespace: Option<&str>) -> String {
+    let version = version.or(serving.versions.first().map(String::as_str)).unwrap_or("v1");
+    let root = if kind.group.is_empty() { format!("/api/{version}") } else { format!("/apis/{}/{version}", kind.group) };
+    match namespace {
+        Some(namespace) => format!("{root}/namespaces/{}/{}", encoded(namespace), serving.plural),
+        None => format!("{root}/{}", serving.plural),
+    }
+}
+
+/// The path of one object, under a version.
+pub(crate) fn path(spot: &Spot, serving: &Serving, version: Option<&str>) -> String {
+    format!("{}/{}", collection(&spot.kind, serving, version, spot.namespace.as_deref()), encoded(&spot.name))
+}
+
+/// Writes a text so that it stands for itself in a path or a query.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// A path without its query, for people.
+fn place(path: &str) -> &str {
+    path.split('?').next().unwrap_or(path)
+}
+
+fn late(path: &str) -> Fault {
+    Fault::Lost(Refusal::new(Code::TimedOut, format!("ask the cluster for {}: no answer in {} s", place(path), DEADLINE.as_secs())))
+}
+
+fn lost(path: &str, error: &(dyn std::error::Error + 'static)) -> Fault {
+    let mut words = error.to_string();
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        words = error.to_string();
+        inner = error.source();
+    }
+    let help = "see whether the cluster runs and the kubeconfig names it rightly";
+    Fault::Lost(Refusal::new(Code::Unreachable, format!("ask the cluster for {}: {words}", place(path))).help(help))
+}
+
+fn unbuildable(error: http::Error) -> Fault {
+    Fault::Lost(Refusal::new(Code::Broken, format!("write a request: {error}")))
+}
+
+/// What an answer says, or the coded no.
+pub(crate) fn said<T>(result: Result<T, Fault>, doing: &str) -> Answer<T> {
+    result.map_err(|fault| fault.refusal(doing, false))
+}

@@ -1,0 +1,200 @@
+//! One cluster as it is known: what it serves, and a table of each kind that somebody asked about. Shared by all stacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use trued_doors::{Answer, Blobs, Clock, Seal};
+use trued_model::{Address, Code, Refusal};
+
+use crate::address::{Kind, Spot};
+use crate::api::{Api, collection, said};
+use crate::served::{Served, Serving};
+use crate::table::{Entry, Standing, Table};
+
+/// After how long a cluster is asked anew what it serves, where nothing else tells that this changed.
+const DISCOVERED_FOR: Duration = Duration::from_secs(300);
+/// The same where a kind is asked for that it did not serve.
+const MISSED_FOR: Duration = Duration::from_secs(2);
+/// How long a first list of one kind may take.
+const LISTED_WITHIN: Duration = Duration::from_secs(45);
+/// Hints that may wait for whoever listens.
+const HINTS: usize = 4096;
+
+pub(crate) struct Cluster {
+    pub api: Api,
+    pub ledger: String,
+    pub blobs: Arc<dyn Blobs>,
+    pub seal: Arc<dyn Seal>,
+    pub clock: Arc<dyn Clock>,
+    pub hints: broadcast::Sender<Address>,
+    known: Mutex<Known>,
+    /// One discovery at a time.
+    discovering: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    served: Option<(Instant, Arc<Served>)>,
+    tables: BTreeMap<(Kind, Option<String>), (Arc<Table>, AbortHandle)>,
+    /// Kinds that we may list in single namespaces only.
+    by_namespace: BTreeSet<Kind>,
+}
+
+/// Where an object is or would be.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub serving: Serving,
+    pub table: Arc<Table>,
+    pub entry: Option<Entry>,
+}
+
+/// What is known of a place.
+pub(crate) enum Looked {
+    Found(Place),
+    /// The cluster serves no such kind: nothing of it is there.
+    NotServed,
+    Denied(String),
+    Unknown(Refusal),
+}
+
+impl Cluster {
+    pub fn new(api: Api, ledger: String, blobs: Arc<dyn Blobs>, seal: Arc<dyn Seal>, clock: Arc<dyn Clock>) -> Cluster {
+        let hints = broadcast::Sender::new(HINTS);
+        Cluster { api, ledger, blobs, seal, clock, hints, known: Mutex::default(), discovering: tokio::sync::Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the cluster serves, asked anew where the last answer is older than this. An answer that was had once stays good
+    /// while a new one cannot be had.
+    pub async fn served(&self, no_older_than: Duration) -> Answer<Arc<Served>> {
+        let _one_at_a_time = self.discovering.lock().await;
+        let known = self.known().served.clone();
+        if let Some((at, served)) = &known
+            && at.elapsed() < no_older_than
+        {
+            return Ok(served.clone());
+        }
+        match (said(self.api.discover().await, "ask the cluster what it serves"), known) {
+            (Ok(answers), _) => {
+                let served = Arc::new(Served::of_discovery(&answers));
+                self.known().served = Some((Instant::now(), served.clone()));
+                Ok(served)
+            }
+            (Err(refusal), Some((_, served))) => {
+                tracing::debug!("{refusal}; what it served before still counts");
+                Ok(served)
+            }
+            (Err(refusal), None) => Err(refusal),
+        }
+    }
+
+    /// What the cluster serves, as far as it was ever asked; asked now and then.
+    pub async fn served_lately(&self) -> Answer<Arc<Served>> {
+        self.served(DISCOVERED_FOR).await
+    }
+
+    /// Whether the cluster answers at all.
+    pub async fn reach(&self) -> Answer<()> {
+        said(self.api.discover().await, "ask the cluster what it serves").map(drop)
+    }
+
+    /// How a kind is served; asked anew for one that was not served lately.
+    async fn serving(&self, kind: &Kind) -> Result<Serving, Looked> {
+        let mut served = self.served_lately().await.map_err(Looked::Unknown)?;
+        if served.get(kind).is_none() {
+            served = self.served(MISSED_FOR).await.map_err(Looked::Unknown)?;
+        }
+        match served.get(kind) {
+            Some(serving) => Ok(serving.clone()),
+            None if served.silent.contains(&kind.group) => {
+                let message = format!("ask the cluster for {kind}: the server behind {} does not answer", kind.group);
+                Err(Looked::Unknown(Refusal::new(Code::Unreachable, message)))
+            }
+            None => Err(Looked::NotServed),
+        }
+    }
+
+    /// Finds what is known of an object; lists and watches its kind if nobody asked before.
+    pub async fn look(&self, spot: &Spot) -> Looked {
+        let serving = match self.serving(&spot.kind).await {
+            Ok(serving) => serving,
+            Err(looked) => return looked,
+        };
+        if !self.known().by_namespace.contains(&spot.kind) {
+            let table = self.table(&spot.kind, &serving, None);
+            match table.standing(LISTED_WITHIN).await {
+                Standing::Complete => return found(spot, serving, table),
+                Standing::Lost(refusal) if refusal.code == Code::Denied && spot.namespace.is_some() => {
+                    self.forget(&spot.kind, None);
+                    self.known().by_namespace.insert(spot.kind.clone());
+                }
+                standing => return self.lost(spot, standing).await,
+            }
+        }
+        let table = self.table(&spot.kind, &serving, spot.namespace.as_deref());
+        match table.standing(LISTED_WITHIN).await {
+            Standing::Complete => found(spot, serving, table),
+            standing => self.lost(spot, standing).await,
+        }
+    }
+
+    async fn lost(&self, spot: &Spot, standing: Standing) -> Looked {
+        match standing {
+            Standing::Lost(refusal) if refusal.code == Code::Denied => Looked::Denied(refusal.message),
+            // The kind itself went.
+            Standing::Lost(refusal) if refusal.code == Code::Absent => {
+                self.forget(&spot.kind, spot.namespace.as_deref());
+                self.forget(&spot.kind, None);
+                match self.served(Duration::ZERO).await {
+                    Ok(served) if served.get(&spot.kind).is_none() && !served.silent.contains(&spot.kind.group) => Looked::NotServed,
+                    _ => Looked::Unknown(refusal),
+                }
+            }
+            Standing::Lost(refusal) => Looked::Unknown(refusal),
+            _ => Looked::Unknown(Refusal::new(Code::Unknown, format!("look at {}: not listed yet", spot.address()))),
+        }
+    }
+
+    fn table(&self, kind: &Kind, serving: &Serving, namespace: Option<&str>) -> Arc<Table> {
+        let mut known = self.known();
+        let key = (kind.clone(), namespace.map(str::to_owned));
+        let open = || {
+            let path = collection(kind, serving, None, namespace);
+            let table = Table::new(kind.clone(), serving.namespaced, path, self.hints.clone());
+            let current = tokio::spawn(table.clone().keep_current(self.api.clone()));
+            (table, current.abort_handle())
+        };
+        known.tables.entry(key).or_insert_with(open).0.clone()
+    }
+
+    fn forget(&self, kind: &Kind, namespace: Option<&str>) {
+        let key = (kind.clone(), namespace.map(str::to_owned));
+        if let Some((_, task)) = self.known().tables.remove(&key) {
+            task.abort();
+        }
+    }
+
+    /// The highest epoch of a stack on any object that is known.
+    pub fn epoch(&self, stack: &str) -> u64 {
+        let tables: Vec<Arc<Table>> = self.known().tables.values().map(|(table, _)| table.clone()).collect();
+        tables.iter().map(|table| table.epoch(&self.ledger, stack)).max().unwrap_or(0)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.known().tables.values().for_each(|(_, task)| task.abort());
+    }
+}
+
+fn found(spot: &Spot, serving: Serving, table: Arc<Table>) -> Looked {
+    let entry = table.get(spot);
+    Looked::Found(Place { serving, table, entry })
+}

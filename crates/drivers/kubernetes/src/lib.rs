@@ -1,0 +1,71 @@
+//! The driver `kubernetes`: keeps objects of a cluster as a stack desires them, by server-side apply.
+//!
+//! It looks, applies and answers. It decides nothing, starts no program, and touches no field that is not its own.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use serde_json::{Value, json};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading};
+use trued_model::Finding;
+
+mod address;
+mod api;
+mod apply;
+mod cluster;
+mod compare;
+mod connect;
+mod fields;
+mod keep;
+mod link;
+mod mark;
+mod object;
+mod observe;
+mod parse;
+#[cfg(test)]
+mod parse_tests;
+mod ranks;
+mod served;
+mod settings;
+mod table;
+
+use cluster::Cluster;
+use settings::Settings;
+
+/// The driver for objects of a cluster.
+pub fn driver() -> Arc<dyn Driver> {
+    Arc::new(Kubernetes)
+}
+
+struct Kubernetes;
+
+impl Driver for Kubernetes {
+    fn describe(&self) -> Descriptor {
+        Descriptor {
+            kind: "kubernetes",
+            summary: "objects of a Kubernetes cluster, by server-side apply",
+            schema: settings::schema(),
+            example: json!({ "kubeconfig": "/etc/trued/kubeconfig", "context": "prod" }),
+            paths: &["/kubeconfig"],
+            reads_text: true,
+        }
+    }
+
+    fn parse(&self, reading: &Reading<'_>) -> Parsed {
+        parse::parse(reading)
+    }
+
+    fn check(&self, settings: &Value) -> Vec<Finding> {
+        settings::check(settings)
+    }
+
+    fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {
+        async move {
+            let settings = Settings::read(&at.target.settings)?;
+            let client = connect::connect(&settings).await?;
+            let cluster = Cluster::new(api::Api::new(client), at.ledger, at.blobs, at.seal, at.clock);
+            Ok(Arc::new(link::ClusterLink::new(cluster)) as Arc<dyn Link>)
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,173 @@
+//! Which kinds a cluster serves, under which versions and names, and which of them lie in namespaces. Values only.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::address::Kind;
+use crate::object::{at, text};
+
+/// One kind as a cluster serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Serving {
+    /// The name in paths: `deployments`.
+    pub plural: String,
+    /// The preferred one first; empty where they are not known.
+    pub versions: Vec<String>,
+    pub namespaced: bool,
+}
+
+/// All kinds of a cluster, and the groups that could not be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub kinds: BTreeMap<Kind, Serving>,
+    /// Whether no cluster was asked: other kinds may be served too.
+    pub assumed: bool,
+    /// Groups whose server did not answer: what they serve is not known.
+    pub silent: Vec<String>,
+}
+
+impl Served {
+    /// As it stands in facts, by address prefix.
+    pub fn terms(&self) -> Value {
+        let kinds: BTreeMap<String, &Serving> = self.kinds.iter().map(|(kind, serving)| (kind.prefix(), serving)).collect();
+        serde_json::to_value(kinds).unwrap_or_default()
+    }
+
+    /// Reads [`Served::terms`]; where nothing stands, what every cluster serves.
+    pub fn of_terms(terms: &Value) -> Served {
+        let Ok(kinds) = BTreeMap::<String, Serving>::deserialize(terms) else { return Served::everywhere() };
+        let read = |(prefix, serving): (String, Serving)| {
+            let (group, kind) = prefix.trim_end_matches('/').split_once('/')?;
+            Some((Kind::new(if group == "core" { "" } else { group }, kind), serving))
+        };
+        Served { kinds: kinds.into_iter().filter_map(read).collect(), assumed: false, silent: Vec::new() }
+    }
+
+    /// Kinds that every cluster serves, for when none can be asked: enough to tell what lies in a namespace.
+    pub fn everywhere() -> Served {
+        let kinds = EVERYWHERE.iter().flat_map(|(group, kinds)| {
+            kinds.split_whitespace().map(move |word| {
+                let kind = word.trim_end_matches('*');
+                let plural = plural(kind);
+                (Kind::new(group, kind), Serving { plural, versions: Vec::new(), namespaced: kind == word })
+            })
+        });
+        Served { kinds: kinds.collect(), assumed: true, silent: Vec::new() }
+    }
+
+    /// Takes in what a definition among the objects will serve once it is there.
+    pub fn define(&mut self, object: &Value) {
+        let (Some(group), Some(kind)) = (text(object, &["spec", "group"]), text(object, &["spec", "names", "kind"])) else { return };
+        let versions = at(object, &["spec", "versions"]).and_then(Value::as_array);
+        let served = |version: &Value| version.get("served") != Some(&Value::Bool(false));
+        let named = |version: &Value| text(version, &["name"]).map(str::to_owned);
+        let serving = Serving {
+            plural: text(object, &["spec", "names", "plural"]).unwrap_or_default().to_owned(),
+            versions: versions.into_iter().flatten().filter(|version| served(version)).filter_map(named).collect(),
+            namespaced: text(object, &["spec", "scope"]) == Some("Namespaced"),
+        };
+        self.kinds.insert(Kind::new(group, kind), serving);
+    }
+
+    /// Reads the two answers of aggregated discovery: `APIGroupDiscoveryList` of `/api` and of `/apis`.
+    pub fn of_discovery(answers: &[Value]) -> Served {
+        let mut served = Served::default();
+        let items = answers.iter().filter_map(|answer| answer.get("items")?.as_array()).flatten();
+        for item in items {
+            let group = text(item, &["metadata", "name"]).unwrap_or_default();
+            for version in item.get("versions").and_then(Value::as_array).into_iter().flatten() {
+                served.take(group, version);
+            }
+        }
+        served.silent.dedup();
+        served
+    }
+
+    fn take(&mut self, group: &str, version: &Value) {
+        let Some(name) = text(version, &["version"]) else { return };
+        if text(version, &["freshness"]) == Some("Stale") {
+            self.silent.push(group.to_owned());
+        }
+        for resource in version.get("resources").and_then(Value::as_array).into_iter().flatten() {
+            let (Some(plural), Some(kind)) = (text(resource, &["resource"]), text(resource, &["responseKind", "kind"])) else { continue };
+            let verbs = resource.get("verbs").and_then(Value::as_array);
+            // What cannot be listed and changed is no object (a review, a token request).
+            let can = |verb: &str| verbs.is_some_and(|verbs| verbs.iter().any(|known| known == verb));
+            if !(can("list") && can("patch") && can("delete")) {
+                continue;
+            }
+            let namespaced = text(resource, &["scope"]) == Some("Namespaced");
+            let new = || Serving { plural: plural.to_owned(), versions: Vec::new(), namespaced };
+            self.kinds.entry(Kind::new(group, kind)).or_insert_with(new).versions.push(name.to_owned());
+        }
+    }
+
+    pub fn get(&self, kind: &Kind) -> Option<&Serving> {
+        self.kinds.get(kind)
+    }
+}
+
+/// A definition of a kind of one's own.
+pub(crate) fn is_definition(kind: &Kind) -> bool {
+    (kind.group.as_str(), kind.kind.as_str()) == ("apiextensions.k8s.io", "CustomResourceDefinition")
+}
+
+fn plural(kind: &str) -> String {
+    let lower = kind.to_ascii_lowercase();
+    match lower.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if lower.ends_with('s') => {
+            if lower == "endpoints" {
+                lower
+            } else {
+                format!("{lower}es")
+            }
+        }
+        _ => format!("{lower}s"),
+    }
+}
+
+/// Group and kinds; `*` marks those that lie in no namespace.
+const EVERYWHERE: &[(&str, &str)] = &[
+    (
+        "",
+        "ConfigMap Endpoints LimitRange Namespace* Node* PersistentVolume* PersistentVolumeClaim Pod PodTemplate ReplicationController \
+         ResourceQuota Secret Service ServiceAccount",
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "MutatingWebhookConfiguration* ValidatingAdmissionPolicy* ValidatingAdmissionPolicyBinding* ValidatingWebhookConfiguration*",
+    ),
+    ("apiextensions.k8s.io", "CustomResourceDefinition*"),
+    ("apiregistration.k8s.io", "APIService*"),
+    ("apps", "ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("batch", "CronJob Job"),
+    ("certificates.k8s.io", "CertificateSigningRequest*"),
+    ("coordination.k8s.io", "Lease"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema* PriorityLevelConfiguration*"),
+    ("networking.k8s.io", "Ingress IngressClass* NetworkPolicy"),
+    ("node.k8s.io", "RuntimeClass*"),
+    ("policy", "PodDisruptionBudget"),
+    ("rbac.authorization.k8s.io", "ClusterRole* ClusterRoleBinding* Role RoleBinding"),
+    ("scheduling.k8s.io", "PriorityClass*"),
+    ("storage.k8s.io", "CSIDriver* CSINode* CSIStorageCapacity StorageClass* VolumeAttachment*"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_facts_is_read_back() {
+        let served = Served::everywhere();
+        assert_eq!(Served::of_terms(&served.terms()), Served { assumed: false, ..served.clone() });
+        assert_eq!(Served::of_terms(&Value::Null), served, "no cluster was asked");
+        let plurals = ["Ingress", "NetworkPolicy", "Endpoints", "StorageClass"].map(plural);
+        assert_eq!(plurals, ["ingresses", "networkpolicies", "endpoints", "storageclasses"]);
+        assert!(!served.get(&Kind::new("", "Namespace")).unwrap().namespaced);
+    }
+}

@@ -1,0 +1,405 @@
+//! What is known of all objects of one kind: listed once, then watched, metadata only. A table is complete or says why not;
+//! it never shrinks because something could not be read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use http::StatusCode;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+use trued_model::{Address, Code, Digest, Evidence, Fingerprint, Refusal, canonical};
+
+use crate::address::{Kind, Spot};
+use crate::api::{Api, WATCHED_FOR};
+use crate::fields;
+use crate::mark::Mark;
+use crate::object::text;
+
+/// How long to wait before listing anew, at first and at most.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(20);
+
+/// A watch says something at least once a minute, if only that nothing changed; one that is silent for longer is broken.
+const SILENT_FOR: Duration = Duration::from_secs(150);
+
+/// One object, as far as its metadata tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub uid: String,
+    /// The server's version as it writes it, and as a number: an older view never replaces a newer one.
+    pub version: String,
+    pub number: u64,
+    pub mark: Option<Mark>,
+    /// What we own by having applied it, as one word that changes whenever that does; `None` where we own nothing.
+    pub owned: Option<Digest>,
+    /// Whether an autoscaler decides how many replicas there are.
+    pub autoscaled: bool,
+    /// Being deleted, and what that waits for.
+    pub leaving: Option<Vec<String>>,
+    /// What a look at its values said, as long as it holds.
+    pub settled: Option<Settled>,
+}
+
+/// What the values of an object came to, once they were read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// Of what we own of it; of all of it where we own nothing.
+    pub identity: Option<Digest>,
+    /// Whether applying that would change anything, by fingerprint.
+    pub is_as: BTreeMap<Fingerprint, bool>,
+    /// What it was said to be last.
+    pub given: Option<Fingerprint>,
+    pub bytes: u64,
+    /// Who changed it last, beside us.
+    pub evidence: Evidence,
+}
+
+impl Entry {
+    /// Reads an object's or its metadata's.
+    pub fn read(object: &Value) -> Entry {
+        let of = |key| text(object, &["metadata", key]).unwrap_or_default().to_owned();
+        let finalizers = || {
+            let list = crate::object::at(object, &["metadata", "finalizers"]).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let owned = fields::ours(object).map(|owner| Digest::of(&canonical(&(owner.fields, owner.time, owner.api_version))));
+        Entry {
+            uid: of("uid"),
+            number: of("resourceVersion").parse().unwrap_or(0),
+            version: of("resourceVersion"),
+            mark: Mark::read(object),
+            owned,
+            autoscaled: fields::autoscaled(object),
+            leaving: text(object, &["metadata", "deletionTimestamp"]).map(|_| finalizers()),
+            settled: None,
+        }
+    }
+
+    /// Whether everything that was known of another view of this object still holds: what is ours of it is untouched.
+    pub fn continues(&self, before: &Entry) -> bool {
+        let same_fields = match (&self.owned, &before.owned) {
+            (Some(now), Some(then)) => now == then,
+            (None, None) => self.version == before.version,
+            _ => false,
+        };
+        same_fields && self.uid == before.uid && self.mark == before.mark && self.leaving.is_some() == before.leaving.is_some()
+    }
+}
+
+/// How much of a kind is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Standing {
+    /// Not listed yet.
+    Unread,
+    Complete,
+    /// The newest attempt failed; what is in the table may be old.
+    Lost(Refusal),
+}
+
+struct State {
+    /// By namespace (empty for none) and name.
+    entries: HashMap<(String, String), Entry>,
+    heard: Instant,
+    /// Objects somebody asked for: only changes to these and to ours are hinted at.
+    asked: BTreeSet<(String, String)>,
+}
+
+/// All objects of one kind, in one namespace or in all.
+pub(crate) struct Table {
+    kind: Kind,
+    namespaced: bool,
+    path: String,
+    state: Mutex<State>,
+    standing: watch::Sender<Standing>,
+    hints: broadcast::Sender<Address>,
+}
+
+impl Table {
+    pub fn new(kind: Kind, namespaced: bool, path: String, hints: broadcast::Sender<Address>) -> Arc<Table> {
+        let state = State { entries: HashMap::new(), heard: Instant::now(), asked: BTreeSet::new() };
+        Arc::new(Table { kind, namespaced, path, state: Mutex::new(state), standing: watch::Sender::new(Standing::Unread), hints })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is known how much is known; of a table that is lost, until it was tried once more or `patience` ends.
+    pub async fn standing(&self, patience: Duration) -> Standing {
+        if self.state().heard.elapsed() > SILENT_FOR {
+            self.standing.send_replace(Standing::Unread);
+        }
+        let mut standing = self.standing.subscribe();
+        let known = tokio::time::timeout(patience, standing.wait_for(|standing| !matches!(standing, Standing::Unread))).await;
+        match known {
+            Ok(Ok(standing)) => standing.clone(),
+            _ => Standing::Lost(Refusal::new(Code::TimedOut, format!("list {}: no answer in {} s", self.path, patience.as_secs()))),
+        }
+    }
+
+    pub fn get(&self, spot: &Spot) -> Option<Entry> {
+        let key = key(spot);
+        let mut state = self.state();
+        state.asked.insert(key.clone());
+        state.entries.get(&key).cloned()
+    }
+
+    /// Remembers what a look at the values said, unless the object has changed since.
+    pub fn settle(&self, spot: &Spot, seen: &Entry, settled: &Settled) {
+        let mut state = self.state();
+        if let Some(entry) = state.entries.get_mut(&key(spot))
+            && entry.continues(seen)
+        {
+            let known = entry.settled.get_or_insert_default();
+            let mut is_as = std::mem::take(&mut known.is_as);
+            is_as.extend(settled.is_as.clone());
+            *known = Settled { is_as, ..settled.clone() };
+        }
+    }
+
+    /// Takes in an object as the server answered it to ourselves: nobody need be told.
+    pub fn take(&self, spot: &Spot, entry: Entry) {
+        let mut state = self.state();
+        let key = key(spot);
+        if state.entries.get(&key).is_none_or(|known| known.number <= entry.number || known.uid != entry.uid) {
+            state.entries.insert(key, entry);
+        }
+    }
+
+    /// Takes in that an object is gone, because the server said so to ourselves.
+    pub fn remove(&self, spot: &Spot, uid: &str) {
+        let mut state = self.state();
+        let key = key(spot);
+        if state.entries.get(&key).is_some_and(|known| known.uid == uid) {
+            state.entries.remove(&key);
+        }
+    }
+
+    /// The highest epoch that objects of a stack tell of.
+    pub fn epoch(&self, ledger: &str, stack: &str) -> u64 {
+        let state = self.state();
+        let marks = state.entries.values().filter_map(|entry| entry.mark.as_ref());
+        marks.filter(|mark| mark.ledger == ledger && mark.stack == stack).map(|mark| mark.epoch).max().unwrap_or(0)
+    }
+
+    /// Lists and watches until aborted.
+    pub async fn keep_current(self: Arc<Table>, api: Api) {
+        let mut pause = AGAIN_AFTER;
+        loop {
+            match api.list(&self.path).await {
+                Ok(listed) => {
+                    self.replace(&listed.items);
+                    self.standing.send_replace(Standing::Complete);
+                    pause = AGAIN_AFTER;
+                    if let Some(refusal) = self.follow(&api, listed.version).await {
+                        tracing::debug!("{refusal}");
+                    }
+                    // Lost it is only when it cannot be listed either.
+                    self.standing.send_replace(Standing::Unread);
+                }
+                Err(fault) => {
+                    let refusal = fault.refusal(&format!("list {}", self.path), false);
+                    tracing::debug!(path = %self.path, "{refusal}");
+                    self.standing.send_replace(Standing::Lost(refusal));
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AFTER_AT_MOST);
+        }
+    }
+
+    /// Takes a complete list as all there is.
+    fn replace(&self, items: &[Value]) {
+        let mut told = BTreeSet::new();
+        let mut state = self.state();
+        let mut gone: BTreeSet<(String, String)> = state.entries.keys().cloned().collect();
+        for item in items {
+            let key = key_of(item);
+            gone.remove(&key);
+            told.extend(put(&mut state, key, Entry::read(item)));
+        }
+        for key in gone {
+            let ours = state.entries.remove(&key).is_some_and(|entry| entry.mark.is_some());
+            if ours || state.asked.contains(&key) {
+                told.insert(key);
+            }
+        }
+        state.heard = Instant::now();
+        drop(state);
+        told.into_iter().for_each(|key| self.hint(key));
+    }
+
+    /// Follows changes from a version on. `None` means that the server has forgotten that version: all is listed anew.
+    async fn follow(&self, api: &Api, mut version: String) -> Option<Refusal> {
+        loop {
+            let opened = Instant::now();
+            let events = match api.watch(&self.path, &version).await {
+                Ok(events) => events,
+                Err(fault) if fault.status() == Some(StatusCode::GONE) => return None,
+                Err(fault) => return Some(fault.refusal(&format!("watch {}", self.path), false)),
+            };
+            self.state().heard = Instant::now();
+            let mut events = std::pin::pin!(events);
+            loop {
+                match tokio::time::timeout(SILENT_FOR, events.next()).await {
+                    Ok(Some(Ok(event))) => match self.happened(event) {
+                        Ok(Some(newer)) => version = newer,
+                        Ok(None) => {}
+                        Err(refusal) => return refusal,
+                    },
+                    Ok(Some(Err(error))) => return Some(lost(&self.path, &error.to_string())),
+                    Ok(None) => break,
+                    Err(_) => return Some(lost(&self.path, "the watch fell silent")),
+                }
+            }
+            // A server closes a watch after its time. One that ends at once, again and again, is none.
+            if opened.elapsed() < Duration::from_secs(u64::from(WATCHED_FOR) / 10) {
+                return Some(lost(&self.path, "the watch was closed early"));
+            }
+        }
+    }
+
+    /// Takes in one event; gives the version it brings. `Err(None)` asks for a new list.
+    fn happened(&self, event: WatchEvent<Value>) -> Result<Option<String>, Option<Refusal>> {
+        let (object, gone) = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+            WatchEvent::Deleted(object) => (object, true),
+            WatchEvent::Bookmark(bookmark) => {
+                self.state().heard = Instant::now();
+                return Ok(Some(bookmark.metadata.resource_version));
+            }
+            WatchEvent::Error(status) if status.code == StatusCode::GONE.as_u16() => return Err(None),
+            WatchEvent::Error(status) => return Err(Some(lost(&self.path, &status.message))),
+        };
+        let entry = Entry::read(&object);
+        let version = entry.version.clone();
+        let key = key_of(&object);
+        let mut state = self.state();
+        state.heard = Instant::now();
+        let told = match gone {
+            // What we know by a later write of our own is newer than this.
+            true if state.entries.get(&key).is_some_and(|known| known.number > entry.number || known.uid != entry.uid) => None,
+            true => state.entries.remove(&key).map(|_| key),
+            false => put(&mut state, key, entry),
+        };
+        drop(state);
+        told.into_iter().for_each(|key| self.hint(key));
+        Ok(Some(version))
+    }
+
+    fn hint(&self, (namespace, name): (String, String)) {
+        let namespace = self.namespaced.then_some(namespace);
+        // Nobody may be listening.
+        let _ = self.hints.send(Spot { kind: self.kind.clone(), namespace, name }.address());
+    }
+}
+
+/// Puts an entry in, if it is no older than what is known; gives the key where that is worth a hint.
+fn put(state: &mut State, key: (String, String), mut entry: Entry) -> Option<(String, String)> {
+    let known = state.entries.get(&key);
+    if known.is_some_and(|known| known.uid == entry.uid && known.number > entry.number) {
+        return None;
+    }
+    let continues = known.is_some_and(|known| entry.continues(known));
+    if continues {
+        entry.settled = known.and_then(|known| known.settled.clone());
+    }
+    let worth = !continues && (entry.mark.is_some() || state.asked.contains(&key));
+    state.entries.insert(key.clone(), entry);
+    worth.then_some(key)
+}
+
+fn key(spot: &Spot) -> (String, String) {
+    (spot.namespace.clone().unwrap_or_default(), spot.name.clone())
+}
+
+fn key_of(object: &Value) -> (String, String) {
+    let of = |key| text(object, &["metadata", key]).unwrap_or_default().to_owned();
+    (of("namespace"), of("name"))
+}
+
+fn lost(path: &str, why: &str) -> Refusal {
+    Refusal::new(Code::Unreachable, format!("watch {path}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn table() -> (Arc<Table>, broadcast::Receiver<Address>) {
+        let (hints, heard) = broadcast::channel(64);
+        (Table::new(Kind::new("", "ConfigMap"), true, "/api/v1/configmaps".to_owned(), hints), heard)
+    }
+
+    /// An object at a version, with what we own of it at a time.
+    fn object(name: &str, version: u64, time: &str) -> Value {
+        let entry = json!({ "manager": "trued", "operation": "Apply", "apiVersion": "v1", "time": time, "fieldsV1": { "f:data": {} } });
+        let annotations = json!({ "trued.dev/ledger": "trued/1", "trued.dev/stack": "s", "trued.dev/epoch": "3" });
+        json!({ "metadata": { "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": version.to_string(),
+            "managedFields": [entry], "annotations": annotations } })
+    }
+
+    fn spot(name: &str) -> Spot {
+        Spot { kind: Kind::new("", "ConfigMap"), namespace: Some("shop".to_owned()), name: name.to_owned() }
+    }
+
+    fn heard(hints: &mut broadcast::Receiver<Address>) -> Vec<String> {
+        std::iter::from_fn(|| hints.try_recv().ok()).map(|address| address.to_string()).collect()
+    }
+
+    #[test]
+    fn fault_61_changes_that_are_not_about_what_is_ours_wake_nobody() {
+        let (table, mut hints) = table();
+        table.replace(&[object("one", 5, "T1")]);
+        heard(&mut hints);
+        // The status changed, somebody added a label of theirs: another version, the same fields of ours.
+        for version in 6..50 {
+            assert!(table.happened(WatchEvent::Modified(object("one", version, "T1"))).is_ok());
+        }
+        assert_eq!(heard(&mut hints), Vec::<String>::new());
+        assert!(table.happened(WatchEvent::Modified(object("one", 50, "T2"))).is_ok());
+        assert_eq!(heard(&mut hints), ["core/ConfigMap/shop/one"]);
+    }
+
+    #[test]
+    fn fault_59_an_older_view_never_replaces_a_newer_one() {
+        let (table, mut hints) = table();
+        table.replace(&[object("one", 5, "T1")]);
+        table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
+        heard(&mut hints);
+        assert!(table.happened(WatchEvent::Modified(object("one", 7, "T7"))).is_ok());
+        assert!(table.happened(WatchEvent::Deleted(object("one", 8, "T7"))).is_ok());
+        assert_eq!(table.get(&spot("one")).unwrap().number, 9);
+        assert_eq!(heard(&mut hints), Vec::<String>::new());
+    }
+
+    #[test]
+    fn fault_30_our_own_write_is_seen_at_once_and_wakes_nobody() {
+        let (table, mut hints) = table();
+        table.replace(&[]);
+        table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
+        assert!(table.happened(WatchEvent::Added(object("one", 9, "T9"))).is_ok());
+        assert!(table.get(&spot("one")).is_some());
+        assert_eq!(heard(&mut hints), Vec::<String>::new());
+        assert_eq!(table.epoch("trued/1", "s"), 3);
+        assert_eq!(table.epoch("trued/2", "s"), 0, "another ledger's epochs are not ours");
+    }
+
+    #[test]
+    fn fault_58_what_went_while_nobody_watched_is_found_by_the_next_list() {
+        let (table, mut hints) = table();
+        table.replace(&[object("one", 5, "T1"), object("two", 6, "T1")]);
+        heard(&mut hints);
+        let forgotten: kube::core::Status = serde_json::from_value(json!({ "code": 410, "message": "too old" })).unwrap();
+        assert!(matches!(table.happened(WatchEvent::Error(forgotten.boxed())), Err(None)), "all is listed anew");
+        table.replace(&[object("two", 6, "T1")]);
+        assert_eq!(heard(&mut hints), ["core/ConfigMap/shop/one"]);
+        assert!(table.get(&spot("one")).is_none());
+    }
+}

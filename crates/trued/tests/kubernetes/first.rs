@@ -1,0 +1,189 @@
+//! From a folder of manifests to objects: first apply, the second plan, order, requests, secrets.
+
+use serde_json::json;
+
+use crate::cluster::Ground;
+
+const WEB: &str = "\
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: web }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { selector: { app: web }, ports: [{ port: 80 }] }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 0
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec:
+      serviceAccountName: web
+      containers:
+      - name: web
+        image: web:1
+        ports: [{ containerPort: 80 }]
+        resources: { requests: { cpu: 1000m, memory: 0.5Gi } }
+      volumes: [{ name: tmp, emptyDir: {} }]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: web }
+spec: { defaultBackend: { service: { name: web, port: { number: 80 } } } }
+";
+
+#[test]
+fn a_folder_of_manifests_is_planned_applied_and_then_left_alone() {
+    let ground = Ground::new("first");
+    ground.web(WEB);
+    let expected = [
+        "create core/ServiceAccount/NAMESPACE/web",
+        "create core/Service/NAMESPACE/web",
+        "create apps/Deployment/NAMESPACE/web",
+        "create networking.k8s.io/Ingress/NAMESPACE/web",
+    ];
+    assert_eq!(ground.plan(), expected);
+    assert_eq!(ground.writes(), 0, "a plan changes nothing");
+    ground.run(&["apply"], 0);
+    assert_eq!((ground.counted("target_writes"), ground.writes()), (4, 4));
+    let live = ground.get(&ground.at("apis/apps/v1", "deployments", "web")).expect("the Deployment");
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "web:1");
+    assert_eq!(live["metadata"]["managedFields"][0]["manager"], "trued");
+    assert_eq!(live["metadata"]["managedFields"][0]["operation"], "Apply");
+    // The server keeps `1000m` as `1`, `0.5Gi` as `512Mi`, and adds a dozen defaults: that is no difference.
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    ground.run(&["apply"], 0);
+    assert_eq!((ground.counted("target_writes"), ground.writes()), (0, 4), "a second apply writes nothing");
+    ground.run(&["status"], 0);
+    ground.run(&["verify"], 0);
+}
+
+#[test]
+fn a_first_apply_of_many_stacks_costs_no_more_than_their_objects_and_one_look_at_each_kind() {
+    let ground = Ground::new("many");
+    let names: Vec<String> = (0..25).map(|n| format!("app{n}")).collect();
+    ground.configure(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
+    for name in &names {
+        ground.write(&format!("{name}/all.yaml"), &WEB.replace("name: web }", &format!("name: {name} }}")));
+    }
+    ground.run(&["apply"], 0);
+    let requests = ground.requests();
+    let count = |word: &str| requests.iter().filter(|request| request.starts_with(word)).count();
+    assert_eq!(count("patch"), 100, "one write for each object");
+    assert!(requests.len() * 2 <= 25 * 9, "{} requests for 25 stacks of 4 objects: {requests:?}", requests.len());
+    let before = ground.requests().len();
+    ground.run(&["apply"], 0);
+    assert_eq!(ground.counted("target_writes"), 0);
+    assert_eq!(ground.writes(), 100);
+    let reads = ground.requests().len() - before;
+    assert!(reads <= 100 + 12, "{reads} requests to look at 100 objects anew");
+}
+
+#[test]
+fn t09_a_namespace_a_definition_and_an_object_of_it_converge_in_one_run() {
+    let ground = Ground::without_namespace("t09");
+    let group = format!("{}.example.org", ground.namespace);
+    ground.web(&format!(
+        "\
+apiVersion: {group}/v1
+kind: Widget
+metadata: {{ name: one }}
+spec: {{ size: 3 }}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{ name: widgets.{group} }}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{ plural: widgets, singular: widget, kind: Widget, listKind: WidgetList }}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {{ openAPIV3Schema: {{ type: object, properties: {{ spec: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }} }} }}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{ name: NAMESPACE }}
+"
+    ));
+    ground.run(&["apply"], 0);
+    assert_eq!(ground.writes(), 3);
+    let one = ground.get(&ground.at(&format!("apis/{group}/v1"), "widgets", "one")).expect("the Widget");
+    assert_eq!(one["spec"]["size"], 3);
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"));
+}
+
+#[test]
+fn t13_lists_in_lists_and_large_objects_are_taken_and_what_has_no_name_or_two_is_a_finding() {
+    let ground = Ground::new("t13");
+    let large = "x".repeat(300 << 10);
+    ground.web(&format!(
+        "\
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMapList
+  items:
+  - {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: inner }}, data: {{ a: \"1\" }} }}
+- {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: large }}, data: {{ text: {large} }} }}
+"
+    ));
+    ground.run(&["apply"], 0);
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    let held = ground.get(&ground.at("api/v1", "configmaps", "large")).expect("the large one");
+    assert_eq!(held["data"]["text"].as_str().map(str::len), Some(300 << 10));
+    ground.write("web/wrong.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { generateName: some- }\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: inner }\n");
+    let said = ground.run(&["plan"], 2);
+    assert!(said.contains("wrong.yaml:1:1") && said.contains("only a `generateName`"), "{said}");
+    assert!(said.contains("wrong.yaml:5:1") && said.contains("is there twice"), "{said}");
+}
+
+#[test]
+fn t07_three_broken_objects_are_three_findings_of_one_report() {
+    let ground = Ground::new("t07");
+    ground.web("apiVersion: v1\nkind: ConfigMap\nmetadata: { name: fine }\n");
+    ground.run(&["apply"], 0);
+    ground.write("web/a.yaml", "apiVersion: example.org/v1\nkind: Gadget\nmetadata: { name: one }\n");
+    ground.write("web/b.yaml", "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: { name: old }\n");
+    ground.write("web/c.yaml", "kind: ConfigMap\nmetadata: { name: none }\n");
+    std::fs::remove_file(ground.path("web/all.yaml")).expect("removed");
+    let said = ground.run(&["apply"], 2);
+    assert!(said.contains("a.yaml:1:1") && said.contains("serves no kind example.org/Gadget"), "{said}");
+    assert!(said.contains("b.yaml:1:1") && said.contains("as v1, not as v1beta1"), "{said}");
+    assert!(said.contains("c.yaml:1:1") && said.contains("no `apiVersion`"), "{said}");
+    assert!(ground.get(&ground.at("api/v1", "configmaps", "fine")).is_some(), "fault 27: nothing is removed by a render that is wrong");
+}
+
+#[test]
+fn a_secret_stands_in_no_output_and_nowhere_in_the_record() {
+    let ground = Ground::new("sealed");
+    let secret = |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: db }}\nstringData: {{ password: {value} }}\n");
+    ground.web(&secret("correct-horse-battery"));
+    let mut said = ground.run(&["plan"], 3) + &ground.run(&["apply"], 0);
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    let live = ground.at("api/v1", "secrets", "db");
+    assert_eq!(ground.get(&live).expect("the Secret")["data"]["password"], "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5");
+    // A stranger's value is as secret as ours, also when it is kept before it is overwritten.
+    ground.edit(&live, "kubectl-edit", &json!({ "data": { "password": "c3RyYW5nZXJzLXBhc3N3b3Jk" } }));
+    said += &ground.run(&["plan"], 3);
+    said += &ground.run(&["apply"], 0);
+    ground.write("web/all.yaml", &secret("second-horse-staple"));
+    said += &ground.run(&["plan"], 3);
+    said += &ground.run(&["apply"], 0);
+    for arguments in [&["log"][..], &["render", "web"], &["status"], &["show", "#1"], &["log", "--output", "json"], &["diff"]] {
+        said += &crate::cluster::both(&ground.command(arguments).output().expect("started"));
+    }
+    for word in ["correct-horse", "Y29ycmVjdC1o", "strangers-password", "c3RyYW5nZXJz", "second-horse", "c2Vjb25kLWhvcnNl"] {
+        assert!(!said.contains(word), "{word} was printed: {said}");
+        assert_eq!(ground.recorded(word), None, "{word} is on record");
+    }
+}

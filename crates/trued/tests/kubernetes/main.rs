@@ -1,0 +1,6 @@
+//! Kubernetes, as a user meets it: the built program against a real API server.
+
+mod cluster;
+mod first;
+mod guarding;
+mod strangers;
