@@ -39,8 +39,8 @@ pub(crate) async fn apply(cluster: &Cluster, order: &Order, answers: &Sender<Don
     for group in order.changes.chunk_by(|one, other| turn(one) == turn(other)) {
         let first = done;
         done += group.len();
-        let each =
-            group.to_vec().into_iter().enumerate().map(|(at, change)| ended(cluster, first + at, change, &mark, seen, answers).boxed());
+        let owned: Vec<Change> = group.to_vec();
+        let each = owned.into_iter().enumerate().map(|(at, change)| ended(cluster, first + at, change, &mark, seen, answers).boxed());
         let mut each = stream::iter(each).buffer_unordered(AT_ONCE);
         while let Some((change, result)) = each.next().await {
             // Nobody listens any more, or the one place for each change is taken: neither is ours to mend.

@@ -54,7 +54,7 @@ pub(crate) struct Place {
 
 /// What is known of a place.
 pub(crate) enum Looked {
-    Found(Place),
+    Found(Box<Place>),
     /// The cluster serves no such kind: nothing of it is there.
     NotServed,
     Denied(String),
@@ -196,5 +196,5 @@ impl Drop for Cluster {
 
 fn found(spot: &Spot, serving: Serving, table: Arc<Table>) -> Looked {
     let entry = table.get(spot);
-    Looked::Found(Place { serving, table, entry })
+    Looked::Found(Box::new(Place { serving, table, entry }))
 }

@@ -53,7 +53,7 @@ pub(crate) async fn witness(cluster: &Cluster, address: &Address) -> Option<Evid
 pub(crate) async fn find(cluster: &Cluster, address: &Address) -> Answer<(Spot, Place)> {
     let spot = Spot::read(address).ok_or_else(|| Refusal::new(Code::Invalid, format!("{address} is no address of an object")))?;
     match cluster.look(&spot).await {
-        Looked::Found(place) => Ok((spot, place)),
+        Looked::Found(place) => Ok((spot, *place)),
         Looked::NotServed => Err(Refusal::new(Code::Absent, format!("find {address}: the cluster serves no {}", spot.kind))),
         Looked::Denied(why) => Err(Refusal::new(Code::Denied, why)),
         Looked::Unknown(refusal) => Err(refusal),
