@@ -270,7 +270,11 @@ impl Runtime {
             inputs: gathered.inputs,
             desired: Arc::new(desired),
             digest,
-            contents: if parsed.made.is_empty() { rendered.contents } else { Arc::new(Made { made: parsed.made, rest: rendered.contents }) },
+            contents: if parsed.made.is_empty() {
+                rendered.contents
+            } else {
+                Arc::new(Made { made: parsed.made, rest: rendered.contents })
+            },
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
             tools: rendered.tools,
