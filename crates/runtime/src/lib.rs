@@ -9,6 +9,7 @@ mod estate;
 mod incidents;
 mod lease;
 mod record;
+mod remembered;
 mod render;
 mod repeat;
 mod report;

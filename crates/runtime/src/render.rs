@@ -6,13 +6,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use trued_doors::{Answer, Asked, Blobs, Bundle, Cache, Contents, Driver, Facts, Reading, RenderInput, Rendered, Renderer};
+use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Level, Refusal, Revision, SandboxRules, Secret, Shape, Stack,
-    StackId, Tool,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Refusal, Revision, SandboxRules, Secret, Shape, Stack, StackId,
 };
 
 use crate::Counters;
@@ -21,9 +20,6 @@ use crate::runtime::{Aim, Runtime, blocking};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
 const TEXT_CAP: u64 = 16 << 20;
-
-/// Up to this many bytes of a bundle are read at once and proven before they are used; more pass through.
-const HELD: u64 = 1 << 20;
 
 /// When a build that failed is run again on the same inputs without being asked for.
 const TRIED_AGAIN: Duration = Duration::from_secs(600);
@@ -74,17 +70,6 @@ struct Gathered {
     inputs: Digest,
     /// Of all inputs and the renderer's version.
     key: Digest,
-}
-
-/// A successful render as the cache keeps it. Failures are never kept.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    documents: Vec<Document>,
-    copied: BTreeMap<String, BlobRef>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sandbox: Option<Level>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool>,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -351,55 +336,6 @@ impl Runtime {
     fn secret_identity(&self, secret: &Secret) -> Digest {
         self.doors.seal.identity(&Digest::of(secret.reveal()))
     }
-
-    /// A render from the cache, if all its bytes can be had again without rendering.
-    fn rendered_before(&self, key: &Digest, bundle: &Bundle) -> Option<Rendered> {
-        let bytes = self.doors.cache.get(&cache_key(key))?;
-        let stored: Stored = serde_json::from_slice(&bytes).ok()?;
-        let by_id: BTreeMap<&str, &String> = bundle.entries.iter().map(|(path, entry)| (entry.id.as_str(), path)).collect();
-        let copied = stored.copied.iter();
-        let paths: BTreeMap<Digest, String> =
-            copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(id.as_str())?).clone()))).collect();
-        let contents = Again { bundle: bundle.clone(), paths, blobs: self.doors.blobs.clone(), cache: self.doors.cache.clone() };
-        let whole = stored.documents.iter().all(|document| contents.has(&document.content));
-        whole.then(|| Rendered {
-            documents: stored.documents,
-            contents: Arc::new(contents),
-            copied: stored.copied,
-            sandbox: stored.sandbox,
-            tools: stored.tools,
-        })
-    }
-
-    /// Keeps a render, with the bytes that stand in no bundle. Sealed bytes are kept sealed.
-    fn remember_render(&self, key: &Digest, rendered: &Rendered) {
-        let copied: std::collections::BTreeSet<Digest> = rendered.copied.values().map(|blob| blob.digest).collect();
-        for document in rendered.documents.iter().filter(|document| !copied.contains(&document.content.digest)) {
-            let Ok(mut from) = rendered.contents.open(&document.content) else { return };
-            let mut bytes = Vec::new();
-            if from.read_to_end(&mut bytes).is_err() {
-                return;
-            }
-            self.doors.cache.put(&made_key(&document.content.digest), &bytes);
-        }
-        let stored = Stored {
-            documents: rendered.documents.clone(),
-            copied: rendered.copied.clone(),
-            sandbox: rendered.sandbox,
-            tools: rendered.tools.clone(),
-        };
-        if let Ok(bytes) = serde_json::to_vec(&stored) {
-            self.doors.cache.put(&cache_key(key), &bytes);
-        }
-    }
-}
-
-fn cache_key(key: &Digest) -> String {
-    format!("renders/{}", key.hex())
-}
-
-fn made_key(digest: &Digest) -> String {
-    format!("made/{}", digest.hex())
 }
 
 /// Reads the text of links, which says where they lead, and of everything where the driver wants it.
@@ -418,41 +354,6 @@ fn read_texts(documents: &mut [Document], contents: &dyn Contents, all: bool) ->
 
 fn unreadable(path: &str, error: &std::io::Error) -> Refusal {
     Refusal::new(Code::Invalid, format!("{path} cannot be read as text: {error}"))
-}
-
-/// Contents of a render that was found in the cache: from the bundle, the blob store, or the cache itself.
-struct Again {
-    bundle: Bundle,
-    paths: BTreeMap<Digest, String>,
-    blobs: Arc<dyn Blobs>,
-    cache: Arc<dyn Cache>,
-}
-
-impl Again {
-    fn has(&self, blob: &BlobRef) -> bool {
-        self.paths.contains_key(&blob.digest) || self.blobs.has(&blob.digest) || self.cache.get(&made_key(&blob.digest)).is_some()
-    }
-}
-
-impl Contents for Again {
-    fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
-        if self.blobs.has(&blob.digest) {
-            return self.blobs.open(blob);
-        }
-        let bytes = match self.paths.get(&blob.digest) {
-            // It proves itself at its end; held in memory is only what is small.
-            Some(path) if blob.bytes > HELD => return self.bundle.reader.open(path),
-            Some(path) => self.bundle.reader.read(path)?,
-            None => {
-                let made = self.cache.get(&made_key(&blob.digest));
-                made.ok_or_else(|| Refusal::new(Code::Absent, format!("rendered bytes {} are no longer in the cache", blob.digest)))?
-            }
-        };
-        if Digest::of(&bytes) != blob.digest {
-            return Err(Refusal::new(Code::Changed, format!("bytes of {} are not what was rendered", blob.digest)));
-        }
-        Ok(Box::new(std::io::Cursor::new(bytes)))
-    }
 }
 
 /// The contents of what needs none, and of stored manifests.
