@@ -70,6 +70,8 @@ struct Gathered {
     inputs: Digest,
     /// Of all inputs and the renderer's version.
     key: Digest,
+    /// The same without the driver's terms, which only reading what was rendered depends on.
+    rendering: Digest,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -122,7 +124,8 @@ impl Runtime {
         {
             return Ok(known);
         }
-        let mut rendered = match self.rendered_before(&key, &gathered.bundle) {
+        let rendering = gathered.rendering;
+        let mut rendered = match self.rendered_before(&rendering, &gathered.bundle) {
             Some(rendered) => rendered,
             None => {
                 let sandbox = self.sandbox_of(stack);
@@ -143,9 +146,9 @@ impl Runtime {
                     _ => None,
                 };
                 let rendered = rendered.map_err(NoWish::Findings)?;
-                self.remember_render(&key, &rendered);
+                self.remember_render(&rendering, &rendered);
                 // What a program made is let go of once it is kept.
-                let kept = if gathered.program { self.rendered_before(&key, &gathered.bundle) } else { None };
+                let kept = if gathered.program { self.rendered_before(&rendering, &gathered.bundle) } else { None };
                 kept.unwrap_or(rendered)
             }
         };
@@ -188,23 +191,31 @@ impl Runtime {
             Ok(link) => link.facts().await.unwrap_or_default(),
             Err(_) => Arc::<Facts>::default(),
         };
-        let inputs = Digest::of_canonical(&Inputs {
-            bundle: &bundle.digest,
-            kind: &stack.render.kind,
-            settings: &stack.render.settings,
-            vars: &stack.render.vars,
-            secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
-            sensitive: &stack.policy.sensitive,
-            into: &stack.into,
-            terms: &facts.terms,
-        });
+        let inputs_with = |terms: &Value| {
+            Digest::of_canonical(&Inputs {
+                bundle: &bundle.digest,
+                kind: &stack.render.kind,
+                settings: &stack.render.settings,
+                vars: &stack.render.vars,
+                secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
+                sensitive: &stack.policy.sensitive,
+                into: &stack.into,
+                terms,
+            })
+        };
+        let inputs = inputs_with(&facts.terms);
+        let rendered_from = if facts.terms.is_null() { inputs } else { inputs_with(&Value::Null) };
         let driver = self.driver(&stack.id.target)?;
-        let key = (inputs, renderer.version(), driver.describe().kind);
         let programs = renderer.programs(&stack.render.settings);
         let program = !programs.is_empty();
         let identities = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
-        let key = if program { Digest::of_canonical(&(key, identities)) } else { Digest::of_canonical(&key) };
-        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key })
+        let key_of = |inputs: Digest| {
+            let key = (inputs, renderer.version(), driver.describe().kind);
+            if program { Digest::of_canonical(&(key, &identities)) } else { Digest::of_canonical(&key) }
+        };
+        let key = key_of(inputs);
+        let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
+        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering })
     }
 
     /// Where a render waits for its turn: a build may take minutes, so it has a place of its own.
