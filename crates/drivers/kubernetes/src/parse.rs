@@ -10,7 +10,7 @@ use trued_yaml::{Budget, Node, read_all, text_of};
 
 use crate::address::{Kind, Spot};
 use crate::object;
-use crate::served::{Served, Serving, is_definition};
+use crate::served::{Served, is_definition};
 
 /// What one document may cost: large charts, and no bomb.
 const BUDGET: Budget = Budget { bytes: 16 << 20, depth: 100, nodes: 2_000_000, aliases: 10_000, text: 32 << 20, documents: 20_000 };
@@ -175,12 +175,15 @@ fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Writt
         let message = format!("{} {name} is a hook ({hook}); hooks are not available yet", kind.kind);
         return Err(one.finding(message, "remove the annotation `helm.sh/hook` if it is to be an object like others, or leave it out"));
     }
-    let named = object::text(&one.value, &["metadata", "namespace"]).is_some();
-    let guess = Serving { plural: String::new(), versions: Vec::new(), namespaced: named || !reading.into.is_empty() };
-    let known = served.get(kind).or(served.assumed.then_some(&guess));
-    let serving = known.ok_or_else(|| {
-        let message = format!("the cluster serves no kind {kind}, which {name} is of");
-        one.finding(message, "add its CustomResourceDefinition to this stack, or install what brings it first")
+    let serving = served.get(kind).ok_or_else(|| match served.assumed {
+        true => {
+            let message = format!("whether {name} lies in a namespace is not known: no cluster can be asked about its kind {kind}");
+            one.finding(message, "make the cluster reachable, or add the CustomResourceDefinition to this stack")
+        }
+        false => {
+            let message = format!("the cluster serves no kind {kind}, which {name} is of");
+            one.finding(message, "add its CustomResourceDefinition to this stack, or install what brings it first")
+        }
     })?;
     if !serving.versions.is_empty() && !serving.versions.contains(&version) {
         let message = format!("the cluster serves {kind} as {}, not as {version}", serving.versions.join(", "));

@@ -129,3 +129,12 @@ fn a_secret_is_sealed_and_its_fingerprint_is_keyed() {
     let stored = &parsed.made[&content.digest];
     assert!(!stored.windows(7).any(|window| window == b"hunter2" || window == b"aHVudGV"));
 }
+
+#[test]
+fn a_kind_that_no_cluster_can_be_asked_about_is_not_guessed() {
+    let text = "apiVersion: example.org/v1\nkind: Gadget\nmetadata: { name: one, namespace: shop }\n";
+    let (facts, documents) = (Facts::default(), [document("all.yaml", text)]);
+    let parsed = parse(&Reading { facts: &facts, into: "shop", documents: &documents, opened: &BTreeMap::new(), seal: &PaperSeal });
+    assert_eq!((parsed.resources.len(), parsed.findings.len()), (0, 1));
+    assert!(parsed.findings[0].message.contains("no cluster can be asked"), "{:?}", parsed.findings);
+}

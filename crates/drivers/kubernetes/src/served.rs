@@ -170,4 +170,20 @@ mod tests {
         assert_eq!(plurals, ["ingresses", "networkpolicies", "endpoints", "storageclasses"]);
         assert!(!served.get(&Kind::new("", "Namespace")).unwrap().namespaced);
     }
+
+    #[test]
+    fn fault_33_a_group_whose_server_is_away_is_not_known_and_what_is_no_object_is_no_kind() {
+        let resource = |kind: &str, verbs: &[&str]| serde_json::json!({ "resource": "things", "responseKind": { "kind": kind }, "scope": "Namespaced", "verbs": verbs });
+        let all = ["create", "delete", "get", "list", "patch", "watch"];
+        let answers = serde_json::json!({ "items": [
+            { "metadata": { "name": "apps" }, "versions": [
+                { "version": "v1", "freshness": "Current", "resources": [resource("Deployment", &all)] },
+                { "version": "v1beta1", "freshness": "Current", "resources": [resource("Deployment", &all), resource("Review", &["create"])] } ] },
+            { "metadata": { "name": "metrics.example.org" }, "versions": [{ "version": "v1", "freshness": "Stale", "resources": [] }] },
+        ] });
+        let served = Served::of_discovery(&[answers]);
+        assert_eq!(served.get(&Kind::new("apps", "Deployment")).unwrap().versions, ["v1", "v1beta1"]);
+        assert_eq!(served.get(&Kind::new("apps", "Review")), None);
+        assert_eq!(served.silent, ["metrics.example.org"]);
+    }
 }

@@ -151,6 +151,13 @@ impl Ground {
         .collect()
     }
 
+    /// How many requests of the program were answered with 403.
+    pub fn refused(&self) -> usize {
+        let account = format!("system:serviceaccount:{}:trued", self.namespace);
+        let log = std::fs::read_to_string(variable("TRUED_TEST_KUBE_AUDIT")).expect("an audit log");
+        log.lines().filter(|line| line.contains(&account) && line.contains("\"code\":403")).count()
+    }
+
     /// The requests of these that change something.
     pub fn writes(&self) -> usize {
         let writes = |request: &&String| ["patch", "create", "update", "delete"].iter().any(|verb| request.starts_with(verb));

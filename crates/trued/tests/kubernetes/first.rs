@@ -81,7 +81,8 @@ fn a_first_apply_of_many_stacks_costs_no_more_than_their_objects_and_one_look_at
     assert_eq!(ground.counted("target_writes"), 0);
     assert_eq!(ground.writes(), 100);
     let reads = ground.requests().len() - before;
-    assert!(reads <= 100 + 12, "{reads} requests to look at 100 objects anew");
+    // Each value once, and one dry run for each Deployment, whose quantities the server writes in its own way.
+    assert!(reads <= 125 + 12, "{reads} requests to look at 100 objects anew");
 }
 
 #[test]

@@ -120,3 +120,64 @@ fn what_may_not_be_seen_is_not_absent_and_a_cluster_that_is_away_is_not_empty() 
     assert!(said.contains("ask the cluster"), "{said}");
     assert!(ground.get(&ground.at("api/v1", "configmaps", "two")).is_some());
 }
+
+#[test]
+fn fault_47_what_waits_for_a_finalizer_stays_ours_and_says_what_it_waits_for() {
+    let ground = Ground::new("f47");
+    ground.web(&(config("one", "1") + &config("two", "2")));
+    ground.run(&["apply"], 0);
+    let two = ground.at("api/v1", "configmaps", "two");
+    ground.edit(&two, "storage", &json!({ "metadata": { "finalizers": ["example.org/wait"] } }));
+    ground.write("web/all.yaml", &config("one", "1"));
+    for _ in 0..2 {
+        let said = ground.run(&["apply"], 1);
+        assert!(said.contains("it is being deleted; it waits for example.org/wait"), "{said}");
+    }
+    let deletes = ground.requests().iter().filter(|request| request.starts_with("delete")).count();
+    assert_eq!(deletes, 1, "it was asked for once");
+    assert_eq!(ground.plan(), ["delete core/ConfigMap/NAMESPACE/two"], "it is in the inventory");
+    ground.edit(&two, "storage", &json!({ "metadata": { "finalizers": null } }));
+    assert!(ground.get(&two).is_none());
+    ground.run(&["apply"], 0);
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
+fn fault_49_what_cannot_be_changed_in_place_is_refused_and_left_as_it_is() {
+    let ground = Ground::new("f49");
+    let deployment = |app: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 0\n  selector: {{ matchLabels: {{ app: {app} }} }}\n  \
+             template: {{ metadata: {{ labels: {{ app: {app} }} }}, spec: {{ containers: [{{ name: web, image: \"web:1\" }}] }} }}\n"
+        )
+    };
+    ground.web(&deployment("one"));
+    ground.run(&["apply"], 0);
+    let web = ground.at("apis/apps/v1", "deployments", "web");
+    let uid = ground.uid(&web);
+    ground.write("web/all.yaml", &(deployment("two") + "---\n" + &config("beside", "1")));
+    let said = ground.run(&["apply"], 1);
+    assert!(said.contains("immutable"), "{said}");
+    let live = ground.get(&web).expect("it");
+    assert_eq!((live["metadata"]["uid"].as_str(), &live["spec"]["selector"]["matchLabels"]["app"]), (Some(uid.as_str()), &json!("one")));
+    assert!(ground.get(&ground.at("api/v1", "configmaps", "beside")).is_some(), "fault 44: what does not depend on it goes on");
+}
+
+#[test]
+fn t10_a_stack_that_goes_after_its_account_went_is_reported_and_never_forgotten() {
+    let ground = Ground::new("t10");
+    ground.configure(&[("web", ""), ("other", "")]);
+    ground.write("web/all.yaml", &config("one", "1"));
+    ground.write("other/all.yaml", &config("two", "2"));
+    ground.run(&["apply"], 0);
+    ground.delete(&format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{}", ground.namespace));
+    crate::cluster::until("its rights are gone", || {
+        ground.json(&["plan"]);
+        ground.refused() > 0
+    });
+    ground.configure(&[("other", "")]);
+    assert_eq!(ground.plan(), ["held delete core/ConfigMap/NAMESPACE/one"], "an orphan that cannot be seen");
+    ground.run(&["apply"], 3);
+    assert!(ground.get(&ground.at("api/v1", "configmaps", "one")).is_some());
+    assert_eq!(ground.plan(), ["held delete core/ConfigMap/NAMESPACE/one"], "and still on record");
+}
