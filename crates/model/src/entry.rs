@@ -1,6 +1,6 @@
 //! One fact in the ledger, and what is known of it before it has a place.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -154,13 +154,26 @@ impl Entry {
 
     /// The canonical bytes: the leaf of the tree.
     pub fn leaf(&self) -> Vec<u8> {
-        let integers = self.links.iter().map(|link| link.index).chain(self.blobs.iter().map(|note| note.blob.bytes));
-        if plain(&self.body) && integers.into_iter().all(exact) {
-            // What is written and verified by the million is not sorted each time.
-            serde_json::to_vec(&Sorted::from(self)).expect("an entry is JSON")
-        } else {
-            canonical(self)
+        // What is written and verified by the million is not sorted each time.
+        match self.is_plain() {
+            true => serde_json::to_vec(&Sorted::from(self)).expect("an entry is JSON"),
+            false => canonical(self),
         }
+    }
+
+    /// Whether these are the canonical bytes; they are compared as they come and not written anywhere.
+    pub fn has_leaf(&self, bytes: &[u8]) -> bool {
+        if !self.is_plain() {
+            return self.leaf() == bytes;
+        }
+        let mut against = Against { rest: bytes };
+        serde_json::to_writer(&mut against, &Sorted::from(self)).is_ok() && against.rest.is_empty()
+    }
+
+    /// Whether the order of fields is all that canonical form asks for.
+    fn is_plain(&self) -> bool {
+        let integers = self.links.iter().map(|link| link.index).chain(self.blobs.iter().map(|note| note.blob.bytes));
+        plain(&self.body) && integers.into_iter().all(exact)
     }
 
     /// The first blob with a role.
@@ -180,6 +193,22 @@ impl Entry {
 
     pub fn names_blob(&self, digest: &Digest) -> bool {
         self.blobs.iter().any(|note| note.blob.digest == *digest)
+    }
+}
+
+/// Takes only what it expects.
+struct Against<'a> {
+    rest: &'a [u8],
+}
+
+impl io::Write for Against<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest = self.rest.strip_prefix(bytes).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

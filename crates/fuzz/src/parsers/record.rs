@@ -28,6 +28,7 @@ pub fn note(bytes: &[u8]) {
 pub fn entry(bytes: &[u8]) {
     let Ok(entry) = serde_json::from_slice::<Entry>(bytes) else { return };
     let leaf = entry.leaf();
+    assert!(entry.has_leaf(&leaf) && !entry.has_leaf(&leaf[1..]) && !entry.has_leaf(&[&leaf[..], b" "].concat()));
     assert_eq!(leaf, canonical(&entry), "there is one canonical form");
     let again: Entry = serde_json::from_slice(&leaf).expect("what was written can be read");
     assert_eq!(again.leaf(), leaf, "and is stable");

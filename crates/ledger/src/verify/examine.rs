@@ -96,7 +96,7 @@ fn examine(leaf: &[u8]) -> Result<Examined, String> {
         return Err(format!("has {} bytes, more than {MAX_ENTRY}", leaf.len()));
     }
     let entry: Entry = serde_json::from_slice(leaf).map_err(|error| format!("is not an entry: {error}"))?;
-    if entry.leaf() != leaf {
+    if !entry.has_leaf(leaf) {
         return Err("is not in canonical form".to_owned());
     }
     let Entry { kind, stack, run, valid_from, recorded_at, revision, links, body, blobs, .. } = entry;
