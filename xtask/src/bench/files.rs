@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::measure::{Took, median, run};
+use super::measure::{Took, median, middle, run};
 use super::{Ground, Row};
 
 const ROUNDS: usize = 5;
@@ -187,12 +187,6 @@ impl Place {
         command.args(["-c", line]).current_dir(&self.folder);
         command
     }
-}
-
-pub fn middle(took: &[Took]) -> Took {
-    let mut sorted = took.to_vec();
-    sorted.sort_by_key(|took| took.wall);
-    sorted[sorted.len() / 2]
 }
 
 fn seconds(took: Took) -> String {

@@ -35,12 +35,17 @@ pub fn run(mut command: Command) -> anyhow::Result<Took> {
     Ok(Took { wall, peak })
 }
 
-/// Runs a program several times; the median of the times, and the highest peak.
+/// Runs a program several times; see [`middle`].
 pub fn median(rounds: usize, mut run: impl FnMut() -> anyhow::Result<Took>) -> anyhow::Result<Took> {
-    let mut took = (0..rounds.max(1)).map(|_| run()).collect::<anyhow::Result<Vec<_>>>()?;
-    took.sort_by_key(|took| took.wall);
-    let peak = took.iter().map(|took| took.peak).max().unwrap_or(0);
-    Ok(Took { wall: took[took.len() / 2].wall, peak })
+    let took = (0..rounds.max(1)).map(|_| run()).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(middle(&took))
+}
+
+/// The median of the times, and the highest peak, of at least one run.
+pub fn middle(took: &[Took]) -> Took {
+    let mut walls: Vec<Duration> = took.iter().map(|took| took.wall).collect();
+    walls.sort_unstable();
+    Took { wall: walls[walls.len() / 2], peak: took.iter().map(|took| took.peak).max().unwrap_or(0) }
 }
 
 fn high_water(status: &str) -> Option<u64> {

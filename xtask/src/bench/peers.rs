@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::chart;
-use super::files::{Place, middle};
-use super::measure::{Took, run};
+use super::files::Place;
+use super::measure::{Took, middle, run};
 use super::{Ground, Row};
 use crate::machine;
 
