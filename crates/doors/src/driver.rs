@@ -18,6 +18,11 @@ pub trait Driver: Send + Sync {
     /// Reads resources from documents. Pure.
     fn parse(&self, reading: &Reading<'_>) -> Parsed;
 
+    /// Whether its resources are objects, whose contents are JSON: people see them as one stream of YAML, not as files.
+    fn objects(&self) -> bool {
+        false
+    }
+
     /// Tells what two of its fingerprints differ in, where that is more than content: `mode 0644 → 0600`. Pure.
     fn differs(&self, _before: &Fingerprint, _after: &Fingerprint) -> Option<String> {
         None

@@ -42,6 +42,11 @@ pub fn drivers() -> Vec<Arc<dyn Driver>> {
     vec![trued_files::driver(), trued_kubernetes::driver()]
 }
 
+/// Whether the resources of a kind of target are objects.
+pub fn objects(kind: &str) -> bool {
+    drivers().iter().any(|driver| driver.describe().kind == kind && driver.objects())
+}
+
 pub fn checks() -> Vec<Arc<dyn Check>> {
     trued_checks::kinds()
 }

@@ -7,10 +7,12 @@
 mod compose;
 mod scalar;
 mod tree;
+mod write;
 
 use trued_model::Finding;
 
 pub use tree::{Entry, Mark, Node, Value, pointer_steps, step};
+pub use write::write;
 
 /// What one text may cost. A text over any bound is refused as a whole.
 #[derive(Clone, Copy, Debug)]

@@ -55,6 +55,10 @@ impl Driver for Kubernetes {
         parse::parse(reading)
     }
 
+    fn objects(&self) -> bool {
+        true
+    }
+
     fn check(&self, settings: &Value) -> Vec<Finding> {
         settings::check(settings)
     }

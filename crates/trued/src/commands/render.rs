@@ -9,7 +9,7 @@ use trued_runtime::Shown;
 use crate::acting::Acting;
 use crate::commands::Session;
 use crate::exit::{Exit, usage};
-use crate::wire::Hand;
+use crate::wire::{Hand, objects};
 use crate::written;
 
 #[derive(clap::Args)]
@@ -63,12 +63,28 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         session.screen.say(&format!("{} files in {}", shown.desired.resources.len(), folder.display()));
         return Ok(Exit::Done);
     }
+    let target = acting.runtime.estate().targets.get(&stack.target).map(|target| target.kind.clone());
+    if target.is_some_and(|kind| objects(&kind)) {
+        return stream(session, &shown);
+    }
     for resource in shown.desired.resources.values() {
         session.screen.line(format!("==> {} <==", inner(&resource.address)))?;
         match read(&shown, resource)?.map(String::from_utf8) {
             Some(Ok(text)) => session.screen.bytes(text.as_bytes())?,
             Some(Err(raw)) => session.screen.line(format!("{} bytes that are no text", raw.as_bytes().len()))?,
             None => session.screen.line("sealed")?,
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows objects as one stream, in the order of their addresses.
+fn stream(session: &Session<'_>, shown: &Shown) -> anyhow::Result<Exit> {
+    for resource in shown.desired.resources.values() {
+        session.screen.line("---")?;
+        match read(shown, resource)? {
+            Some(bytes) => session.screen.bytes(trued_yaml::write(&serde_json::from_slice(&bytes)?).as_bytes())?,
+            None => session.screen.line(format!("# {} is sealed", resource.address))?,
         }
     }
     Ok(Exit::Done)

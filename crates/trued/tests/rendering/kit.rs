@@ -47,7 +47,8 @@ impl Site {
     pub fn trap(&self, below: &str) -> PathBuf {
         let marker = std::env::temp_dir().join(format!("trued-marker-{}-{}", std::process::id(), below.replace('/', "-")));
         let _ = fs::remove_file(&marker);
-        self.write(below, &format!("#!/bin/sh\ntouch {} marker\n", marker.display()));
+        // In the sandbox it would stand among the objects.
+        self.write(below, &format!("#!/bin/sh\ntouch {} /build/objects/marker.yaml\n", marker.display()));
         fs::set_permissions(self.path(below), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         marker
     }

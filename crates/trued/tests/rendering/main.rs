@@ -5,3 +5,4 @@ mod helm;
 mod jsonnet;
 mod kit;
 mod kustomize;
+mod stream;
