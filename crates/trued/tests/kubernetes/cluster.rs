@@ -55,6 +55,15 @@ impl Ground {
                 "subjects": [{ "kind": "ServiceAccount", "name": "trued", "namespace": ground.namespace }],
             }),
         );
+        // The server takes a moment to take notice of a right.
+        let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": format!("system:serviceaccount:{}:trued", ground.namespace),
+            "resourceAttributes": { "verb": "list", "resource": "secrets", "group": "" },
+        } });
+        until("the account has its rights", || {
+            let answer = ground.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", "application/json", Some(&review));
+            answer.is_some_and(|answer| answer["status"]["allowed"] == true)
+        });
         ground
     }
 
