@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_call_is_found_wherever_an_action_may_hold_one() {
         assert_eq!(place("a\n{{- $x := (lookup \"v1\" \"Secret\" .ns \"n\") }}"), Some((2, 12)));
-        assert_eq!(place("{{ \"}}\" }}{{ if not (lookup) }}"), Some((1, 21)));
+        assert_eq!(place("{{ \"}}\" }}{{ if not (lookup) }}"), Some((1, 22)));
         assert_eq!(place("{{ .x | lookup }}"), Some((1, 9)));
         assert_eq!(place("{\"a\":\"{{ lookup \\\"v1\\\" }}\"}"), Some((1, 10)));
     }
