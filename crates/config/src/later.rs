@@ -30,7 +30,7 @@ const fn inline(path: &'static [&'static str]) -> Later {
 const NO_PROMOTION: &str = "remove it; nothing promotes by itself: give each environment its own source or branch";
 const NO_APPROVALS: &str = "remove it; deletes are held by `deletes`, and `trued suspend` stops a stack";
 const NO_FREEZE: &str = "remove it; `trued suspend` stops a stack until a person resumes it";
-const NO_DRIVER: &str = "remove it; this build keeps files";
+const NO_DRIVER: &str = "remove it; this build keeps files and Kubernetes objects";
 const NO_SOURCE: &str = "use `git` or `folder`";
 const NO_RENDERER: &str = "use `build` to run a program, or `plain` or `template`";
 

@@ -74,7 +74,7 @@ previously: [homepage]                             # an old name; renames are al
         trued.yaml:9:14: `approvals` is not available yet; remove it; deletes are held by `deletes`, and `trued suspend` stops a stack
         trued.yaml:9:28: `not_author` is not available yet; remove it; deletes are held by `deletes`, and `trued suspend` stops a stack
         trued.yaml:10:5: `freeze` is not available yet; remove it; `trued suspend` stops a stack until a person resumes it
-        trued.yaml:17:11: `dns` is not available yet; remove it; this build keeps files
+        trued.yaml:17:11: `dns` is not available yet; remove it; this build keeps files and Kubernetes objects
         stacks: dev/site prod/site
         not usable
     "#]],
@@ -577,8 +577,8 @@ stacks:
 ",
         &[],
         expect![[r#"
-            trued.yaml:1:17: `kubernetes` is not available yet; remove it; this build keeps files
-            trued.yaml:3:27: `terraform` is not available yet; remove it; this build keeps files
+            trued.yaml:1:17: `kubernetes` is not available yet; remove it; this build keeps files and Kubernetes objects
+            trued.yaml:3:27: `terraform` is not available yet; remove it; this build keeps files and Kubernetes objects
             trued.yaml:4:18: `command` is not available yet; use `build` to run a program, or `plain` or `template`
             trued.yaml:4:84: `keep-until` is not available yet; use `retain`, and delete it by hand when its time has come
             stacks: 
