@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::measure::{Took, median, run};
 use super::{Ground, Row};
-use crate::bench::files::Place;
+use crate::bench::files::{OPERATOR, Place};
 
 const ROUNDS: usize = 15;
 
@@ -36,13 +36,15 @@ pub fn overhead(ground: &Ground) -> anyhow::Result<Vec<Row>> {
 /// A cold process, one file of the stack changed.
 fn changed(ground: &Ground, name: &str, render: &str) -> anyhow::Result<Took> {
     let place = Place::empty(ground, name)?;
-    fs::create_dir_all(place.folder.join("site/page"))?;
-    let text = format!("stacks:\n  page:\n    render: {{ {render} }}\n    target: {{ files: {{ root: www, create: true }} }}\n");
-    fs::write(place.folder.join("trued.yaml"), text)?;
+    fs::create_dir_all(place.folder.join("source/site/page"))?;
+    fs::create_dir(place.folder.join("www"))?;
+    fs::write(place.folder.join("trued.yaml"), OPERATOR)?;
+    let app = format!("app: page\nrender: {{ {render} }}\nstacks: {{ default: {{ target: web }} }}\n");
+    fs::write(place.folder.join("source/app.yaml"), app)?;
     let mut round = 0;
     median(ROUNDS, || {
         round += 1;
-        fs::write(place.folder.join("site/page/index.html"), format!("page {round}\n"))?;
+        fs::write(place.folder.join("source/site/page/index.html"), format!("page {round}\n"))?;
         run(place.trued(&["apply"]))
     })
 }

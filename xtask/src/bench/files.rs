@@ -11,7 +11,8 @@ use super::{Ground, Row};
 
 const ROUNDS: usize = 5;
 
-const OPERATOR: &str = "\
+/// One target and a folder as the source: the scratch folder may lie in somebody's repository.
+pub const OPERATOR: &str = "\
 sources: { here: { folder: { path: source } } }
 environments: { default: {} }
 targets: { web: { files: { root: www }, allow: [\"here//*\", \"here//**\"] } }
