@@ -14,6 +14,8 @@ use crate::text::{Fault, shown};
 pub(crate) struct Wait {
     stack: StackId,
     called: Called,
+    /// The name as it stands there.
+    written: String,
     fault: Fault,
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn read(scene: &mut Scene<'_>, app: &[String], stack: &[String]) {
             Some(called) => {
                 let fault = scene.text.fault(&pointer, format!("no stack is named `{}`", shown(text)), "");
                 scene.remember("/after", &pointer);
-                scene.waits.push(Wait { stack: scene.id.clone(), called, fault });
+                scene.waits.push(Wait { stack: scene.id.clone(), called, written: text.clone(), fault });
             }
         }
     }
@@ -38,20 +40,23 @@ pub(crate) fn read(scene: &mut Scene<'_>, app: &[String], stack: &[String]) {
 /// Looks all names up, and finds circles. A name whose app cannot be read now keeps its stack waiting.
 pub(crate) fn check(gathering: &mut Gathering) {
     let waits = std::mem::take(&mut gathering.waits);
+    if waits.is_empty() {
+        return;
+    }
     let mut by_app: BTreeMap<(Name, Name), Vec<StackId>> = BTreeMap::new();
     for id in gathering.estate.stacks.keys() {
         by_app.entry((id.environment.clone(), id.app.clone())).or_default().push(id.clone());
     }
     let mut faults: BTreeMap<(StackId, StackId), Fault> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for Wait { stack, called, fault } in waits {
+    for Wait { stack, called, written, fault } in waits {
         let environment = called.environment.clone().unwrap_or_else(|| stack.environment.clone());
         let there = by_app.get(&(environment.clone(), called.app.clone())).map_or(&[][..], Vec::as_slice);
         let meant: Vec<StackId> =
             there.iter().filter(|id| called.target.as_ref().is_none_or(|target| id.target == *target)).cloned().collect();
         let lost = gathering.lost.contains(&called.app) || gathering.app_faults.contains_key(&Some(called.app.clone()));
         if meant.is_empty() && !lost && !gathering.app_faults.contains_key(&None) {
-            unknown.push((stack, fault));
+            unknown.push((stack, written, fault));
             continue;
         }
         // One that cannot be read is waited for by the name it has in the small form, which nobody else can have.
@@ -65,11 +70,10 @@ pub(crate) fn check(gathering: &mut Gathering) {
         }
     }
     let names = StackNames::new(gathering.estate.stacks.keys());
-    let written: Vec<String> = gathering.estate.stacks.keys().map(|id| names.write(id)).collect();
-    for (stack, mut fault) in unknown {
+    let known: Vec<String> = gathering.estate.stacks.keys().map(|id| names.write(id)).collect();
+    for (stack, written, mut fault) in unknown {
         let own = names.write(&stack);
-        let word = fault.finding.message.split('`').nth(1).unwrap_or_default().to_owned();
-        fault.finding.help = suggest::help(&word, written.iter().map(String::as_str).filter(|name| *name != own));
+        fault.finding.help = suggest::help(&written, known.iter().map(String::as_str).filter(|name| *name != own));
         gathering.app_fault(Some(&stack.app), fault);
     }
     let waits: BTreeMap<StackId, BTreeSet<StackId>> =

@@ -13,7 +13,7 @@ pub trait Renderer: Send + Sync {
     fn describe(&self) -> Descriptor;
 
     /// A word that changes whenever this renderer may give other output for the same input; part of the render key.
-    fn version(&self) -> &'static str;
+    fn version(&self) -> &str;
 
     /// The programs of others that it runs with these settings: their digests are part of the render key, they take their
     /// own time, and when one fails on the same inputs it is not run again at once.

@@ -36,8 +36,9 @@ pub const RECURSION: usize = 200;
 /// It is a process so that this can be bounded: a text that is doubled in a loop takes few steps.
 pub const MEMORY: Size = Size::mib(512);
 
-/// Stack of the thread that writes templates, no more than the memory it may take. A program of [`FUEL`] steps can nest a value that deep, and writing,
-/// comparing or dropping it takes up to 600 bytes a level. Only what is used is ever backed by memory.
+/// Stack of the thread that writes templates, no more than the memory it may take. A program of [`FUEL`] steps can nest a
+/// value that deep, and writing, comparing or dropping it takes up to 600 bytes a level. Only what is used is ever backed by
+/// memory.
 pub const STACK: usize = 512 << 20;
 
 /// How often templates are written anew because they ask for files by names that could not be seen beforehand.

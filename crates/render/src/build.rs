@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trued_doors::{BoxFuture, Descriptor, RenderInput, Rendered, Renderer};
 use trued_model::Finding;
 
-use crate::program::{below, judge, lay_out, tail};
+use crate::program::{below, judge, lay_out, settings, tail};
 
 /// Renders a folder with a program of others.
 pub struct Build;
@@ -58,8 +58,7 @@ impl Renderer for Build {
 }
 
 async fn render(input: RenderInput) -> Result<Rendered, Vec<Finding>> {
-    let settings: Settings = Settings::deserialize(&input.settings)
-        .map_err(|error| vec![Finding::new(format!("the settings of `build` cannot be read: {error}"), "")])?;
+    let settings: Settings = settings("build", &input.settings)?;
     let output = below(&settings.output).ok_or_else(|| {
         let message = format!("`output: {}` is no folder below the build's own", settings.output);
         vec![Finding::new(message, "write a relative path such as `out`")]

@@ -12,8 +12,8 @@ use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Descript
 use trued_model::{Digest, Finding, Shape, encode_path};
 
 use crate::copy::in_source;
-use crate::objects::{no_secrets, settings, within};
-use crate::program::below;
+use crate::objects::{no_secrets, within};
+use crate::program::{below, settings};
 use crate::{Helm, Jsonnet, Kustomize};
 
 /// The file in which a step finds what the one before it made.
@@ -29,12 +29,16 @@ const MOST_STEPS: usize = 8;
 pub struct Chain {
     /// By kind.
     steps: BTreeMap<&'static str, Arc<dyn Renderer>>,
+    /// Its own version and theirs.
+    version: String,
 }
 
 impl Default for Chain {
     fn default() -> Chain {
         let steps: [Arc<dyn Renderer>; 3] = [Arc::new(Helm::default()), Arc::new(Jsonnet::default()), Arc::new(Kustomize::default())];
-        Chain { steps: steps.into_iter().map(|step| (step.describe().kind, step)).collect() }
+        let steps: BTreeMap<_, _> = steps.into_iter().map(|step| (step.describe().kind, step)).collect();
+        let version = steps.values().fold("chain-1".to_owned(), |all, step| format!("{all} {}", step.version()));
+        Chain { steps, version }
     }
 }
 
@@ -74,8 +78,8 @@ impl Renderer for Chain {
         }
     }
 
-    fn version(&self) -> &'static str {
-        "chain-1 helm-1 jsonnet-1 kustomize-1"
+    fn version(&self) -> &str {
+        &self.version
     }
 
     fn programs<'a>(&self, settings: &'a Value) -> Vec<&'a str> {

@@ -8,8 +8,8 @@ use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer
 use trued_model::Finding;
 
 use crate::copy::in_source;
-use crate::objects::{NO_PROGRAMS, OUTPUT, SOURCE, below_bundle, failed, make_output, no_secrets, settings};
-use crate::program::{Versions, judge, lay_out, not_written, tail};
+use crate::objects::{OUTPUT, SOURCE, below_bundle, make, make_output, no_secrets};
+use crate::program::{Versions, lay_out, not_written, settings};
 
 const PROGRAM: &str = "jsonnet";
 
@@ -87,13 +87,7 @@ impl Jsonnet {
             make_output(room)
         })
         .await?;
-        let ended = copied.run(&argv, &[NO_PROGRAMS]).await?;
-        if let Err(ending) = judge(&copied.input, &ended) {
-            let (finding, said) = failed(&copied, PROGRAM, ending, &ended);
-            return Err(vec![placed(&copied.input.bundle, finding, &said)]);
-        }
-        let log = tail(&ended);
-        copied.take(OUTPUT.into(), log, vec![tool]).await
+        make(copied, tool, &argv, placed).await
     }
 }
 

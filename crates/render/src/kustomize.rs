@@ -7,8 +7,8 @@ use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer
 use trued_model::Finding;
 
 use crate::copy::in_source;
-use crate::objects::{NO_PROGRAMS, OUTPUT, SOURCE, below_bundle, failed, line_with, make_output, settings, within};
-use crate::program::{Versions, judge, lay_out, tail};
+use crate::objects::{OUTPUT, SOURCE, below_bundle, line_with, make, make_output, within};
+use crate::program::{Versions, lay_out, settings};
 
 const PROGRAM: &str = "kustomize";
 
@@ -76,13 +76,7 @@ impl Kustomize {
             "--",
             &overlay.argument,
         ];
-        let ended = copied.run(&argv.map(str::to_owned), &[NO_PROGRAMS]).await?;
-        if let Err(ending) = judge(&copied.input, &ended) {
-            let (finding, said) = failed(&copied, PROGRAM, ending, &ended);
-            return Err(vec![placed(&copied.input.bundle, finding, &said, &file)]);
-        }
-        let log = tail(&ended);
-        copied.take(OUTPUT.into(), log, vec![tool]).await
+        make(copied, tool, &argv.map(str::to_owned), |bundle, finding, said| placed(bundle, finding, said, &file)).await
     }
 }
 

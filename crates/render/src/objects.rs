@@ -4,12 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use trued_doors::{Bundle, Confined, RenderInput};
-use trued_model::{Finding, encode_path};
+use trued_doors::{Bundle, Confined, RenderInput, Rendered};
+use trued_model::{Finding, Tool, encode_path};
 
-use crate::program::{Copied, below, not_written, plain, tail};
+use crate::program::{Copied, below, judge, not_written, plain, tail};
 
 /// The copy of the source, in the room of a program.
 pub const SOURCE: &str = "trued-source";
@@ -18,15 +16,10 @@ pub const SOURCE: &str = "trued-source";
 pub const OUTPUT: &str = "objects";
 
 /// No program is found by name: what one of these would start (`git`, `helm`, plugins) is not there.
-pub const NO_PROGRAMS: (&str, &str) = ("PATH", "/nonexistent");
+const NO_PROGRAMS: (&str, &str) = ("PATH", "/nonexistent");
 
 /// The largest text that a place is looked for in.
 const SEARCHED: u64 = 256 << 10;
-
-/// Reads a renderer's settings; their schema has been checked.
-pub fn settings<T: DeserializeOwned>(kind: &str, settings: &Value) -> Result<T, Vec<Finding>> {
-    T::deserialize(settings).map_err(|error| vec![Finding::new(format!("the settings of `{kind}` cannot be read: {error}"), "")])
-}
 
 /// Refuses secrets: a program of others is given none, and what it makes could not be told from them.
 pub fn no_secrets(input: &RenderInput) -> Result<(), Vec<Finding>> {
@@ -71,8 +64,25 @@ pub fn make_output(room: &Path) -> Result<(), Vec<Finding>> {
     fs::create_dir(room.join(OUTPUT)).map_err(not_written)
 }
 
+/// Runs a program in its copy and takes the objects it left. When it fails, `placed` puts the finding where the source holds the
+/// reason, from what the program said.
+pub async fn make(
+    copied: Copied,
+    tool: Tool,
+    argv: &[String],
+    placed: impl FnOnce(&Bundle, Finding, &str) -> Finding,
+) -> Result<Rendered, Vec<Finding>> {
+    let ended = copied.run(argv, &[NO_PROGRAMS]).await?;
+    if let Err(ending) = judge(&copied.input, &ended) {
+        let (finding, said) = failed(&copied, &tool.name, ending, &ended);
+        return Err(vec![placed(&copied.input.bundle, finding, &said)]);
+    }
+    let log = tail(&ended);
+    copied.take(OUTPUT.into(), log, vec![tool]).await
+}
+
 /// What to say of a program that failed, and what it said itself, with files named as in the source.
-pub fn failed(copied: &Copied, program: &str, (what, help): (String, String), ended: &Confined) -> (Finding, String) {
+fn failed(copied: &Copied, program: &str, (what, help): (String, String), ended: &Confined) -> (Finding, String) {
     let folder = &copied.input.bundle.folder;
     let (whole, inside) = if folder.is_empty() { (".".to_owned(), String::new()) } else { (folder.clone(), format!("{folder}/")) };
     let room = copied.workspace.room.folder.to_string_lossy().into_owned();

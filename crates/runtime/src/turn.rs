@@ -39,7 +39,8 @@ impl Runtime {
     /// The walks of some stacks, each of which begins when those that come first have ended. They stand in an order in
     /// which nobody waits for one further back, so that however few walk at once, somebody always can.
     pub(crate) fn in_turn<'a>(&'a self, ids: &BTreeSet<StackId>, aim: &'a Aim) -> Vec<BoxFuture<'a, StackReport>> {
-        let after = |id: &StackId| self.stack(id).map_or_else(BTreeSet::new, |stack| stack.after);
+        let estate = self.estate();
+        let after = |id: &StackId| estate.stacks.get(id).map_or_else(BTreeSet::new, |stack| stack.after.clone());
         let waits: BTreeMap<StackId, BTreeSet<StackId>> = ids.iter().map(|id| (id.clone(), after(id))).collect();
         let mut ends: BTreeMap<StackId, Shared<oneshot::Receiver<()>>> = BTreeMap::new();
         let mut walk = |id: StackId| {

@@ -9,8 +9,8 @@ use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer
 use trued_model::Finding;
 
 use crate::copy::in_source;
-use crate::objects::{Below, NO_PROGRAMS, OUTPUT, SOURCE, below_bundle, failed, make_output, settings, within};
-use crate::program::{Versions, judge, lay_out, not_written, tail};
+use crate::objects::{Below, OUTPUT, SOURCE, below_bundle, make, make_output, within};
+use crate::program::{Versions, lay_out, not_written, settings};
 
 mod archive;
 mod lookup;
@@ -129,13 +129,7 @@ impl Helm {
             make_output(room)
         })
         .await?;
-        let ended = copied.run(&argv, &[NO_PROGRAMS]).await?;
-        if let Err(ending) = judge(&copied.input, &ended) {
-            let (finding, said) = failed(&copied, PROGRAM, ending, &ended);
-            return Err(vec![placed(&copied.input.bundle, &chart.path, helped(finding, &said), &said)]);
-        }
-        let log = tail(&ended);
-        copied.take(OUTPUT.into(), log, vec![tool]).await
+        make(copied, tool, &argv, |bundle, finding, said| placed(bundle, &chart.path, helped(finding, said), said)).await
     }
 }
 

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use trued_doors::{Confined, Confines, Program, RenderInput, Rendered, Workspace};
 use trued_model::{Code, Digest, Finding, Level, Refusal, Tool};
 
@@ -55,6 +57,11 @@ pub async fn lay_out(
         Ok(Copied { input, workspace, level })
     })
     .await
+}
+
+/// Reads a renderer's settings; their schema has been checked.
+pub fn settings<T: DeserializeOwned>(kind: &str, settings: &Value) -> Result<T, Vec<Finding>> {
+    T::deserialize(settings).map_err(|error| vec![Finding::new(format!("the settings of `{kind}` cannot be read: {error}"), "")])
 }
 
 /// Why something beside the copy is not there.
