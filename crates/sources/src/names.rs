@@ -5,7 +5,8 @@ use gix::validate::path::component;
 use trued_doors::Answer;
 use trued_model::{Code, Refusal, decode_path, encode_path};
 
-/// The folder in which Trued keeps its own things; never part of a revision's bundle.
+/// The folder in which Trued keeps its own things; never part of a revision's bundle. A file of that name is: whoever
+/// writes to a place where the folder lies refuses it by its path.
 pub(crate) const OWN_FOLDER: &[u8] = b".trued";
 /// Longest path in a tree, in bytes: what Linux can open in one call.
 const LONGEST_PATH: usize = 4095;
