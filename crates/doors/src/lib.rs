@@ -20,6 +20,7 @@ mod driver;
 mod renderer;
 mod runner;
 mod seal;
+mod settings;
 mod source;
 mod store;
 
@@ -33,6 +34,7 @@ pub use driver::{Ask, Asked, Compared, Connection, Done, Driver, Facts, Hint, Ke
 pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};
+pub use settings::TargetSettings;
 pub use source::{Bundle, BundleEntry, BundleReader, Judgement, Source, SourceKind, SourceOpening};
 pub use store::{Fence, Holder, Lease, Query, Store, TreeHead, first};
 

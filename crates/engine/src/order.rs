@@ -1,6 +1,6 @@
 //! The order in which changes run: nothing is removed from under something, nothing is put where something still is.
 
-use trued_model::{Action, Address, Change};
+use trued_model::{Action, Change};
 
 /// Sorts changes. Where addresses nest: removals children first, then everything else parents first. Where they do not,
 /// nothing is in the way of anything: by rank, then by address, and removals last and the other way round, so that what
@@ -20,19 +20,13 @@ pub(crate) fn order(changes: &mut [Change], nested: bool, ranks: &[(String, i32)
         Action::Adopt | Action::Forget => 3,
     };
     changes.sort_by_cached_key(|change| {
-        let rank = rank(&change.address, ranks);
+        let rank = change.address.rank(ranks.iter().map(|(prefix, rank)| (prefix.as_str(), *rank)));
         let (rank, deep) = match change.action {
             Action::Delete => (rank.saturating_neg(), usize::MAX - depth(change)),
             _ => (rank, depth(change)),
         };
         (stage(change), rank, deep, change.address.clone())
     });
-}
-
-/// How early a thing is made, by how its address begins; the longest beginning counts.
-fn rank(address: &Address, ranks: &[(String, i32)]) -> i32 {
-    let fits = ranks.iter().filter(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
-    fits.max_by_key(|(prefix, _)| prefix.len()).map_or(0, |(_, rank)| *rank)
 }
 
 /// Whether one address lies below another, where addresses nest.
@@ -42,6 +36,8 @@ pub(crate) fn below(inner: &str, outer: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use trued_model::Address;
+
     use super::*;
 
     fn change(action: Action, address: &str) -> Change {

@@ -17,6 +17,12 @@ impl Address {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Tells how early this is made in a table by how addresses begin: the longest beginning counts, 0 where none fits.
+    pub fn rank<'a>(&self, table: impl IntoIterator<Item = (&'a str, i32)>) -> i32 {
+        let fits = table.into_iter().filter(|(prefix, _)| self.0.starts_with(prefix));
+        fits.max_by_key(|(prefix, _)| prefix.len()).map_or(0, |(_, rank)| rank)
+    }
 }
 
 impl fmt::Display for Address {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading, TargetSettings as _};
 use trued_model::{Finding, Fingerprint};
 
 mod apply;
@@ -53,7 +53,7 @@ impl Driver for Files {
         Descriptor {
             kind: "files",
             summary: "a tree of files, links and empty folders below a root on this machine",
-            schema: settings::schema(),
+            schema: Settings::schema(),
             example: json!({ "root": "/srv/www" }),
             paths: &["/root"],
             reads_text: false,
@@ -69,7 +69,7 @@ impl Driver for Files {
     }
 
     fn check(&self, settings: &Value) -> Vec<Finding> {
-        settings::check(settings)
+        Settings::check(settings)
     }
 
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use trued_model::{Code, Finding, Refusal};
+use trued_doors::TargetSettings;
+use trued_model::Finding;
 
 use crate::rules::{self, Rules};
 
@@ -35,20 +35,6 @@ fn yes() -> bool {
 const NOT_STORAGE: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 impl Settings {
-    pub fn read(settings: &Value) -> Result<Settings, Refusal> {
-        let settings =
-            Settings::deserialize(settings).map_err(|error| Refusal::new(Code::Invalid, format!("read the settings: {error}")))?;
-        match settings.findings().into_iter().next() {
-            Some(finding) => Err(Refusal::new(Code::Invalid, finding.message).help(finding.help)),
-            None => Ok(settings),
-        }
-    }
-
-    /// What is wrong with the settings.
-    fn findings(&self) -> Vec<Finding> {
-        self.root_finding().into_iter().chain(rules::findings(&self.modes)).collect()
-    }
-
     fn root_finding(&self) -> Option<Finding> {
         let root = self.root.display();
         if self.root.as_os_str().is_empty() {
@@ -65,29 +51,22 @@ impl Settings {
     }
 }
 
-/// The schema of the settings, without references.
-pub(crate) fn schema() -> Value {
-    let mut settings = schemars::generate::SchemaSettings::draft2020_12();
-    settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<Settings>().to_value()
-}
+impl TargetSettings for Settings {
+    const KIND: &'static str = "files";
 
-/// Findings about settings; empty when they can be used.
-pub(crate) fn check(settings: &Value) -> Vec<Finding> {
-    match Settings::deserialize(settings) {
-        Ok(settings) => settings.findings(),
-        Err(error) => vec![Finding::new(format!("settings of a files target: {error}"), "see `trued schema`")],
+    fn findings(&self) -> Vec<Finding> {
+        self.root_finding().into_iter().chain(rules::findings(&self.modes)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn messages(settings: Value) -> String {
-        check(&settings).into_iter().map(|finding| finding.message).collect()
+        Settings::check(&settings).into_iter().map(|finding| finding.message).collect()
     }
 
     #[test]

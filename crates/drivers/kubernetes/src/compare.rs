@@ -82,18 +82,13 @@ fn literal(cluster: &Cluster, identity: &Digest, asked: &Asked) -> Fingerprint {
 }
 
 /// Whether a fingerprint is this identity's, keyed or not.
-fn told(fingerprint: &Fingerprint, identity: &Digest, seal: &dyn Seal) -> bool {
-    match fingerprint.as_str().contains(":keyed:") {
-        true => *fingerprint == object::fingerprint(identity, Some(seal)),
-        false => *fingerprint == object::fingerprint(identity, None),
-    }
+pub(crate) fn told(fingerprint: &Fingerprint, identity: &Digest, seal: &dyn Seal) -> bool {
+    *fingerprint == object::fingerprint(identity, object::keyed(fingerprint).then_some(seal))
 }
 
 /// What is ours of an object; all that people desire of it where we own nothing.
 fn owned(live: &Value) -> Value {
-    let mut seen = fields::ours(live).and_then(|owner| fields::project(live, owner.fields)).unwrap_or_else(|| live.clone());
-    object::strip(&mut seen);
-    object::body(&seen)
+    object::desired(fields::ours(live).and_then(|owner| fields::project(live, owner.fields)).unwrap_or_else(|| live.clone()))
 }
 
 /// The digest of [`owned`].
@@ -119,18 +114,12 @@ async fn applying_changes_nothing(
         Ok(applied) => {
             // Where we own nothing yet, all of it is compared: what we would own is a part of what is there.
             let ours = fields::ours(live).is_some();
-            Ok(if ours { owned(&applied.object) == owned(live) } else { whole(&applied.object) == whole(live) })
+            Ok(if ours { owned(&applied.object) == owned(live) } else { object::desired(applied.object) == object::desired(live.clone()) })
         }
         // What cannot be applied is not what is there.
         Err(fault) if fault.status().is_some_and(|status| status.is_client_error()) => Ok(false),
         Err(fault) => Err(fault.refusal(&format!("compare {}", spot.address()), true)),
     }
-}
-
-fn whole(object: &Value) -> Value {
-    let mut whole = object.clone();
-    object::strip(&mut whole);
-    object::body(&whole)
 }
 
 /// What an autoscaler decides is left out.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading, TargetSettings as _};
 use trued_model::Finding;
 
 mod address;
@@ -25,9 +25,11 @@ mod parse;
 #[cfg(test)]
 mod parse_tests;
 mod ranks;
+mod remove;
 mod served;
 mod settings;
 mod table;
+mod write;
 
 use cluster::Cluster;
 use settings::Settings;
@@ -44,7 +46,7 @@ impl Driver for Kubernetes {
         Descriptor {
             kind: "kubernetes",
             summary: "objects of a Kubernetes cluster, by server-side apply",
-            schema: settings::schema(),
+            schema: Settings::schema(),
             example: json!({ "kubeconfig": "/etc/trued/kubeconfig", "context": "prod" }),
             paths: &["/kubeconfig"],
             reads_text: true,
@@ -60,7 +62,7 @@ impl Driver for Kubernetes {
     }
 
     fn check(&self, settings: &Value) -> Vec<Finding> {
-        settings::check(settings)
+        Settings::check(settings)
     }
 
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {

@@ -108,6 +108,17 @@ pub(crate) fn identity(body: &Value) -> Digest {
     Digest::of(&canonical(body))
 }
 
+/// What people desire of an object, as it is compared: without what [`strip`] takes away.
+pub(crate) fn desired(mut object: Value) -> Value {
+    strip(&mut object);
+    body(&object)
+}
+
+/// Whether a fingerprint is a sealed object's.
+pub(crate) fn keyed(fingerprint: &Fingerprint) -> bool {
+    fingerprint.as_str().starts_with("1:object:keyed:")
+}
+
 /// Writes a fingerprint: `1:object:<sha256>`, or `1:object:keyed:<…>` where the object is sealed.
 pub(crate) fn fingerprint(identity: &Digest, sealed: Option<&dyn Seal>) -> Fingerprint {
     match sealed {

@@ -1,5 +1,7 @@
 //! In which order kinds are made, and which are never removed without being asked for. Tables only.
 
+use trued_model::Address;
+
 /// Kinds by when they are made: below 0 before, above 0 after everything else. Removed the other way round.
 const RANKS: &[(i32, &[&str])] = &[
     (-90, &["core/Namespace/"]),
@@ -36,7 +38,7 @@ const GUARDED: &[(&str, &str)] = &[
 
 /// Ranks by how addresses begin, for facts.
 pub(crate) fn ranks() -> Vec<(String, i32)> {
-    RANKS.iter().flat_map(|(rank, prefixes)| prefixes.iter().map(|prefix| ((*prefix).to_owned(), *rank))).collect()
+    table().map(|(prefix, rank)| (prefix.to_owned(), rank)).collect()
 }
 
 /// What is guarded and why, by how addresses begin, for facts.
@@ -45,7 +47,10 @@ pub(crate) fn guarded() -> Vec<(String, String)> {
 }
 
 /// The rank of an address.
-pub(crate) fn rank(address: &str) -> i32 {
-    let fits = RANKS.iter().flat_map(|(rank, prefixes)| prefixes.iter().map(move |prefix| (prefix.len(), *rank, *prefix)));
-    fits.filter(|(_, _, prefix)| address.starts_with(prefix)).max().map_or(0, |(_, rank, _)| rank)
+pub(crate) fn rank(address: &Address) -> i32 {
+    address.rank(table())
+}
+
+fn table() -> impl Iterator<Item = (&'static str, i32)> {
+    RANKS.iter().flat_map(|(rank, prefixes)| prefixes.iter().map(|prefix| (*prefix, *rank)))
 }

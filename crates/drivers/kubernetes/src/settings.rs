@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use trued_model::{Code, Finding, Refusal};
+use trued_doors::TargetSettings;
+use trued_model::Finding;
 
 /// Settings of a `kubernetes` target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -25,20 +25,15 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub fn read(settings: &Value) -> Result<Settings, Refusal> {
-        let settings =
-            Settings::deserialize(settings).map_err(|error| Refusal::new(Code::Invalid, format!("read the settings: {error}")))?;
-        match settings.findings().into_iter().next() {
-            Some(finding) => Err(Refusal::new(Code::Invalid, finding.message).help(finding.help)),
-            None => Ok(settings),
-        }
-    }
-
     /// The user's name of the service account to act as.
     pub fn acts_as(&self) -> Option<String> {
         let (namespace, name) = self.impersonate.as_ref()?.split_once('/')?;
         Some(format!("system:serviceaccount:{namespace}:{name}"))
     }
+}
+
+impl TargetSettings for Settings {
+    const KIND: &'static str = "kubernetes";
 
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -55,21 +50,6 @@ impl Settings {
     }
 }
 
-/// The schema of the settings, without references.
-pub(crate) fn schema() -> Value {
-    let mut settings = schemars::generate::SchemaSettings::draft2020_12();
-    settings.inline_subschemas = true;
-    settings.into_generator().into_root_schema_for::<Settings>().to_value()
-}
-
-/// Findings about settings; empty when they can be used.
-pub(crate) fn check(settings: &Value) -> Vec<Finding> {
-    match Settings::deserialize(settings) {
-        Ok(settings) => settings.findings(),
-        Err(error) => vec![Finding::new(format!("settings of a kubernetes target: {error}"), "see `trued schema`")],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -78,7 +58,7 @@ mod tests {
 
     #[test]
     fn settings_that_contradict_each_other_are_findings() {
-        let messages = |settings| check(&settings).into_iter().map(|finding| finding.message).collect::<String>();
+        let messages = |settings| Settings::check(&settings).into_iter().map(|finding| finding.message).collect::<String>();
         assert_eq!(messages(json!({ "kubeconfig": "/etc/k", "context": "prod", "impersonate": "shop/deployer" })), "");
         assert_eq!(messages(json!({})), "", "inside of the cluster");
         assert_eq!(messages(json!({ "context": "prod" })), "`context` stands without `kubeconfig`");

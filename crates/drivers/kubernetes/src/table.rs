@@ -106,6 +106,20 @@ struct State {
     heard: Instant,
     /// Objects somebody asked for: only changes to these and to ours are hinted at.
     asked: BTreeSet<(String, String)>,
+    /// The highest epoch that any object's mark told of, by ledger and stack.
+    epochs: HashMap<String, HashMap<String, u64>>,
+}
+
+impl State {
+    fn insert(&mut self, key: (String, String), entry: Entry) {
+        if let Some(mark) = &entry.mark {
+            match self.epochs.get_mut(&mark.ledger).and_then(|stacks| stacks.get_mut(&mark.stack)) {
+                Some(known) => *known = mark.epoch.max(*known),
+                None => drop(self.epochs.entry(mark.ledger.clone()).or_default().insert(mark.stack.clone(), mark.epoch)),
+            }
+        }
+        self.entries.insert(key, entry);
+    }
 }
 
 /// All objects of one kind, in one namespace or in all.
@@ -120,7 +134,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub fn new(kind: Kind, namespaced: bool, path: String, hints: broadcast::Sender<Address>) -> Arc<Table> {
-        let state = State { entries: HashMap::new(), heard: Instant::now(), asked: BTreeSet::new() };
+        let state = State { entries: HashMap::new(), heard: Instant::now(), asked: BTreeSet::new(), epochs: HashMap::new() };
         Arc::new(Table { kind, namespaced, path, state: Mutex::new(state), standing: watch::Sender::new(Standing::Unread), hints })
     }
 
@@ -166,7 +180,7 @@ impl Table {
         let mut state = self.state();
         let key = key(spot);
         if state.entries.get(&key).is_none_or(|known| known.number <= entry.number || known.uid != entry.uid) {
-            state.entries.insert(key, entry);
+            state.insert(key, entry);
         }
     }
 
@@ -179,11 +193,9 @@ impl Table {
         }
     }
 
-    /// The highest epoch that objects of a stack tell of.
+    /// The highest epoch that objects of a stack told of, also such as went since.
     pub fn epoch(&self, ledger: &str, stack: &str) -> u64 {
-        let state = self.state();
-        let marks = state.entries.values().filter_map(|entry| entry.mark.as_ref());
-        marks.filter(|mark| mark.ledger == ledger && mark.stack == stack).map(|mark| mark.epoch).max().unwrap_or(0)
+        self.state().epochs.get(ledger).and_then(|stacks| stacks.get(stack)).copied().unwrap_or(0)
     }
 
     /// Lists and watches until aborted.
@@ -309,7 +321,7 @@ fn put(state: &mut State, key: (String, String), mut entry: Entry) -> Option<(St
         entry.settled = known.and_then(|known| known.settled.clone());
     }
     let worth = !continues && (entry.mark.is_some() || state.asked.contains(&key));
-    state.entries.insert(key.clone(), entry);
+    state.insert(key.clone(), entry);
     worth.then_some(key)
 }
 
