@@ -184,7 +184,7 @@ impl Reader<'_> {
     /// Resolves a target from its one kind; what is said of it stands at `pointer`.
     fn target(&mut self, text: &Text, pointer: &str, name: &Name, kinds: &BTreeMap<String, Value>) -> Option<Target> {
         let known = self.input.kinds.drivers.keys().copied();
-        let written: Vec<&str> = text.keys(pointer).filter(|key| !matches!(*key, "allow" | "commands" | "reach")).collect();
+        let written: Vec<&str> = text.keys(pointer).filter(|key| !matches!(*key, "allow" | "commands" | "reach" | "ignore")).collect();
         let (kind, settings) = match kinds.iter().collect::<Vec<_>>().as_slice() {
             [(kind, settings)] => (kind.as_str(), (*settings).clone()),
             [] => {
@@ -210,10 +210,16 @@ impl Reader<'_> {
             let found = driver.check(&settings);
             self.faults.extend(found.into_iter().map(|finding| text.fault(&at, finding.message, finding.help)));
         }
-        Some(Target { name: name.clone(), kind: kind.to_owned(), settings, origin: text.origin(&at) })
+        Some(Target { name: name.clone(), kind: kind.to_owned(), settings, ignore: Vec::new(), origin: text.origin(&at) })
     }
 
-    fn grants(&mut self, text: &Text, pointer: &str, target: Target, entry: &TargetEntry, one_owner: bool) -> Granted {
+    fn grants(&mut self, text: &Text, pointer: &str, mut target: Target, entry: &TargetEntry, one_owner: bool) -> Granted {
+        for (place, glob) in entry.ignore.iter().enumerate() {
+            match grants::path_glob(glob) {
+                Ok(_) => target.ignore.push(glob.clone()),
+                Err(why) => self.faults.push(bad_glob(text, &format!("{pointer}/ignore/{place}"), glob, &why)),
+            }
+        }
         let allow = self.allow(text, &format!("{pointer}/allow"), entry.allow.as_deref(), one_owner);
         let commands = entry.commands.iter().map(|(name, argv)| Command { name: name.clone(), argv: argv.clone() }).collect();
         for (name, argv) in &entry.commands {

@@ -72,6 +72,8 @@ pub(crate) struct TargetEntry {
     pub commands: BTreeMap<String, Vec<String>>,
     /// The only addresses app files may check: `http://127.0.0.1/*`.
     pub reach: Vec<String>,
+    /// What nobody need manage there: globs of addresses (`cache/**`, `core/Secret/*/vault-*`), which `trued coverage` counts apart.
+    pub ignore: Vec<String>,
     #[serde(flatten)]
     pub kinds: BTreeMap<String, Value>,
 }

@@ -303,6 +303,7 @@ fn operators_own_mistakes() {
   b: { files: { root: /b }, reach: [nowhere], allow: [\"x//y\"] }
   c: { allow: [] }
   d: { files: { root: \"${target}\" } }
+  e: { files: { root: /e }, ignore: [\"cache/**\", \"[\"] }
 secrets:
   one: {}
   two: { file: a, env: B }
@@ -320,15 +321,16 @@ colour: red
             trued.yaml:3:55: `x//y` names a source, and there are no `sources`; write it from this file's folder
             trued.yaml:4:3: target `c` says no kind of target; write one of `files`
             trued.yaml:5:23: `${target}` has no value here; words stand for a stack's names; use them in what belongs to a stack
-            trued.yaml:7:3: secret `one` does not say where it is; write `file: /etc/trued/NAME` or `env: NAME`, or `age: PATH` or `sops: PATH` with its `identity`
-            trued.yaml:8:3: secret `two` has 2 places; keep one of `file`, `env`
-            trued.yaml:9:18: expected text, found a list; a file whose content is the secret
-            trued.yaml:12:20: expected true or false, found text; whether a change from outside must be explained by a person
-            trued.yaml:12:56: expected a number, or a share such as "20%", found `lots`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
-            trued.yaml:13:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
-            trued.yaml:13:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
-            trued.yaml:13:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
-            trued.yaml:14:1: unknown key `colour`; use `apps`, `environments`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
+            trued.yaml:6:50: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+            trued.yaml:8:3: secret `one` does not say where it is; write `file: /etc/trued/NAME` or `env: NAME`, or `age: PATH` or `sops: PATH` with its `identity`
+            trued.yaml:9:3: secret `two` has 2 places; keep one of `file`, `env`
+            trued.yaml:10:18: expected text, found a list; a file whose content is the secret
+            trued.yaml:13:20: expected true or false, found text; whether a change from outside must be explained by a person
+            trued.yaml:13:56: expected a number, or a share such as "20%", found `lots`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
+            trued.yaml:14:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
+            trued.yaml:14:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+            trued.yaml:14:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
+            trued.yaml:15:1: unknown key `colour`; use `apps`, `environments`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
             stacks: 
             incomplete
             not usable

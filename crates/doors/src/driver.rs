@@ -9,7 +9,7 @@ use trued_model::{
     Target,
 };
 
-use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Seal, Secrets};
+use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Found, Seal, Secrets, Sourced, Survey};
 
 /// One kind of target, static.
 pub trait Driver: Send + Sync {
@@ -26,6 +26,13 @@ pub trait Driver: Send + Sync {
     /// Tells what two of its fingerprints differ in, where that is more than content: `mode 0644 → 0600`. Pure.
     fn differs(&self, _before: &Fingerprint, _after: &Fingerprint) -> Option<String> {
         None
+    }
+
+    /// Writes what is on a target as a source would hold it; several ways, the cleanest first, of which the first is taken
+    /// that would change nothing. Pure.
+    fn sourced(&self, found: &Found<'_>) -> Answer<Vec<Sourced>> {
+        let message = format!("write {} into a source: this kind of target has no such thing", found.address);
+        Err(Refusal::new(trued_model::Code::Unsupported, message))
     }
 
     /// Checks settings beyond their schema, without touching the target (paths, contradictions).
@@ -198,6 +205,11 @@ pub trait Link: Send + Sync {
     /// Looks; changes nothing. Each asked address gets an answer. A target that is not there as a whole is
     /// `Extent::Unknown`, never "all absent".
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>>;
+
+    /// Everything below a place, what of it is nobody's to manage, and what could not be seen into.
+    fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {
+        Box::pin(async move { Ok(Survey::of(self.observe(Ask::Everything { into: into.to_owned() }).await?)) })
+    }
 
     /// Copies what is at an address into the blob store (sealed if asked so); `Code::Absent` when it is gone,
     /// `Code::Unsupported` when it has no bytes of its own to keep.

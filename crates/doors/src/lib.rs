@@ -23,6 +23,7 @@ mod seal;
 mod settings;
 mod source;
 mod store;
+mod survey;
 
 pub use blobs::{Blobs, Contents};
 pub use cache::Cache;
@@ -37,6 +38,7 @@ pub use seal::{Seal, Secrets};
 pub use settings::TargetSettings;
 pub use source::{Bundle, BundleEntry, BundleReader, Judgement, Source, SourceKind, SourceOpening};
 pub use store::{Fence, Holder, Lease, Query, Store, TreeHead, first};
+pub use survey::{Found, Sourced, Survey};
 
 /// Shorthand for what most doors answer.
 pub type Answer<T> = Result<T, trued_model::Refusal>;

@@ -1,6 +1,7 @@
 //! Decisions: value in, value out. No I/O, no clock, no ids, no chance; nothing of ours below it but `model`.
 
 mod assess;
+mod coverage;
 mod gate;
 pub mod history;
 mod limits;
@@ -11,6 +12,7 @@ pub mod planted;
 mod step;
 
 pub use assess::{Assessment, assess, drift_set};
+pub use coverage::{Coverage, Ground, Unmanaged, coverage};
 pub use gate::{Standing, gate};
 pub use limits::over_limit;
 pub use memory::{OpenDrift, OpenIncident, OpenIntent, Release, Rolled, StackMemory, fold};

@@ -49,6 +49,9 @@ pub struct Target {
     pub name: Name,
     pub kind: String,
     pub settings: Value,
+    /// Globs of addresses that nobody need manage there; coverage counts them apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// Where the settings stand; no part of what the target is, and not stored.
     #[serde(skip)]
     pub origin: Origin,
@@ -57,7 +60,7 @@ pub struct Target {
 impl PartialEq for Target {
     /// A target that only moved in its file is the same target.
     fn eq(&self, other: &Target) -> bool {
-        (&self.name, &self.kind, &self.settings) == (&other.name, &other.kind, &other.settings)
+        (&self.name, &self.kind, &self.settings, &self.ignore) == (&other.name, &other.kind, &other.settings, &other.ignore)
     }
 }
 

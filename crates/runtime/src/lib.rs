@@ -4,8 +4,10 @@
 mod cell;
 mod claims;
 mod counters;
+mod coverage;
 mod doors;
 mod estate;
+mod import;
 mod incidents;
 mod lease;
 mod record;
@@ -23,7 +25,9 @@ mod verified;
 mod walk;
 
 pub use counters::Counters;
+pub use coverage::Reach;
 pub use doors::Doors;
+pub use import::{Imported, Wanted as ToImport};
 pub use render::Shown;
 pub use repeat::difference;
 pub use report::{Pending, Report, StackReport};

@@ -119,8 +119,13 @@ impl World {
             origin: Origin::default(),
         };
         self.universe.configure(|estate| {
-            let target =
-                trued_model::Target { name: id.target.clone(), kind: KIND.to_owned(), settings: json!({}), origin: Default::default() };
+            let target = trued_model::Target {
+                name: id.target.clone(),
+                kind: KIND.to_owned(),
+                settings: json!({}),
+                ignore: Vec::new(),
+                origin: Default::default(),
+            };
             estate.targets.entry(id.target.clone()).or_insert(target);
             estate.apps.insert(id.app.clone(), App { name: id.app.clone(), owner: None, origin: Origin::default() });
             estate.stacks.insert(id.clone(), stack);

@@ -69,6 +69,10 @@ pub enum Verb {
     Status(commands::status::Args),
     /// Show desired, observed and drift of everything, for machines
     State(commands::state::Args),
+    /// Show how far this reaches: what on each target is managed, what is not, what is ignored
+    Coverage(commands::coverage::Args),
+    /// Write what nobody manages into the working tree, as files that change nothing
+    Import(commands::import::Args),
     /// List what happened
     Log(commands::log::Args),
     /// Show one entry and the bytes it names
@@ -112,7 +116,10 @@ pub enum Verb {
 impl Verb {
     /// Whether work goes on beside waiting, on more than one thread.
     pub fn is_long_lived(&self) -> bool {
-        matches!(self, Verb::Serve(_) | Verb::Apply(_) | Verb::Plan(_) | Verb::Render(_) | Verb::Rollback(_))
+        matches!(
+            self,
+            Verb::Serve(_) | Verb::Apply(_) | Verb::Plan(_) | Verb::Render(_) | Verb::Rollback(_) | Verb::Coverage(_) | Verb::Import(_)
+        )
     }
 }
 

@@ -10,6 +10,7 @@ mod gather;
 mod logs;
 mod means;
 mod place;
+mod placed;
 mod record;
 mod screen;
 mod tuning;

@@ -15,6 +15,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/drift.md",
     "docs/guides/getting-started.md",
     "docs/guides/kubernetes.md",
+    "docs/guides/reach.md",
     "docs/guides/record.md",
     "examples/built-website/README.md",
     "examples/host-files/README.md",
@@ -53,6 +54,11 @@ fn guide_getting_started() {
 #[test]
 fn guide_kubernetes() {
     run("docs/guides/kubernetes.md");
+}
+
+#[test]
+fn guide_reach() {
+    run("docs/guides/reach.md");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading, TargetSettings as _};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Sourced, TargetSettings as _};
 use trued_model::{Finding, Fingerprint};
 
 mod apply;
@@ -66,6 +66,10 @@ impl Driver for Files {
 
     fn differs(&self, before: &Fingerprint, after: &Fingerprint) -> Option<String> {
         fingerprint::differs(before, after)
+    }
+
+    fn sourced(&self, found: &Found<'_>) -> Answer<Vec<Sourced>> {
+        parse::sourced(found).map(|one| vec![one])
     }
 
     fn check(&self, settings: &Value) -> Vec<Finding> {

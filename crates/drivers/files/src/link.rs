@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::sync::mpsc;
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order, Survey};
 use trued_model::{Address, Code, Evidence, Observation, Refusal, StackId};
 
 use crate::below::OWN;
@@ -53,6 +53,11 @@ impl Link for FilesLink {
 
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
         self.away(move |tree| observe::observe(tree, &ask))
+    }
+
+    fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {
+        let into = into.to_owned();
+        self.away(move |tree| observe::survey(tree, &into))
     }
 
     fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
-use trued_doors::{Answer, Ask, Asked};
+use trued_doors::{Answer, Ask, Asked, Survey};
 use trued_model::{Address, Code, Evidence, Extent, Observation, Refusal, Seen, State, Timestamp, encode_path};
 
 use crate::below::{self, Below};
@@ -31,15 +31,24 @@ pub(crate) fn observe(tree: &Tree, ask: &Ask) -> Answer<Observation> {
             let seen = asked.iter().map(|asked| (asked.address.clone(), Seen::Absent)).collect();
             Ok(Observation { at, extent: Extent::Complete, seen })
         }
-        (Ask::Everything { into }, root) => {
-            let place = below::place(into).map_err(|why| Refusal::new(Code::Invalid, format!("look below {into}: {why}")))?;
-            let mut listing = Listing { tree, extent: Extent::Complete, seen: BTreeMap::new() };
-            if let Some(root) = root {
-                listing.below(&root, trued_model::decode_path(&place).unwrap_or_default());
-            }
-            Ok(Observation { at, extent: listing.extent, seen: listing.seen })
-        }
+        (Ask::Everything { into }, _) => Ok(survey(tree, into)?.seen),
     }
+}
+
+/// Looks at everything below a place.
+pub(crate) fn survey(tree: &Tree, into: &str) -> Answer<Survey> {
+    let at = tree.clock.now();
+    let place = below::place(into).map_err(|why| Refusal::new(Code::Invalid, format!("look below {into}: {why}")))?;
+    let mut listing = Listing { tree, seen: BTreeMap::new(), aside: BTreeMap::new(), unseen: BTreeMap::new() };
+    match tree.stand() {
+        Ok(Standing::Here(root)) => listing.below(&root, trued_model::decode_path(&place).unwrap_or_default()),
+        Ok(Standing::Unmade) => {}
+        Err(refusal) => return Ok(Survey::of(Observation { at, extent: Extent::Unknown(because(&refusal)), seen: BTreeMap::new() })),
+    }
+    let Listing { seen, aside, unseen, .. } = listing;
+    let first = unseen.iter().next().map(|(address, refusal)| format!("{address}: {refusal}"));
+    let extent = first.map_or(Extent::Complete, Extent::Partial);
+    Ok(Survey { aside, unseen, ..Survey::of(Observation { at, extent, seen }) })
 }
 
 fn because(refusal: &Refusal) -> String {
@@ -155,8 +164,9 @@ pub(crate) fn evidence(tree: &Tree, stat: &Stat) -> Evidence {
 /// A walk over everything below a place. Files are listed, not hashed; folders only where they are empty.
 struct Listing<'a> {
     tree: &'a Tree,
-    extent: Extent,
     seen: BTreeMap<Address, Seen>,
+    aside: BTreeMap<Address, String>,
+    unseen: BTreeMap<Address, Refusal>,
 }
 
 impl Listing<'_> {
@@ -164,12 +174,13 @@ impl Listing<'_> {
         let mut ahead = vec![place.clone()];
         while let Some(folder) = ahead.pop() {
             if self.seen.len() >= LISTED {
-                return self.partial(&folder, "there are more than a million things");
+                return self.unseen(&folder, Code::TooLarge, "there are more than a million things");
             }
             match root.folder_to_read(&folder) {
                 Ok(open) => self.folder(&open, &folder, folder == place, &mut ahead),
                 Err(barrier) => match barrier.seen() {
-                    Seen::Unknown(why) | Seen::Denied(why) => self.partial(&folder, &why),
+                    Seen::Unknown(why) => self.unseen(&folder, Code::Unknown, &why),
+                    Seen::Denied(why) => self.unseen(&folder, Code::Denied, &why),
                     _ => {}
                 },
             }
@@ -180,12 +191,12 @@ impl Listing<'_> {
         let mut empty = true;
         let entries = match Dir::read_from(open) {
             Ok(entries) => entries,
-            Err(errno) => return self.partial(folder, &words(errno)),
+            Err(errno) => return self.unseen(folder, code(errno), &words(errno)),
         };
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(errno) => return self.partial(folder, &words(errno)),
+                Err(errno) => return self.unseen(folder, code(errno), &words(errno)),
             };
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") || (folder.is_empty() && name == below::OWN.as_bytes()) {
@@ -197,7 +208,7 @@ impl Listing<'_> {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => ahead.push(path),
                 Ok(stat) => self.thing(open, name, &path, &stat),
                 Err(rustix::io::Errno::NOENT) => {}
-                Err(errno) => self.partial(&path, &words(errno)),
+                Err(errno) => self.unseen(&path, code(errno), &words(errno)),
             }
         }
         if empty
@@ -218,13 +229,22 @@ impl Listing<'_> {
                 _ => return,
             },
         };
+        let address = Address(encode_path(path));
+        if fingerprint.as_str().starts_with("1:other:") {
+            self.aside.insert(address.clone(), "no file, link or folder: a source cannot hold it".to_owned());
+        }
         let state = State { fingerprint, bytes: size(stat), uid: None, evidence: evidence(self.tree, stat) };
-        self.seen.insert(Address(encode_path(path)), Seen::Present(state));
+        self.seen.insert(address, Seen::Present(state));
     }
 
-    fn partial(&mut self, path: &[u8], why: &str) {
-        if self.extent == Extent::Complete {
-            self.extent = Extent::Partial(format!("{}: {why}", encode_path(path)));
-        }
+    fn unseen(&mut self, path: &[u8], code: Code, why: &str) {
+        self.unseen.insert(Address(encode_path(path)), Refusal::new(code, why));
+    }
+}
+
+fn code(errno: rustix::io::Errno) -> Code {
+    match errno {
+        rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => Code::Denied,
+        _ => Code::Unknown,
     }
 }

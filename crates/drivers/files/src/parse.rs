@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trued_doors::{Facts, Parsed};
-use trued_model::{Address, Document, Finding, Origin, Resource, Shape, decode_path, encode_path};
+use trued_doors::{Answer, Facts, Found, Parsed, Sourced};
+use trued_model::{Address, Code, Document, Finding, Origin, Refusal, Resource, Shape, decode_path, encode_path};
 
 use crate::below;
 use crate::escape::escape;
@@ -47,6 +47,21 @@ pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed
     parsed.findings.extend(inside_of_files(&taken));
     parsed.findings.extend(escaping_links(&taken));
     parsed
+}
+
+/// The other way round: where in a stack's folder something on the target would stand.
+pub(crate) fn sourced(found: &Found<'_>) -> Answer<Sourced> {
+    let Found { address, fingerprint, bytes, into } = found;
+    let into = below::place(into).map_err(|why| Refusal::new(Code::Invalid, format!("look below {into}: {why}")))?;
+    let inner = if into.is_empty() { Some(address.as_str()) } else { address.as_str().strip_prefix(&format!("{into}/")) };
+    let elsewhere = || Refusal::new(Code::Invalid, format!("write {address} into the folder of a stack that lies in {into}"));
+    let path = inner.ok_or_else(elsewhere)?.to_owned();
+    let no = |what: &str| Refusal::new(Code::Unsupported, format!("write {address} into a source: {what}"));
+    match fingerprint::shape(fingerprint) {
+        Some(Shape::Folder) => Err(no("a folder with nothing in it, which a repository cannot hold")),
+        Some(shape) => Ok(Sourced { path, shape, bytes: bytes.to_vec() }),
+        None => Err(no("it is no file and no link")),
+    }
 }
 
 /// Folders that something lies in and that a rule says something of: resources of their own, because they have an owner

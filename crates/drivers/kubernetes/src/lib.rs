@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Link, Parsed, Reading, TargetSettings as _};
+use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Sourced, TargetSettings as _};
 use trued_model::Finding;
 
 mod address;
 mod api;
 mod apply;
+mod clean;
 mod cluster;
 mod compare;
 mod connect;
@@ -28,6 +29,7 @@ mod ranks;
 mod remove;
 mod served;
 mod settings;
+mod survey;
 mod table;
 mod write;
 
@@ -55,6 +57,10 @@ impl Driver for Kubernetes {
 
     fn parse(&self, reading: &Reading<'_>) -> Parsed {
         parse::parse(reading)
+    }
+
+    fn sourced(&self, found: &Found<'_>) -> Answer<Vec<Sourced>> {
+        clean::sourced(found)
     }
 
     fn objects(&self) -> bool {

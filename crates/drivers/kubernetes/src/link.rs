@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{broadcast, mpsc};
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order};
-use trued_model::{Address, Code, Evidence, Observation, Refusal, StackId};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order, Survey};
+use trued_model::{Address, Evidence, Observation, StackId};
 
 use crate::cluster::Cluster;
-use crate::{apply, keep, observe, ranks};
+use crate::{apply, keep, observe, ranks, survey};
 
 /// How long hints are gathered before they are told together.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -48,12 +48,14 @@ impl Link for ClusterLink {
         async {
             match ask {
                 Ask::These(asked) => observe::these(&self.cluster, asked).await,
-                Ask::Everything { .. } => {
-                    Err(Refusal::new(Code::Unsupported, "list what nobody manages in a cluster: this is not available yet"))
-                }
+                Ask::Everything { into } => Ok(survey::survey(&self.cluster, &into).await?.seen),
             }
         }
         .boxed()
+    }
+
+    fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {
+        survey::survey(&self.cluster, into).boxed()
     }
 
     fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>> {

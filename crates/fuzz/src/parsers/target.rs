@@ -23,7 +23,7 @@ pub fn mark(bytes: &[u8]) {
     fs::write(root.path().join(".trued/made"), folders).expect("written");
     fs::write(root.path().join("theirs.txt"), "theirs\n").expect("written");
     let (name, settings) = ("web".parse().expect("a name"), json!({ "root": root.path() }));
-    let target = Target { name, kind: "files".to_owned(), settings, origin: Origin::default() };
+    let target = Target { name, kind: "files".to_owned(), settings, ignore: Vec::new(), origin: Origin::default() };
     let at = Connection {
         target,
         written: false,

@@ -17,10 +17,12 @@ pub mod at;
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod coverage;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod export;
+pub mod import;
 pub mod incidents;
 pub mod init;
 pub mod keys;
@@ -59,6 +61,8 @@ pub async fn run(verb: Verb, session: Session<'_>) -> anyhow::Result<Exit> {
         Verb::Serve(args) => serve::run(args, session).await,
         Verb::Reconcile(args) => reconcile::run(args, session).await,
         Verb::Status(args) => status::run(args, session).await,
+        Verb::Coverage(args) => coverage::run(args, session).await,
+        Verb::Import(args) => import::run(args, session).await,
         Verb::State(args) => state::run(args, session).await,
         Verb::Log(args) => log::run(args, session).await,
         Verb::Show(args) => show::run(args, session).await,

@@ -3,4 +3,5 @@
 mod cluster;
 mod first;
 mod guarding;
+mod reach;
 mod strangers;

@@ -106,6 +106,7 @@ impl<'a> Bench<'a> {
             name: name("target"),
             kind: driver.describe().kind.to_owned(),
             settings: world.settings(),
+            ignore: Vec::new(),
             origin: Default::default(),
         };
         let at = Connection {
