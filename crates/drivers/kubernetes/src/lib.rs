@@ -17,6 +17,7 @@ mod cluster;
 mod compare;
 mod connect;
 mod fields;
+mod health;
 mod keep;
 mod link;
 mod mark;

@@ -17,7 +17,7 @@ pub use difference::{Difference, differences};
 pub use evidence::{Grade, actor_words, grade_of, witness_words};
 pub use incidents::{Open, incidents};
 pub use sentence::{Voice, count, drift_words, sentence, short, things};
-pub use status::{Health, Status, status};
+pub use status::{Status, status};
 
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,9 @@
 //! How a stack stands, in the words of `status`: health, drift, holds. Judged from what the record says; looks at nothing.
 
-use serde::Serialize;
 use trued_model::body::{HeldPart, Outcome, Verdict};
-use trued_model::{Level, StackId};
+use trued_model::{Health, Level, StackId};
 
 use crate::{OpenDrift, StackMemory};
-
-/// Ready, progressing, degraded, unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Health {
-    Ready,
-    Progressing,
-    Degraded,
-    Unknown,
-}
-
-impl Health {
-    pub fn word(self) -> &'static str {
-        match self {
-            Health::Ready => "ready",
-            Health::Progressing => "progressing",
-            Health::Degraded => "degraded",
-            Health::Unknown => "unknown",
-        }
-    }
-}
 
 /// How one stack stands, as of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]

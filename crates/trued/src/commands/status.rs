@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use trued_engine::OpenDrift;
-use trued_engine::history::{self, Health, Status};
-use trued_model::{Level, Timestamp};
+use trued_engine::history::{self, Status};
+use trued_model::{Health, Level, Timestamp};
 
 use crate::commands::Session;
 use crate::exit::Exit;
