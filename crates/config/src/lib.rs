@@ -11,6 +11,7 @@ mod door;
 mod example;
 mod files;
 mod grants;
+mod health;
 mod kinds;
 mod later;
 mod limits;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Duration, Level, OnDelete, OnExisting, Size};
+use trued_model::{DriftPolicy, Duration, Level, OnDelete, OnExisting, Otherwise, Size};
 
 /// The operator's file: what may happen where; in the small form also what runs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -234,6 +234,8 @@ pub(crate) struct Rules {
     pub verify: Option<Vec<Kinded>>,
     /// Old names, as they were written: `homepage`, `prod/site`, `prod/site@web-1`.
     pub previously: Vec<String>,
+    /// How long what was written may take to become ready, on targets that tell, and what happens otherwise.
+    pub health: Option<HealthEntry>,
     /// Stacks that have landed before anything new of this one does: `db`, in the same environment, or `prod/db@web-1`.
     pub after: Vec<String>,
     /// How often the target is looked at without a hint: `15s`, `5m`, `1h`.
@@ -243,6 +245,34 @@ pub(crate) struct Rules {
     pub limits: Option<LimitsEntry>,
     /// Whether a failed check goes back to the last verified release by itself.
     pub rollback: Option<bool>,
+}
+
+/// Waiting for what was written to become ready.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HealthEntry {
+    /// How long it may take: 5m where nothing is written.
+    #[schemars(schema_with = "span")]
+    pub within: Option<Duration>,
+    /// What happens when it takes longer, or something says that it failed: it is left as it is with an incident (`hold`), or
+    /// the stack goes back to its last verified release (`rollback`).
+    #[schemars(schema_with = "otherwise_words")]
+    pub otherwise: Option<Otherwise>,
+    /// How kinds of one's own tell their health, by kind as addresses begin: `example.org/Widget`.
+    pub rules: BTreeMap<String, HealthRuleEntry>,
+}
+
+/// Expressions over an object (Common Expression Language); the first that holds counts: degraded, progressing, ready.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["ready"]))]
+pub(crate) struct HealthRuleEntry {
+    /// Holds when it failed, and waiting does not help.
+    pub degraded: Option<String>,
+    /// Holds when it is on its way, although `ready` holds.
+    pub progressing: Option<String>,
+    /// Holds when it is ready: `status.phase == 'Running'`.
+    pub ready: String,
 }
 
 /// What a name looks like, besides its length. Counted repetitions would make the compiled form many times larger.
@@ -294,6 +324,10 @@ fn delete_words(_: &mut schemars::SchemaGenerator) -> Schema {
 
 fn span(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "maxLength": 12, "title": "a span of time such as 15s, 5m or 1h" })
+}
+
+fn otherwise_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["hold", "rollback"] })
 }
 
 fn size(_: &mut schemars::SchemaGenerator) -> Schema {

@@ -13,7 +13,7 @@ use crate::operator::{EnvironmentRules, Granted, Operator};
 use crate::shape::{Kinded, Placed, Rules};
 use crate::text::{Fault, Text, shown};
 use crate::words::{BadWord, Words};
-use crate::{after, limits, paths, previously, render, rules};
+use crate::{after, health, limits, paths, previously, render, rules};
 
 /// How often a target is looked at without a hint, where nothing says otherwise.
 const INTERVAL: Duration = Duration::from_secs(300);
@@ -119,6 +119,7 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: Said, stack: Said) -> Option<S
     let policy = rules::policy(scene, &app.rules, &stack.rules);
     let checks = checks(scene, &app.rules, &stack.rules);
     let interval = interval(scene, &app.rules, &stack.rules);
+    let health = health::resolve(scene, &app.rules, &stack.rules);
     let previously = previously::resolve(scene, &app.rules.previously, &stack.rules.previously);
     after::read(scene, &app.rules.after, &stack.rules.after);
     let into = format!("{pointer}/into");
@@ -134,6 +135,7 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, app: Said, stack: Said) -> Option<S
         policy,
         checks,
         previously,
+        health,
         after: BTreeSet::new(),
         interval,
         origin,

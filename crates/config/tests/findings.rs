@@ -232,7 +232,7 @@ fn texts_that_are_no_yaml_or_no_mapping() {
             trued.yaml:2:17: the key `path` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:3:3: the key `a` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:4:56: expected text, found false; write "no" in quotes to mean the text
-            trued.yaml:4:60: unknown key `3`; use `after`, `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            trued.yaml:4:60: unknown key `3`; use `after`, `deletes`, `drift`, `health`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: a
             unreadable: [b]
             not usable
@@ -438,7 +438,7 @@ fn one_broken_app_does_not_touch_another() {
         ONE_OWNER,
         &[("apps/good/app.yaml", good), ("apps/bad/app.yaml", bad)],
         expect![[r#"
-            apps/bad/app.yaml:3:31: unknown key `colour`; use `after`, `deletes`, `drift`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            apps/bad/app.yaml:3:31: unknown key `colour`; use `after`, `deletes`, `drift`, `health`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: dev/good
             unreadable: [bad]
         "#]],

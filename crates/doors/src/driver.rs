@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trued_model::{
-    Address, BlobRef, Change, Digest, Document, Duration, Evidence, Finding, Fingerprint, Observation, Refusal, Resource, Secret, StackId,
-    Target,
+    Address, BlobRef, Change, Condition, Deferred, Digest, Document, Duration, Evidence, Finding, Fingerprint, HealthRule, Observation,
+    Refusal, Resource, Secret, StackId, Target,
 };
 
 use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Found, Seal, Secrets, Sourced, Survey};
@@ -37,6 +37,16 @@ pub trait Driver: Send + Sync {
 
     /// Checks settings beyond their schema, without touching the target (paths, contradictions).
     fn check(&self, settings: &Value) -> Vec<Finding>;
+
+    /// Whether its targets tell how well what was made is ([`Facts::health`]).
+    fn tells_health(&self) -> bool {
+        false
+    }
+
+    /// What is wrong with a rule that tells a kind's health: the key of the rule it is about, and the finding. Pure.
+    fn check_health(&self, _rule: &HealthRule) -> Option<(&'static str, Finding)> {
+        None
+    }
 
     /// Opens a line to a target. Touches it as little as it can; a target that is not there is found by `observe`.
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>>;
@@ -81,6 +91,8 @@ pub struct Facts {
     /// A look compares with the bytes of what is desired and was made ([`Asked::compared`]), because the target keeps things
     /// in another form than they are written in.
     pub compares: bool,
+    /// The target tells how well what was made is ([`Link::health`]), and that may take a while.
+    pub health: bool,
     /// What is made early (below 0) or late (above 0), and removed the other way round: by how addresses begin.
     pub ranks: Vec<(String, i32)>,
     /// What is never removed without an approval, with the reason: by how addresses begin.
@@ -99,6 +111,9 @@ pub struct Parsed {
     pub findings: Vec<Finding>,
     /// Contents of resources that are no document's own bytes (one of many in a document): the bytes as they are stored.
     pub made: BTreeMap<Digest, Arc<[u8]>>,
+    /// Those of the resources that cannot be made yet, because the target does not know their kind: why. Their addresses
+    /// may turn out to be others.
+    pub deferred: BTreeMap<Address, Deferred>,
 }
 
 /// What to look at.
@@ -184,6 +199,16 @@ pub struct Done {
     pub result: Result<Option<Fingerprint>, Refusal>,
 }
 
+/// Whose health to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthAsk {
+    pub addresses: BTreeSet<Address>,
+    /// How kinds tell their health that the target does not know by itself.
+    pub rules: Vec<HealthRule>,
+    /// Whether anything may be asked of the target for it. Otherwise what is not known already is on its way.
+    pub read: bool,
+}
+
 /// A wake-up: something at these addresses may have changed. Carries no facts; empty means anywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
@@ -228,6 +253,15 @@ pub trait Link: Send + Sync {
 
     /// The highest epoch this target has seen for a stack; 0 for none.
     fn epoch<'a>(&'a self, stack: &'a StackId) -> BoxFuture<'a, Answer<u64>>;
+
+    /// How well things are, and from then on again whenever that changed: each time an answer for every address that was
+    /// asked for. The first comes at once. Ends when the line breaks; where the facts do not speak of health, it is empty.
+    fn health(&self, _ask: HealthAsk) -> BoxStream<'static, BTreeMap<Address, Condition>> {
+        Box::pin(futures::stream::empty())
+    }
+
+    /// Says that these cannot be made before their kind is known: a hint follows when it may be.
+    fn expect(&self, _deferred: &BTreeSet<Address>) {}
 
     /// Hints about addresses below these places; `None` when the target has no such thing. Ends when the line breaks.
     fn watch(&self) -> Option<BoxStream<'static, Hint>>;

@@ -31,7 +31,7 @@ pub use check::{Check, Checking};
 pub use clock::Clock;
 pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
-pub use driver::{Ask, Asked, Compared, Connection, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed, Reading};
+pub use driver::{Ask, Asked, Compared, Connection, Done, Driver, Facts, HealthAsk, Hint, Kept, Link, Order, Parsed, Reading};
 pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};

@@ -148,5 +148,6 @@ fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
         HoldKind::RolledBack => "commit a fix, or trued resume STACK".to_owned(),
         HoldKind::Undecided => "trued answer #N done, or not-done".to_owned(),
         HoldKind::Blocked => "runs by itself once that has landed: trued status".to_owned(),
+        HoldKind::Deferred => "runs by itself once somebody brings it".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 mod assess;
 mod coverage;
 mod gate;
+mod health;
 pub mod history;
 mod limits;
 mod memory;
@@ -14,6 +15,7 @@ mod step;
 pub use assess::{Assessment, assess, drift_set};
 pub use coverage::{Coverage, Ground, Unmanaged, coverage};
 pub use gate::{Standing, gate};
+pub use health::{Wellness, wellness};
 pub use limits::over_limit;
 pub use memory::{OpenDrift, OpenIncident, OpenIntent, Release, Rolled, StackMemory, fold};
 pub use plan::{Claims, PlanInput, Settled, Wish, candidates, plan};

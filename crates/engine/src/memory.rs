@@ -28,6 +28,9 @@ pub struct StackMemory {
     pub observed: Option<(u64, BlobRef)>,
     /// The newest run that put the whole desired state in place.
     pub landed: Option<Release>,
+    /// Since when what landed is waited for to become ready; stays while it is not.
+    #[serde(default)]
+    pub unready: Option<Timestamp>,
     /// Verified releases, oldest first.
     pub releases: Vec<Release>,
     /// Intents without an end, by index.
@@ -333,6 +336,12 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
             at: entry.valid_from,
             verified: verdict.verified,
             deletes: verdict.deletes,
+        };
+        let goes_on = verdict.done == 0 && memory.landed.as_ref().is_some_and(|landed| landed.desired == desired && !landed.verified);
+        memory.unready = match (release.verified, goes_on) {
+            (true, _) => None,
+            (false, true) => memory.unready.or(Some(entry.valid_from)),
+            (false, false) => Some(entry.valid_from),
         };
         if release.verified {
             memory.releases.retain(|known| known.desired != desired);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobMatcher};
 use trued_model::{
-    Action, Address, Change, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest, Observation, OnDelete,
+    Action, Address, Change, Deferred, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest, Observation, OnDelete,
     OnExisting, Plan, Policy, Reason, Resource, Seen, StackId,
 };
 
@@ -87,6 +87,8 @@ pub struct PlanInput<'a> {
     pub ranks: &'a [(String, i32)],
     /// What is never removed without an approval, and why, by how addresses begin.
     pub guarded: &'a [(String, String)],
+    /// What of the desired cannot be made yet, because the target does not know its kind: why.
+    pub deferred: &'a BTreeMap<Address, Deferred>,
 }
 
 /// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
@@ -116,6 +118,7 @@ pub fn plan(input: &PlanInput) -> Plan {
             changes.extend(unwanted(input, &keep, address, item));
         }
     }
+    hold_what_is_deferred(input, &mut changes);
     hold_on_drift(input, &mut changes);
     hold_what_is_fought_over(input, &mut changes);
     order(&mut changes, input.nested, input.ranks);
@@ -315,6 +318,24 @@ fn orphan(input: &PlanInput, delete: Change) -> Change {
             delete
         }
         None => Change { hold: Some((HoldKind::Orphan, "its stack is no longer configured".to_owned())), ..delete },
+    }
+}
+
+/// What the target cannot take yet waits, and while anything does nothing is removed: the render may mean it otherwise once
+/// all its kinds are known.
+fn hold_what_is_deferred(input: &PlanInput, changes: &mut Vec<Change>) {
+    let Some(first) = input.deferred.values().next() else { return };
+    // Where its kind is not known it cannot be seen, and is not gone for that.
+    let of_such_a_kind = |address: &Address| input.deferred.values().any(|waits| address.as_str().starts_with(&waits.kind));
+    changes.retain(|change| change.action != Action::Forget || !of_such_a_kind(&change.address));
+    for change in changes.iter_mut().filter(|change| change.hold.is_none()) {
+        match input.deferred.get(&change.address) {
+            Some(deferred) => change.hold = Some((HoldKind::Deferred, deferred.why.clone())),
+            None if change.action == Action::Delete => {
+                change.hold = Some((HoldKind::Deferred, format!("nothing is removed while {}", first.why)));
+            }
+            None => {}
+        }
     }
 }
 

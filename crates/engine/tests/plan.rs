@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use expect_test::{Expect, expect};
 use trued_engine::{Claims, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
-    Address, Approval, BlobRef, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, Item, Manifest, Observation,
-    OnDelete, OnExisting, Origin, Plan, Policy, Resource, Seen, StackId, State, Timestamp,
+    Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, Item, Manifest,
+    Observation, OnDelete, OnExisting, Origin, Plan, Policy, Resource, Seen, StackId, State, Timestamp,
 };
 
 /// A stack's situation. Lists read `address=content`; content `/` is a folder, in what was seen `?` is unknown.
@@ -22,6 +22,8 @@ struct Case {
     incomplete: &'static str,
     /// How addresses begin that are never removed without a yes.
     guarded: &'static str,
+    /// Addresses whose kind the target does not know.
+    deferred: &'static str,
     policy: Policy,
     settled: Settled,
     wish: Wish,
@@ -41,6 +43,7 @@ impl Default for Case {
             wanted: "",
             incomplete: "",
             guarded: "",
+            deferred: "",
             policy: Policy::default(),
             settled: Settled::default(),
             wish: Wish::Source,
@@ -114,6 +117,8 @@ fn check(case: Case, expected: Expect) {
     let (inventory, observed, claims, stack) = (manifest(case.ours), observed(&case), claims(&case), id("site"));
     let guarded: Vec<(String, String)> =
         case.guarded.split_whitespace().map(|prefix| (prefix.to_owned(), "all that is in it goes too".to_owned())).collect();
+    let deferred = |address: &str| (Address::new(address), Deferred { kind: address.to_owned(), why: "its kind is not known".to_owned() });
+    let deferred: BTreeMap<Address, Deferred> = case.deferred.split_whitespace().map(deferred).collect();
     let input = PlanInput {
         stack: &stack,
         policy: &case.policy,
@@ -127,6 +132,7 @@ fn check(case: Case, expected: Expect) {
         nested: true,
         ranks: &[],
         guarded: &guarded,
+        deferred: &deferred,
     };
     let proposed = plan(&input);
     assert_eq!(proposed, plan(&input), "the same input gives the same plan");
@@ -545,6 +551,20 @@ fn an_orphan_waits_for_delete_or_forget() {
         case(Some("forget")),
         expect![[r#"
             forget a: its stack is no longer configured, answered in #3
+        "#]],
+    );
+}
+
+#[test]
+fn fault_27_what_is_of_a_kind_that_is_not_known_yet_waits_and_nothing_is_removed_meanwhile() {
+    check(
+        Case { desired: "a=1 widget=1", ours: "a=0 old=1 widget=0 gone=1", seen: "a=0 old=1", deferred: "widget", ..Case::default() },
+        expect![[r#"
+            delete old: no longer desired; held as deferred: nothing is removed while its kind is not known (and 1 more)
+            update a: desired state changed
+            create widget: desired state changed, removed from outside; held as deferred: nothing is removed while its kind is not known (and 1 more)
+            forget gone: no longer desired and already gone
+            drift widget: from outside
         "#]],
     );
 }

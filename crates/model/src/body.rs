@@ -117,6 +117,9 @@ pub struct Verdict {
     pub checks: Vec<Checked>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// What is in place and not ready yet, where the target tells; its checks have not run. A later verdict says how that ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub awaits: String,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text_option")]
     pub epoch: Option<u64>,
 }
@@ -232,7 +235,7 @@ pub struct Closed {
 /// `incident.opened`: something people must know. At most one open per kind and stack (or source).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// `fetch`, `rewind`, `render`, `check`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `configuration`.
+    /// `fetch`, `rewind`, `render`, `check`, `health`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `configuration`.
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,

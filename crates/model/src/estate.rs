@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Duration, Finding, Limits, Name, Origin, Policy, SandboxRules, StackId};
+use crate::{Duration, Finding, HealthPolicy, Limits, Name, Origin, Policy, SandboxRules, StackId};
 
 /// All sources, targets and stacks of one resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,9 @@ pub struct Stack {
     pub checks: Vec<CheckSpec>,
     /// Old identities whose inventory this stack takes over.
     pub previously: Vec<StackId>,
+    /// How long what was written may take to become ready, and what happens otherwise.
+    #[serde(default, skip_serializing_if = "HealthPolicy::is_default")]
+    pub health: HealthPolicy,
     /// Stacks that have landed before anything new of this one does.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub after: BTreeSet<StackId>,

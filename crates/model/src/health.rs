@@ -78,6 +78,12 @@ pub struct HealthPolicy {
     pub rules: Vec<HealthRule>,
 }
 
+impl HealthPolicy {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == HealthPolicy::default()
+    }
+}
+
 impl Default for HealthPolicy {
     fn default() -> HealthPolicy {
         HealthPolicy { within: Duration::from_secs(300), otherwise: None, rules: Vec::new() }

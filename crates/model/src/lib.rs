@@ -35,7 +35,7 @@ pub use observation::{Evidence, Extent, Observation, Seen, State};
 pub use plan::{Action, Approval, Change, Decision, HoldKind, Part, Plan, Reason};
 pub use policy::{Command, Deletes, DriftPolicy, OnDelete, OnExisting, Policy};
 pub use refusal::{Code, Refusal};
-pub use resource::{BlobRef, Desired, Document, Origin, Resource, Shape};
+pub use resource::{BlobRef, Deferred, Desired, Document, Origin, Resource, Shape};
 pub use revision::{Commit, Relation, Revision, Want};
 pub use secret::Secret;
 pub use signed::{PathNote, SignatureNote, SignerNote, SignerPolicy, Verified};

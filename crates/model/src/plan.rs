@@ -123,6 +123,8 @@ pub enum HoldKind {
     Undecided,
     /// The stack runs after another one, which has not landed.
     Blocked,
+    /// The target does not know its kind yet; somebody may bring it.
+    Deferred,
 }
 
 impl HoldKind {
@@ -141,6 +143,7 @@ impl HoldKind {
             HoldKind::RolledBack => "rolled-back",
             HoldKind::Undecided => "undecided",
             HoldKind::Blocked => "blocked",
+            HoldKind::Deferred => "deferred",
         }
     }
 

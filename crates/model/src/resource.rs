@@ -68,6 +68,14 @@ pub struct Resource {
     pub origin: Origin,
 }
 
+/// Why a resource cannot be made yet: its target does not know its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferred {
+    /// How addresses of its kind begin.
+    pub kind: String,
+    pub why: String,
+}
+
 /// The whole desired state of one stack, from one complete render. There is no partial one: a render that
 /// fails gives none, and nothing is decided from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

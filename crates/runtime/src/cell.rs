@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trued_doors::{Answer, Contents};
-use trued_engine::StackMemory;
 use trued_engine::planted::{self, Bug};
+use trued_engine::{StackMemory, Wellness};
 use trued_model::{
-    Address, BlobRef, CheckSpec, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp, Tool,
+    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp,
+    Tool,
 };
 
 use crate::render::Shown;
@@ -40,6 +41,8 @@ pub(crate) struct Kept {
     pub look: Option<Timestamp>,
     /// What the last walk worked from: an equal one need not run again before the next look is due.
     pub settled: Option<Settled>,
+    /// How well what landed last was seen to be; taken by the walk that follows.
+    pub judged: Option<Judged>,
     /// Set by a hint; cleared by the look that follows it.
     pub hinted: bool,
     /// What the walk in hand works towards.
@@ -61,6 +64,13 @@ pub(crate) struct Settled {
     pub through: u64,
     /// Whether it waits for a stack that comes first.
     pub blocked: bool,
+}
+
+/// What somebody who follows a stack's health saw that is worth a walk.
+pub(crate) struct Judged {
+    /// What had landed then.
+    pub desired: Digest,
+    pub wellness: Wellness,
 }
 
 /// A render whose program failed.
@@ -88,6 +98,8 @@ pub(crate) struct Wanted {
     pub sandbox: Option<Level>,
     /// The programs that rendered it.
     pub tools: Vec<Tool>,
+    /// What of it cannot be made yet, because its kind is not known.
+    pub deferred: BTreeMap<Address, Deferred>,
 }
 
 impl Wanted {

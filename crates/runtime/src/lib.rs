@@ -22,6 +22,7 @@ mod serve;
 mod sources;
 mod turn;
 mod verified;
+mod waiting;
 mod walk;
 
 pub use counters::Counters;
@@ -31,6 +32,6 @@ pub use import::{Imported, Wanted as ToImport};
 pub use render::Shown;
 pub use repeat::difference;
 pub use report::{Pending, Report, StackReport};
-pub use runtime::{Aim, Runtime, snapshot_key};
+pub use runtime::{Aim, Runtime, Told, Waiting, snapshot_key};
 pub use say::{Adopted, Answer as AnswerWord, Word};
 pub use serve::{Pace, Stop};

@@ -274,6 +274,7 @@ impl Runtime {
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
             tools: rendered.tools,
+            deferred: parsed.deferred,
         })
     }
 

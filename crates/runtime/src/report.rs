@@ -22,6 +22,10 @@ pub struct StackReport {
     pub drift: Vec<DriftItem>,
     pub findings: Vec<Finding>,
     pub refusal: Option<Refusal>,
+    /// What is in place and not ready yet: why.
+    pub waiting: Option<String>,
+    /// Whether what was refused lacks something that another stack may bring.
+    pub lacks: bool,
     /// What still waits although nothing is wrong.
     pub pending: Vec<Pending>,
     /// What people are told while it happens, in order.
@@ -65,6 +69,8 @@ impl StackReport {
             drift: Vec::new(),
             findings: Vec::new(),
             refusal: None,
+            waiting: None,
+            lacks: false,
             pending: Vec::new(),
             lines: Vec::new(),
             revision: None,

@@ -36,10 +36,26 @@ pub struct Runtime {
     pub(crate) term: Duration,
     /// Whether all it renders is only compared with what was rendered before.
     pub(crate) repeats: bool,
+    /// Who is told what is waited for.
+    pub(crate) told: Option<Told>,
     state: Mutex<State>,
 }
 
 type Line = Arc<OnceCell<Arc<dyn Link>>>;
+
+/// Somebody who is told what is waited for.
+pub type Told = Arc<dyn Fn(&Waiting<'_>) + Send + Sync>;
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'a> {
+    /// The stack, as written for people.
+    pub stack: &'a str,
+    pub why: &'a str,
+    /// How long it is waited for, and how long it may take at most.
+    pub since: Duration,
+    pub within: Duration,
+}
 
 /// How stacks are written, and for which of them that was found.
 struct Named {
@@ -79,6 +95,8 @@ pub struct Aim {
     pub writes: bool,
     /// Whether a look is due although nothing changed.
     pub look: bool,
+    /// Whether the pass ends only when what was written is ready, or its time is over.
+    pub waits: bool,
 }
 
 impl Runtime {
@@ -91,6 +109,7 @@ impl Runtime {
             walked: AtomicU64::new(0),
             term: TERM,
             repeats: false,
+            told: None,
             state: Mutex::default(),
         }
     }
@@ -103,6 +122,11 @@ impl Runtime {
     /// Has all renders done as repeats of earlier ones.
     pub fn repeating(self) -> Runtime {
         Runtime { repeats: true, ..self }
+    }
+
+    /// Tells somebody what a pass waits for, each time that changes.
+    pub fn telling(self, told: Told) -> Runtime {
+        Runtime { told: Some(told), ..self }
     }
 
     /// Has its leases last so long without renewal.

@@ -50,7 +50,10 @@ impl Runtime {
         report.stale = self.sources_stale();
         let mut left: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
-        for _ in 0..ROUNDS {
+        let mut waited: BTreeMap<StackId, usize> = BTreeMap::new();
+        let mut rounds = 0;
+        while rounds < ROUNDS {
+            rounds += 1;
             let walking = futures::stream::iter(self.in_turn(&left, aim)).buffer_unordered(ABREAST).collect();
             let walked: Vec<StackReport> = tokio::select! {
                 biased;
@@ -62,22 +65,42 @@ impl Runtime {
             for stack in walked {
                 merge(&mut reports, stack);
             }
-            if !aim.writes || !moved {
+            if !aim.writes {
                 break;
             }
-            let orphans = self.find_orphans_again().await?;
-            let again = |id: &&StackId| {
-                self.cell(id).kept().hinted || reports.get(*id).is_none_or(|report| waits_for_others(report) || is_blocked(report))
-            };
-            let all: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
-            left = all.iter().filter(again).filter(|id| orphans.contains(*id) || self.stack(id).is_some()).cloned().collect();
-            left.iter().for_each(|id| self.cell(id).kept().hinted = false);
+            left = if moved { self.again(aim, &reports).await? } else { BTreeSet::new() };
+            if left.is_empty() && aim.waits {
+                left = tokio::select! {
+                    biased;
+                    decided = self.until_ready(&reports) => decided,
+                    never = self.keep_leases() => match never {},
+                };
+                // Whoever waits for one of them has its turn after it; one that starts over and over does not.
+                rounds = 0;
+                left.retain(|id| {
+                    let turns = waited.entry(id.clone()).or_insert(0);
+                    *turns += 1;
+                    *turns <= ROUNDS
+                });
+            }
             if left.is_empty() {
                 break;
             }
         }
         report.stacks = reports.into_values().collect();
         Ok(report)
+    }
+
+    /// Which stacks of a pass go round again: those that waited for something that others may have done meanwhile.
+    async fn again(&self, aim: &Aim, reports: &BTreeMap<StackId, StackReport>) -> Answer<BTreeSet<StackId>> {
+        let orphans = self.find_orphans_again().await?;
+        let waits = |report: &StackReport| waits_for_others(report) || is_blocked(report) || is_deferred(report) || report.lacks;
+        let again = |id: &&StackId| self.cell(id).kept().hinted || reports.get(*id).is_none_or(waits);
+        let all: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
+        let left: BTreeSet<StackId> =
+            all.iter().filter(again).filter(|id| orphans.contains(*id) || self.stack(id).is_some()).cloned().collect();
+        left.iter().for_each(|id| self.cell(id).kept().hinted = false);
+        Ok(left)
     }
 
     async fn keep_leases(&self) -> std::convert::Infallible {
@@ -108,7 +131,7 @@ impl Runtime {
         let mut tasks = Tasks::default();
         let keeper = tokio::spawn(self.clone().keep_alive(pace, stop.clone()));
         let repeater = tokio::spawn(self.clone().keep_repeating(pace, stop.clone()));
-        let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false };
+        let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false, waits: false };
         let mut seen = None;
         let mut said = Vec::new();
         while !*stop.borrow() && self.state().broken.is_none() {
@@ -217,14 +240,17 @@ impl Runtime {
     async fn live(self: Arc<Self>, id: StackId, bells: Arc<Bell>) {
         let bell = bells.of(&id);
         let mut failures = 0u32;
+        // Somebody who attends to how well it is, anew after each walk.
+        let mut attending = None;
         while !self.state().stopping {
             let cell = self.cell(&id);
             let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
             let due = cell.kept().settled.as_ref().map_or(0, |settled| settled.at + interval.as_millis());
             let look = due <= self.doors.clock.monotonic();
             if self.weigh(&id, look).await {
-                let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look };
+                let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look, waits: false };
                 let hinted = std::mem::take(&mut cell.kept().hinted);
+                attending = None;
                 let report = self.walk_apart(&id, &aim).await;
                 self.tell(&report);
                 if report.outcome.is_some() {
@@ -248,7 +274,16 @@ impl Runtime {
                 Some(due) if failures == 0 => Duration(due.saturating_sub(self.doors.clock.monotonic())),
                 _ => Duration((500u64 << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + self.doors.clock.chance(250)).min(interval),
             };
-            tokio::select! { biased; () = bell.notified() => {}, () = tokio::time::sleep(pause.to_std()) => {} }
+            let attended = attending.get_or_insert_with(|| self.clone().attend(id.clone()).boxed());
+            tokio::select! {
+                biased;
+                () = bell.notified() => {}
+                () = attended => {
+                    attending = None;
+                    cell.kept().hinted = true;
+                }
+                () = tokio::time::sleep(pause.to_std()) => {}
+            }
         }
     }
 
@@ -330,6 +365,11 @@ pub(crate) fn waits_for_others(report: &StackReport) -> bool {
 /// Whether a stack waits for one that comes first. It is woken when that has ended a run.
 pub(crate) fn is_blocked(report: &StackReport) -> bool {
     report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| part.kind == HoldKind::Blocked))
+}
+
+/// Whether a stack has something of a kind that its target does not know yet. It is woken when the target does.
+fn is_deferred(report: &StackReport) -> bool {
+    report.plan.as_ref().is_some_and(|(_, decision)| decision.held.iter().any(|part| part.kind == HoldKind::Deferred))
 }
 
 /// A later round's report of a stack replaces the earlier one; what was done adds up.

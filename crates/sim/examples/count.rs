@@ -61,6 +61,7 @@ fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
         nested: true,
         ranks: &[],
         guarded: &[],
+        deferred: &Default::default(),
     });
 }
 

@@ -114,6 +114,7 @@ impl World {
             policy: Policy::default(),
             checks: Vec::new(),
             previously: Vec::new(),
+            health: Default::default(),
             after: std::collections::BTreeSet::new(),
             interval: INTERVAL,
             origin: Origin::default(),
@@ -194,12 +195,12 @@ impl World {
 
     /// One pass over all stacks, looking at everything.
     pub async fn pass(&mut self) -> Passed {
-        self.pass_of(&Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true }).await
+        self.pass_of(&Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: false }).await
     }
 
     /// What planning gives; writes nothing.
     pub async fn plan(&mut self) -> Passed {
-        self.pass_of(&Aim { want: Want::Newest, stacks: Vec::new(), writes: false, look: true }).await
+        self.pass_of(&Aim { want: Want::Newest, stacks: Vec::new(), writes: false, look: true, waits: false }).await
     }
 
     pub async fn pass_of(&mut self, aim: &Aim) -> Passed {

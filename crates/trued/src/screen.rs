@@ -1,6 +1,6 @@
 //! Where words go: results to standard output, all else to standard error. Colour only on a terminal.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -60,6 +60,11 @@ impl Screen {
     pub fn row<T: Serialize>(&self, out: &mut impl Write, value: &T) -> anyhow::Result<()> {
         serde_json::to_writer(&mut *out, value).map_err(io::Error::from)?;
         Ok(out.write_all(b"\n")?)
+    }
+
+    /// Whether a person looks at standard error.
+    pub fn is_watched(&self) -> bool {
+        io::stderr().is_terminal()
     }
 
     /// Says something to people, on standard error. Nobody listening is no failure.

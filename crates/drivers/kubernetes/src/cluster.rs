@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use trued_doors::{Answer, Blobs, Clock, Seal};
@@ -21,6 +21,8 @@ const DISCOVERED_FOR: Duration = Duration::from_secs(300);
 const MISSED_FOR: Duration = Duration::from_secs(2);
 /// How long a first list of one kind may take.
 const LISTED_WITHIN: Duration = Duration::from_secs(45);
+/// Reads for the sake of health under way at once.
+const READING: usize = 16;
 /// Hints that may wait for whoever listens.
 const HINTS: usize = 4096;
 
@@ -34,6 +36,10 @@ pub(crate) struct Cluster {
     known: Mutex<Known>,
     /// One discovery at a time.
     discovering: tokio::sync::Mutex<()>,
+    /// Reads for the sake of health that are under way at once.
+    pub reading: Semaphore,
+    /// What waits for its kind to be served.
+    expected: Mutex<BTreeSet<Address>>,
 }
 
 #[derive(Default)]
@@ -64,7 +70,18 @@ pub(crate) enum Looked {
 impl Cluster {
     pub fn new(api: Api, ledger: String, blobs: Arc<dyn Blobs>, seal: Arc<dyn Seal>, clock: Arc<dyn Clock>) -> Cluster {
         let hints = broadcast::Sender::new(HINTS);
-        Cluster { api, ledger, blobs, seal, clock, hints, known: Mutex::default(), discovering: tokio::sync::Mutex::default() }
+        Cluster {
+            api,
+            ledger,
+            blobs,
+            seal,
+            clock,
+            hints,
+            known: Mutex::default(),
+            discovering: tokio::sync::Mutex::default(),
+            reading: Semaphore::new(READING),
+            expected: Mutex::default(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -142,6 +159,18 @@ impl Cluster {
         match table.standing(LISTED_WITHIN).await {
             Standing::Complete => found(spot, serving, table),
             standing => self.lost(spot, standing).await,
+        }
+    }
+
+    /// What waits for its kind; short access, never across an await.
+    pub fn expected(&self) -> MutexGuard<'_, BTreeSet<Address>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has somebody told of every change of any object of a kind, where it is served.
+    pub async fn look_on(&self, kind: &Kind, onlooker: &Arc<Notify>) {
+        if let Ok(serving) = self.serving(kind).await {
+            self.table(kind, &serving, None).look_on(onlooker);
         }
     }
 

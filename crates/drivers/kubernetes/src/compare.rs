@@ -12,7 +12,7 @@ use crate::api::{self, Applying, said};
 use crate::cluster::{Cluster, Place};
 use crate::fields;
 use crate::object;
-use crate::table::{Entry, Settled};
+use crate::table::{Entry, Judged, Settled};
 
 /// Tells what an object looks like to us. Reads its values only if nothing that is known of it still holds.
 pub(crate) async fn state(cluster: &Cluster, spot: &Spot, place: &Place, entry: &Entry, asked: &Asked) -> Answer<Option<State>> {
@@ -51,6 +51,8 @@ pub(crate) async fn state(cluster: &Cluster, spot: &Spot, place: &Place, entry: 
     let looked = decided(cluster, &seen, &settled, asked).unwrap_or_else(|| given(&seen, &settled, literal(cluster, &identity, asked)));
     settled.given = Some(looked.fingerprint.clone());
     place.table.settle(spot, &seen, &settled);
+    let condition = crate::health::health(&spot.kind, &live, None);
+    place.table.judge(spot, &seen.version, Judged { rule: None, condition });
     Ok(Some(looked))
 }
 

@@ -83,6 +83,12 @@ pub(crate) fn autoscaled(object: &Value) -> bool {
     owners(object).any(|owner| scale(&owner) && has(owner.fields, &["spec", "replicas"]))
 }
 
+/// Whether somebody wrote a status. Where nobody is said to own anything, that is not known, and may be.
+pub(crate) fn status(object: &Value) -> bool {
+    let mut owners = owners(object).peekable();
+    owners.peek().is_none() || owners.any(|owner| has(owner.fields, &["status"]))
+}
+
 /// Who changed an object last beside us, and when: the newest entry that is not about the status.
 pub(crate) fn last_other(object: &Value) -> Option<Owner<'_>> {
     let ours = |owner: &Owner<'_>| owner.manager == MANAGER && owner.operation == "Apply";

@@ -46,6 +46,8 @@ pub(crate) async fn keep(cluster: &Cluster, asked: &Asked) -> Answer<Kept> {
 /// Tells who changed an object last, as its managed fields have it.
 pub(crate) async fn witness(cluster: &Cluster, address: &Address) -> Option<Evidence> {
     let (spot, place) = find(cluster, address).await.ok()?;
+    // What is gone tells nothing.
+    place.entry.as_ref()?;
     let live = get(cluster, &spot, &place, None).await.ok()??;
     Some(compare::evidence(&live)).filter(|evidence| evidence.by.is_some())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Sourced, TargetSettings as _};
-use trued_model::Finding;
+use trued_model::{Finding, HealthRule};
 
 mod address;
 mod api;
@@ -16,7 +16,9 @@ mod clean;
 mod cluster;
 mod compare;
 mod connect;
+mod expect;
 mod fields;
+mod follow;
 mod health;
 mod keep;
 mod link;
@@ -70,6 +72,14 @@ impl Driver for Kubernetes {
 
     fn check(&self, settings: &Value) -> Vec<Finding> {
         Settings::check(settings)
+    }
+
+    fn tells_health(&self) -> bool {
+        true
+    }
+
+    fn check_health(&self, rule: &HealthRule) -> Option<(&'static str, Finding)> {
+        health::check(rule)
     }
 
     fn connect(&self, at: Connection) -> BoxFuture<'_, Answer<Arc<dyn Link>>> {

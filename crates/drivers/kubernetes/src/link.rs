@@ -1,16 +1,16 @@
 //! An open line to one cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{broadcast, mpsc};
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order, Survey};
-use trued_model::{Address, Evidence, Observation, StackId};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, HealthAsk, Hint, Kept, Link, Order, Survey};
+use trued_model::{Address, Condition, Evidence, Observation, StackId};
 
 use crate::cluster::Cluster;
-use crate::{apply, keep, observe, ranks, survey};
+use crate::{apply, follow, keep, observe, ranks, survey};
 
 /// How long hints are gathered before they are told together.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -35,6 +35,7 @@ impl Link for ClusterLink {
                 confirms: true,
                 marks: true,
                 compares: true,
+                health: true,
                 ranks: ranks::ranks(),
                 guarded: ranks::guarded(),
                 terms: served.terms(),
@@ -77,6 +78,14 @@ impl Link for ClusterLink {
 
     fn epoch<'a>(&'a self, stack: &'a StackId) -> BoxFuture<'a, Answer<u64>> {
         std::future::ready(Ok(self.cluster.epoch(&stack.key()))).boxed()
+    }
+
+    fn health(&self, ask: HealthAsk) -> BoxStream<'static, BTreeMap<Address, Condition>> {
+        follow::follow(&self.cluster, &ask)
+    }
+
+    fn expect(&self, deferred: &BTreeSet<Address>) {
+        self.cluster.expect(deferred);
     }
 
     fn watch(&self) -> Option<BoxStream<'static, Hint>> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trued_doors::{Parsed, Reading, Seal};
-use trued_model::{Address, BlobRef, Document, Finding, Origin, Resource, Shape};
+use trued_model::{Address, BlobRef, Deferred, Document, Finding, Origin, Resource, Shape};
 use trued_yaml::{Budget, Node, read_all, text_of};
 
 use crate::address::{Kind, Spot};
 use crate::object;
-use crate::served::{Served, is_definition};
+use crate::served::{Served, everywhere, is_definition};
 
 /// What one document may cost: large charts, and no bomb.
 const BUDGET: Budget = Budget { bytes: 16 << 20, depth: 100, nodes: 2_000_000, aliases: 10_000, text: 32 << 20, documents: 20_000 };
@@ -116,14 +116,15 @@ fn resource(
     places: &mut BTreeMap<Address, String>,
 ) -> Option<Resource> {
     let kind = object::kind(&one.value)?;
-    let spot = match identify(reading, served, &kind, &mut one) {
-        Ok(spot) => spot,
+    let (spot, deferred) = match identify(reading, served, &kind, &mut one) {
+        Ok(identified) => identified,
         Err(finding) => {
             parsed.findings.push(finding);
             return None;
         }
     };
     let address = spot.address();
+    parsed.deferred.extend(deferred.map(|why| (address.clone(), Deferred { kind: kind.prefix(), why })));
     let place = format!("{}:{}", one.document.path, one.line);
     if let Some(first) = places.get(&address) {
         let message = format!("{address} is there twice: here and at {first}");
@@ -155,8 +156,8 @@ fn resource(
     Some(Resource { address, fingerprint, content: Some(content), origin })
 }
 
-/// Finds where an object will live, and writes its namespace into it.
-fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Written<'_>) -> Result<Spot, Finding> {
+/// Finds where an object will live, and writes its namespace into it. One whose kind may still come is deferred: why.
+fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Written<'_>) -> Result<(Spot, Option<String>), Finding> {
     let version = object::text(&one.value, &["apiVersion"]).unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned();
     let name = object::text(&one.value, &["metadata", "name"]).unwrap_or_default().to_owned();
     if name.is_empty() {
@@ -174,6 +175,13 @@ fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Writt
     if let Some(hook) = object::text(&one.value, &["metadata", "annotations", "helm.sh/hook"]).filter(|hook| *hook != "crd-install") {
         let message = format!("{} {name} is a hook ({hook}); hooks are not available yet", kind.kind);
         return Err(one.finding(message, "remove the annotation `helm.sh/hook` if it is to be an object like others, or leave it out"));
+    }
+    if served.get(kind).is_none() && !served.assumed && may_come(kind) {
+        // Where it will lie is not known before its kind is; nothing is done with it until then.
+        let named = object::text(&one.value, &["metadata", "namespace"]).filter(|namespace| valid_namespace(namespace));
+        let namespace = named.or(Some(reading.into).filter(|into| !into.is_empty())).map(str::to_owned);
+        let why = format!("the cluster serves no kind {kind} yet");
+        return Ok((Spot { kind: kind.clone(), namespace, name }, Some(why)));
     }
     let serving = served.get(kind).ok_or_else(|| match served.assumed {
         true => {
@@ -207,7 +215,13 @@ fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Writt
     if let Some(namespace) = &namespace {
         one.value["metadata"]["namespace"] = namespace.as_str().into();
     }
-    Ok(Spot { kind: kind.clone(), namespace, name })
+    Ok((Spot { kind: kind.clone(), namespace, name }, None))
+}
+
+/// Whether a kind that is not served may be brought by somebody: only those whose group is a domain, and none that
+/// Kubernetes itself has.
+fn may_come(kind: &Kind) -> bool {
+    kind.group.contains('.') && !everywhere(&kind.group)
 }
 
 /// Whether this can be a namespace's name; the empty one stands for none.

@@ -94,7 +94,7 @@ apiVersion: batch/v1
 kind: Job
 metadata: { name: hook, annotations: { helm.sh/hook: pre-install } }
 ---
-apiVersion: example.org/v1
+apiVersion: batch/v1
 kind: Unheard
 metadata: { name: x }
 ";
@@ -102,9 +102,20 @@ metadata: { name: x }
         "all.yaml:5: this is no object: it has no `apiVersion` or no `kind`",
         "all.yaml:1: this ConfigMap has no name",
         "all.yaml:7: Job hook is a hook (pre-install); hooks are not available yet",
-        "all.yaml:11: the cluster serves no kind example.org/Unheard, which x is of",
+        "all.yaml:11: the cluster serves no kind batch/Unheard, which x is of",
     ];
     check("shop", text, &expected);
+}
+
+#[test]
+fn what_is_of_a_kind_that_somebody_may_bring_is_deferred() {
+    let text = "apiVersion: example.org/v1\nkind: Gadget\nmetadata: { name: one }\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: two }\n";
+    let parsed = read("shop", text);
+    assert!(parsed.findings.is_empty(), "{:?}", parsed.findings);
+    let deferred: Vec<_> = parsed.deferred.iter().map(|(address, deferred)| format!("{address}: {}", deferred.why)).collect();
+    assert_eq!(deferred, ["example.org/Gadget/shop/one: the cluster serves no kind example.org/Gadget yet"]);
+    let addresses: Vec<_> = parsed.resources.iter().map(|resource| resource.address.as_str()).collect();
+    assert_eq!(addresses, ["core/ConfigMap/shop/two", "example.org/Gadget/shop/one"]);
 }
 
 #[test]

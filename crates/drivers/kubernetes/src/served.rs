@@ -109,6 +109,11 @@ impl Served {
     }
 }
 
+/// Whether every cluster has this group.
+pub(crate) fn everywhere(group: &str) -> bool {
+    EVERYWHERE.iter().any(|(known, _)| *known == group)
+}
+
 /// A definition of a kind of one's own.
 pub(crate) fn is_definition(kind: &Kind) -> bool {
     (kind.group.as_str(), kind.kind.as_str()) == ("apiextensions.k8s.io", "CustomResourceDefinition")

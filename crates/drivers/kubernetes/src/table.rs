@@ -9,9 +9,9 @@ use futures::StreamExt as _;
 use http::StatusCode;
 use kube::core::WatchEvent;
 use serde_json::Value;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
-use trued_model::{Address, Code, Digest, Evidence, Fingerprint, Refusal, canonical};
+use trued_model::{Address, Code, Condition, Digest, Evidence, Fingerprint, Refusal, canonical};
 
 use crate::address::{Kind, Spot};
 use crate::api::{Api, WATCHED_FOR};
@@ -42,6 +42,17 @@ pub(crate) struct Entry {
     pub leaving: Option<Vec<String>>,
     /// What a look at its values said, as long as it holds.
     pub settled: Option<Settled>,
+    /// Whether anybody wrote a status.
+    pub has_status: bool,
+    /// How well it is at this very version, where that is known.
+    pub judged: Option<Judged>,
+}
+
+/// An object's health, by the rule that was asked by; `None` for what is known of its kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Judged {
+    pub rule: Option<Digest>,
+    pub condition: Condition,
 }
 
 /// What the values of an object came to, once they were read.
@@ -76,6 +87,8 @@ impl Entry {
             autoscaled: fields::autoscaled(object),
             leaving: text(object, &["metadata", "deletionTimestamp"]).map(|_| finalizers()),
             settled: None,
+            has_status: fields::status(object),
+            judged: None,
         }
     }
 
@@ -108,17 +121,33 @@ struct State {
     asked: BTreeSet<(String, String)>,
     /// The highest epoch that any object's mark told of, by ledger and stack.
     epochs: HashMap<String, HashMap<String, u64>>,
+    /// Who wants to be told of any change at all of one object, and of any object.
+    followers: HashMap<(String, String), Vec<Arc<Notify>>>,
+    onlookers: Vec<Arc<Notify>>,
 }
 
 impl State {
-    fn insert(&mut self, key: (String, String), entry: Entry) {
+    fn insert(&mut self, key: (String, String), mut entry: Entry) {
+        if let Some(known) = self.entries.get(&key).filter(|known| (&known.version, &known.uid) == (&entry.version, &entry.uid)) {
+            entry.judged = entry.judged.or_else(|| known.judged.clone());
+        }
         if let Some(mark) = &entry.mark {
             match self.epochs.get_mut(&mark.ledger).and_then(|stacks| stacks.get_mut(&mark.stack)) {
                 Some(known) => *known = mark.epoch.max(*known),
                 None => drop(self.epochs.entry(mark.ledger.clone()).or_default().insert(mark.stack.clone(), mark.epoch)),
             }
         }
+        self.tell(&key);
         self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &(String, String)) -> Option<Entry> {
+        self.tell(key);
+        self.entries.remove(key)
+    }
+
+    fn tell(&self, key: &(String, String)) {
+        self.followers.get(key).into_iter().flatten().chain(&self.onlookers).for_each(|follower| follower.notify_one());
     }
 }
 
@@ -134,7 +163,14 @@ pub(crate) struct Table {
 
 impl Table {
     pub fn new(kind: Kind, namespaced: bool, path: String, hints: broadcast::Sender<Address>) -> Arc<Table> {
-        let state = State { entries: HashMap::new(), heard: Instant::now(), asked: BTreeSet::new(), epochs: HashMap::new() };
+        let state = State {
+            entries: HashMap::new(),
+            heard: Instant::now(),
+            asked: BTreeSet::new(),
+            epochs: HashMap::new(),
+            followers: HashMap::new(),
+            onlookers: Vec::new(),
+        };
         Arc::new(Table { kind, namespaced, path, state: Mutex::new(state), standing: watch::Sender::new(Standing::Unread), hints })
     }
 
@@ -175,6 +211,41 @@ impl Table {
         }
     }
 
+    /// Has somebody told of every change of an object, its status included, until [`Table::let_go`].
+    pub fn attend(&self, spot: &Spot, follower: &Arc<Notify>) {
+        let mut state = self.state();
+        let followers = state.followers.entry(key(spot)).or_default();
+        if !followers.iter().any(|known| Arc::ptr_eq(known, follower)) {
+            followers.push(follower.clone());
+        }
+    }
+
+    /// Has somebody told of every change of any object, for as long as the table lives.
+    pub fn look_on(&self, onlooker: &Arc<Notify>) {
+        let mut state = self.state();
+        if !state.onlookers.iter().any(|known| Arc::ptr_eq(known, onlooker)) {
+            state.onlookers.push(onlooker.clone());
+        }
+    }
+
+    pub fn let_go(&self, spot: &Spot, follower: &Arc<Notify>) {
+        let mut state = self.state();
+        let key = key(spot);
+        let Some(followers) = state.followers.get_mut(&key) else { return };
+        followers.retain(|known| !Arc::ptr_eq(known, follower));
+        if followers.is_empty() {
+            state.followers.remove(&key);
+        }
+    }
+
+    /// Remembers how well an object is, unless it has changed since.
+    pub fn judge(&self, spot: &Spot, version: &str, judged: Judged) {
+        let mut state = self.state();
+        if let Some(entry) = state.entries.get_mut(&key(spot)).filter(|entry| entry.version == version) {
+            entry.judged = Some(judged);
+        }
+    }
+
     /// Takes in an object as the server answered it to ourselves: nobody need be told.
     pub fn take(&self, spot: &Spot, entry: Entry) {
         let mut state = self.state();
@@ -189,7 +260,7 @@ impl Table {
         let mut state = self.state();
         let key = key(spot);
         if state.entries.get(&key).is_some_and(|known| known.uid == uid) {
-            state.entries.remove(&key);
+            state.remove(&key);
         }
     }
 
@@ -235,7 +306,7 @@ impl Table {
             told.extend(put(&mut state, key, Entry::read(item)));
         }
         for key in gone {
-            let ours = state.entries.remove(&key).is_some_and(|entry| entry.mark.is_some());
+            let ours = state.remove(&key).is_some_and(|entry| entry.mark.is_some());
             if ours || state.asked.contains(&key) {
                 told.insert(key);
             }
@@ -295,7 +366,7 @@ impl Table {
         let told = match gone {
             // What we know by a later write of our own is newer than this.
             true if state.entries.get(&key).is_some_and(|known| known.number > entry.number || known.uid != entry.uid) => None,
-            true => state.entries.remove(&key).map(|_| key),
+            true => state.remove(&key).map(|_| key),
             false => put(&mut state, key, entry),
         };
         drop(state);

@@ -10,10 +10,10 @@ use crate::address::{Kind, Spot};
 use crate::api::{self, Applied, Applying, Denied, Fault};
 use crate::apply::{Ended, Step, TRIES};
 use crate::cluster::Place;
-use crate::compare;
 use crate::object::{self, text};
 use crate::served::is_definition;
-use crate::table::{Entry, Settled};
+use crate::table::{Entry, Judged, Settled};
+use crate::{compare, health};
 
 /// How long a new kind may take until it is served, and how often that is asked.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
@@ -120,6 +120,7 @@ fn landed(place: &Place, spot: &Spot, live: &Value, after: &Fingerprint) {
         bytes: object::shown(live).len() as u64,
         evidence: compare::evidence(live),
     });
+    entry.judged = Some(Judged { rule: None, condition: health::health(&spot.kind, live, None) });
     place.table.take(spot, entry);
 }
 

@@ -135,6 +135,10 @@ fn verdict(entry: &Entry, verdict: Verdict) -> String {
         Outcome::Interrupted => format!("stopped after {done}; looked; closed"),
         Outcome::Failed | Outcome::Superseded | Outcome::Blocked => format!("{}{revision} after {done}", verdict.outcome.word()),
     };
+    let said = match verdict.awaits.is_empty() {
+        true => said,
+        false => format!("{said}; not ready yet: {}", verdict.awaits),
+    };
     let failed = verdict.checks.iter().filter(|check| !check.passed);
     let failed: Vec<String> = failed.map(|check| with_why(format!("check {} failed", check.check), &check.why)).collect();
     with_why(if failed.is_empty() { said } else { format!("{said}; {}", failed.join("; ")) }, &verdict.why)

@@ -1,7 +1,7 @@
 //! How a stack stands, in the words of `status`: health, drift, holds. Judged from what the record says; looks at nothing.
 
 use trued_model::body::{HeldPart, Outcome, Verdict};
-use trued_model::{Health, Level, StackId};
+use trued_model::{Health, HoldKind, Level, StackId};
 
 use crate::{OpenDrift, StackMemory};
 
@@ -71,13 +71,23 @@ fn health(memory: &StackMemory) -> (Health, String, Option<u64>) {
         };
     };
     let words = |health: Health, why: &str| (health, why.to_owned(), Some(*index));
+    if let Some(open) = memory.incidents.get("health") {
+        return (Health::Degraded, open.incident.message.clone(), Some(open.index));
+    }
     if let Some(check) = verdict.checks.iter().find(|check| !check.passed) {
         return (Health::Degraded, format!("check {} failed: {}", check.check, check.why), Some(*index));
     }
     match verdict.outcome {
+        Outcome::Landed if !verdict.awaits.is_empty() => words(Health::Progressing, &format!("not ready yet: {}", verdict.awaits)),
         Outcome::Landed => words(Health::Ready, ""),
+        Outcome::Blocked if verdict.why.is_empty() && deferred(memory) => words(Health::Progressing, "part of it waits"),
         Outcome::Superseded | Outcome::Interrupted => words(Health::Progressing, verdict.outcome.word()),
         Outcome::Failed | Outcome::Blocked if verdict.why.is_empty() => words(Health::Degraded, verdict.outcome.word()),
         Outcome::Failed | Outcome::Blocked => words(Health::Degraded, &verdict.why),
     }
+}
+
+/// Whether something waits for a kind that the target does not know yet.
+fn deferred(memory: &StackMemory) -> bool {
+    memory.held.as_ref().is_some_and(|(_, held)| held.parts.iter().any(|part| part.kind == HoldKind::Deferred))
 }

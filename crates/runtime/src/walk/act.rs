@@ -184,6 +184,9 @@ impl Walk<'_> {
             self.fenced = true;
             self.runtime.lost(self.cell, refusal);
         }
+        // What it needs may be brought by another stack.
+        let lacks = refusal.code == Code::Absent && change.action == trued_model::Action::Create;
+        self.lacks = lacks && (self.refused.is_empty() || self.lacks);
         let item = RefusedItem { address: change.address.clone(), code: refusal.code, message: refusal.message.clone() };
         self.refused.push(item.clone());
         self.batch_refused.push(item);

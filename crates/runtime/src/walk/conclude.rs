@@ -1,11 +1,12 @@
 //! The end of a run: commands, checks, the verdict, and what follows from it.
 
 use trued_doors::{Checking, Program};
-use trued_engine::{Event, Release};
+use trued_engine::{Event, Release, Wellness};
 use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Refusal};
+use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Otherwise, Refusal};
 
 use super::Walk;
+use super::health::HEALTH;
 use super::look::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
@@ -73,8 +74,24 @@ impl Walk<'_> {
         Ok(Event::Done)
     }
 
-    /// Asks whether what was applied works.
+    /// Asks whether what was applied works: first whether it is ready, where the target tells, then the checks.
     pub(super) async fn check(&mut self) -> Result<Event, Refusal> {
+        match self.wellness().await? {
+            Wellness::Ready if self.memory.unready.is_some() && self.facts.health && self.intent.is_none() => {
+                self.checks.push(Checked { check: HEALTH.to_owned(), passed: true, why: String::new() });
+            }
+            Wellness::Ready => {}
+            // The checks run when it is.
+            Wellness::Waits(why) => {
+                self.report.waiting = Some(why.clone());
+                self.awaits = why;
+                return Ok(Event::Checked { passed: true });
+            }
+            Wellness::Failed(why) => {
+                self.checks.push(Checked { check: HEALTH.to_owned(), passed: false, why });
+                return Ok(Event::Checked { passed: false });
+            }
+        }
         for check in &self.stack.checks {
             let with = Checking { runner: self.runtime.doors.runner.clone(), reach: check.reach.clone() };
             let checked = match self.runtime.doors.checks.get(&check.kind) {
@@ -94,6 +111,7 @@ impl Walk<'_> {
             outcome => outcome,
         };
         self.report.outcome = Some(outcome);
+        self.report.lacks = self.lacks;
         if self.said_before(outcome) {
             return Ok(Event::Done);
         }
@@ -136,8 +154,17 @@ impl Walk<'_> {
         let Some((_, last)) = &self.memory.last_verdict else { return false };
         let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
         let idle = self.intent.is_none() && self.bookkeeping.is_empty() && self.refused.is_empty() && self.memory.intents.is_empty();
+        if idle && outcome == Outcome::Landed && !self.awaits.is_empty() {
+            return (last.outcome, last.desired, last.awaits.is_empty()) == (outcome, desired, false);
+        }
         let same = (last.outcome, last.desired, &last.checks) == (outcome, desired, &self.checks);
         idle && same && outcome == Outcome::Failed && !self.checks.is_empty() && self.fallback().is_none()
+    }
+
+    /// Whether the last run towards the same failed too.
+    fn failed_before(&self) -> bool {
+        let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
+        self.memory.last_verdict.as_ref().is_some_and(|(_, last)| last.outcome == Outcome::Failed && last.desired == desired)
     }
 
     fn verdict(&self, outcome: Outcome, epoch: u64, in_place: bool) -> Draft {
@@ -152,12 +179,13 @@ impl Walk<'_> {
             outcome,
             done: self.landed.len() as u64,
             of: self.writes.len() as u64,
-            verified: in_place && outcome == Outcome::Landed,
+            verified: in_place && outcome == Outcome::Landed && self.awaits.is_empty(),
             desired: self.wanted.as_ref().map(|wanted| wanted.digest),
             inputs: self.wanted.as_ref().map(|wanted| wanted.inputs),
             deletes: Some(self.stack.policy.deletes),
             checks: self.checks.clone(),
             why,
+            awaits: self.awaits.clone(),
             epoch: Some(epoch),
         };
         draft(Kind::Verdict, Some(&self.stack.id), self.now(), self.cause, &body)
@@ -204,6 +232,8 @@ impl Walk<'_> {
             }
         }
         match self.refused.first() {
+            // What it needs may be under way: only if it still lacks that the next time, people must know.
+            Some(_) if self.lacks && !self.failed_before() => {}
             Some(item) => {
                 let message = format!("{}: {} ({} refused)", item.address, item.message, self.refused.len());
                 let next = match item.code {
@@ -224,14 +254,22 @@ impl Walk<'_> {
                     drafts.extend(self.go_back());
                 }
             }
-            None if outcome == Outcome::Landed => drafts.extend(incidents::close(&self.memory, id, now, "check", "recovered")),
+            None if outcome == Outcome::Landed && self.awaits.is_empty() => {
+                drafts.extend(incidents::close(&self.memory, id, now, "check", "recovered"));
+                drafts.extend(incidents::close(&self.memory, id, now, "health", "recovered"));
+            }
             None => {}
         }
         drafts
     }
 
     fn fallback(&self) -> Option<&Release> {
-        let current = self.wanted.as_ref().filter(|_| self.stack.policy.rollback && self.whole)?.digest;
+        let unwell = self.checks.iter().any(|check| !check.passed && check.check == HEALTH);
+        let goes_back = match self.stack.health.otherwise.filter(|_| unwell) {
+            Some(otherwise) => otherwise == Otherwise::Rollback,
+            None => self.stack.policy.rollback,
+        };
+        let current = self.wanted.as_ref().filter(|_| goes_back && self.whole)?.digest;
         self.memory.fallback(&current)
     }
 

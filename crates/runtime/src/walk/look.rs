@@ -21,7 +21,7 @@ use crate::report::Pending;
 use crate::runtime::blocking;
 
 /// How long a look may take.
-const LOOK_DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const LOOK_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Walk<'_> {
     /// Closes what an earlier process began and did not end: reads its plan, looks, and writes down how far it came.
@@ -65,6 +65,7 @@ impl Walk<'_> {
                 deletes: None,
                 checks: Vec::new(),
                 why,
+                awaits: String::new(),
                 epoch: Some(epoch),
             };
             let draft = draft(Kind::Verdict, Some(&self.stack.id), self.now(), "recovery", &verdict)
@@ -206,6 +207,9 @@ impl Walk<'_> {
             fought: self.assessment.drift.iter().filter(|item| item.cause == Cause::Flapping).map(|item| item.address.clone()).collect(),
             orphan: self.memory.orphan_word.clone().filter(|_| self.orphan),
         };
+        let nothing = BTreeMap::new();
+        self.expect();
+        self.judged = self.seen_health();
         let _busy = self.runtime.busy.acquire().await;
         let plan = plan(&PlanInput {
             stack: &self.stack.id,
@@ -220,6 +224,7 @@ impl Walk<'_> {
             nested: self.facts.nested,
             ranks: &self.facts.ranks,
             guarded: &self.facts.guarded,
+            deferred: self.wanted.as_ref().map_or(&nothing, |wanted| &wanted.deferred),
         });
         let blocked = self.blocked().await;
         let standing = Standing {
@@ -250,7 +255,9 @@ impl Walk<'_> {
             batches: writes.len().div_ceil(BATCH) as u32,
             bookkeeping: !bookkeeping.is_empty(),
             keeps: writes.iter().any(|change| change.keep),
-            unproven: !proven && !self.orphan && (!self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
+            unproven: !proven
+                && !self.orphan
+                && (self.judged.is_some() || !self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
             whole: decision.held.is_empty() && (self.orphan || (!drift_left && !unseen)),
             commands: !commands.is_empty(),
             confirms: self.facts.confirms,

@@ -2,6 +2,7 @@
 
 mod act;
 mod conclude;
+pub(crate) mod health;
 mod look;
 mod note;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trued_doors::{Facts, Link};
-use trued_engine::{Assessment, Effect, Event, Phase, StackMemory, Wish, step};
+use trued_engine::{Assessment, Effect, Event, Phase, StackMemory, Wellness, Wish, step};
 use trued_model::body::{Checked, Landed, Outcome, RefusedItem};
 use trued_model::{
     Address, BlobRef, Change, Code, Command, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Refusal, Stack, StackId,
@@ -67,6 +68,12 @@ pub(crate) struct Walk<'a> {
     /// Whether an earlier run of the stack did not come to its end, so that it may have left things lying about.
     unfinished: bool,
     checks: Vec<Checked>,
+    /// How well what landed was seen to be before this walk.
+    judged: Option<Wellness>,
+    /// What is in place and not ready yet: why.
+    awaits: String,
+    /// Whether all that was refused lacks something that somebody else may bring.
+    lacks: bool,
     report: StackReport,
 }
 
@@ -120,6 +127,9 @@ impl Runtime {
             fenced: false,
             unfinished: unfinished(&memory),
             checks: Vec::new(),
+            judged: None,
+            awaits: String::new(),
+            lacks: false,
             report,
             stack,
             memory,
@@ -259,6 +269,7 @@ impl Walk<'_> {
             revision,
             sandbox: None,
             tools: Vec::new(),
+            deferred: BTreeMap::new(),
         }));
         Ok(())
     }
@@ -305,6 +316,7 @@ fn nothing_to_render(id: &StackId) -> Stack {
         policy: trued_model::Policy::default(),
         checks: Vec::new(),
         previously: Vec::new(),
+        health: trued_model::HealthPolicy::default(),
         after: std::collections::BTreeSet::new(),
         interval: trued_model::Duration::from_secs(300),
         origin: trued_model::Origin::default(),

@@ -28,6 +28,7 @@ impl Walk<'_> {
         self.note_rollback(&mut drafts);
         self.note_drift(&mut drafts).await?;
         self.note_holds(&mut drafts);
+        self.note_health(&mut drafts);
         if let Some(closed) = incidents::close(&self.memory, &id, now, "unexplained", "answered") {
             drafts.push(closed);
         }

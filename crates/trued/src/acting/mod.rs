@@ -29,6 +29,9 @@ impl Acting {
         if let Some(term) = tuning::lease()? {
             runtime = runtime.leasing(term);
         }
+        if hand == Hand::Writes && verb != "serve" && session.screen.is_watched() {
+            runtime = runtime.telling(Arc::new(view::say_waiting));
+        }
         Ok(Acting { runtime: Arc::new(runtime), opened })
     }
 
@@ -41,7 +44,7 @@ impl Acting {
     /// one's own the working tree.
     pub async fn aim(&self, stacks: &[String], revision: Option<&str>, writes: bool) -> anyhow::Result<Aim> {
         let want = revision.map_or(Want::WorkTree, |named| Want::Named(named.to_owned()));
-        let mut aim = Aim { want, stacks: Vec::new(), writes, look: true };
+        let mut aim = Aim { want, stacks: Vec::new(), writes, look: true, waits: false };
         if !stacks.is_empty() {
             let quiet = Aim { writes: false, ..aim.clone() };
             self.runtime.look_up(&quiet).await?;

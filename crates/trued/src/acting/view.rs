@@ -22,6 +22,14 @@ pub fn status(report: &Report, proposes: bool) -> Exit {
     }
 }
 
+/// Says on a terminal what is waited for.
+pub fn say_waiting(waiting: &trued_runtime::Waiting<'_>) {
+    use std::io::Write;
+    let seconds = waiting.since.as_millis() / 1_000;
+    // Nobody listening is no failure.
+    let _ = writeln!(anstream::stderr().lock(), "{}: waits for {} ({seconds}s of {})", waiting.stack, waiting.why, waiting.within);
+}
+
 /// `trued plan --output json`.
 pub fn plans(report: &Report) -> Value {
     json!({
@@ -38,6 +46,7 @@ pub fn applied(report: &Report) -> Value {
             shown.remove("changes");
             shown.insert("outcome".to_owned(), json!(stack.outcome.map(|outcome| outcome.word())));
             shown.insert("written".to_owned(), json!(stack.written));
+            shown.insert("waiting".to_owned(), json!(stack.waiting));
         }
         shown
     };
@@ -134,6 +143,9 @@ pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
             screen.line(format!("{}: {line}", stack.name))?;
         }
         screen.line(one_line(stack))?;
+        if let Some(why) = &stack.waiting {
+            screen.line(format!("  {} not ready yet: {why}", screen.yellow("waits")))?;
+        }
         show_rest(stack, screen)?;
     }
     say_findings(report, screen);

@@ -1,6 +1,7 @@
 //! `trued apply`: one wake of what `serve` runs.
 
 use serde_json::json;
+use trued_runtime::Aim;
 
 use crate::acting::{Acting, view};
 use crate::commands::Session;
@@ -12,6 +13,7 @@ use crate::wire::{self, Hand};
 Examples:
   trued apply
   trued apply prod/site
+  trued apply --no-wait
   trued apply --revision v1.4")]
 pub struct Args {
     /// Only these stacks
@@ -19,6 +21,9 @@ pub struct Args {
     /// Apply this branch, tag or commit instead of the newest
     #[arg(long, alias = "ref", value_name = "REVISION")]
     pub revision: Option<String>,
+    /// Return when all is written, without waiting until it is ready
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
@@ -27,7 +32,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         return Ok(exit);
     }
     let acting = Acting::open(session, Hand::Writes, "apply").await?;
-    let aim = acting.aim(&args.stacks, args.revision.as_deref(), true).await?;
+    let aim = Aim { waits: !args.no_wait, ..acting.aim(&args.stacks, args.revision.as_deref(), true).await? };
     let report = acting.runtime.pass(&aim).await;
     acting.runtime.release().await?;
     let report = report?;
@@ -52,7 +57,7 @@ async fn handed_over(args: &Args, session: &Session<'_>, state: &std::path::Path
     }
     let quiet = Acting::open(session, Hand::None, "apply").await?;
     quiet.runtime.look_up(&quiet.aim(&[], args.revision.as_deref(), false).await?).await?;
-    let asked = json!({ "stacks": args.stacks, "revisions": quiet.runtime.revisions() });
+    let asked = json!({ "stacks": args.stacks, "revisions": quiet.runtime.revisions(), "waits": !args.no_wait });
     let Some(answer) = wire::ask_serve(state, "apply", asked).await? else { return Ok(None) };
     if !answer.ok {
         anyhow::bail!("{}", answer.message);

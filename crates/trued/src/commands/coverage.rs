@@ -31,7 +31,7 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let acting = Acting::open(session, Hand::None, "coverage").await?;
-    let aim = Aim { want: Want::WorkTree, stacks: Vec::new(), writes: false, look: true };
+    let aim = Aim { want: Want::WorkTree, stacks: Vec::new(), writes: false, look: true, waits: false };
     acting.runtime.look_up(&aim).await?;
     let only = args.target.as_deref().map(|named| target(&acting, named)).transpose()?;
     let (reaches, findings) = acting.runtime.reach(&aim, only.as_ref(), "").await?;

@@ -42,7 +42,7 @@ pub struct Args {
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let acting = Acting::open(session, Hand::None, "import").await?;
-    let aim = Aim { want: Want::WorkTree, stacks: Vec::new(), writes: false, look: true };
+    let aim = Aim { want: Want::WorkTree, stacks: Vec::new(), writes: false, look: true, waits: false };
     acting.runtime.look_up(&aim).await?;
     let estate = acting.runtime.estate();
     let stack = match &args.stack {

@@ -39,7 +39,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         }
         return Ok(if answer.ok { Exit::Remain } else { Exit::Failed });
     }
-    let aim = Aim { want: trued_model::Want::WorkTree, stacks: vec![stack], writes: true, look: true };
+    let aim = Aim { want: trued_model::Want::WorkTree, stacks: vec![stack], writes: true, look: true, waits: true };
     let report = acting.runtime.pass(&aim).await;
     acting.runtime.release().await?;
     let report = report?;

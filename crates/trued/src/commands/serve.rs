@@ -105,7 +105,7 @@ impl wire::Controlled for Control {
 impl Control {
     /// One pass over the named stacks. An apply names the revisions it would use; others than ours are refused.
     async fn pass(&self, arguments: &Value) -> wire::Response {
-        let mut aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true };
+        let mut aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: arguments["waits"] == true };
         if let Err(refusal) = self.runtime.look_up(&aim).await {
             return wire::Response::refused(refusal.to_string());
         }

@@ -71,13 +71,13 @@ fn a_first_apply_of_many_stacks_costs_no_more_than_their_objects_and_one_look_at
     for name in &names {
         ground.write(&format!("{name}/all.yaml"), &WEB.replace("name: web }", &format!("name: {name} }}")));
     }
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     let requests = ground.requests();
     let count = |word: &str| requests.iter().filter(|request| request.starts_with(word)).count();
     assert_eq!(count("patch"), 100, "one write for each object");
     assert!(requests.len() * 2 <= 25 * 9, "{} requests for 25 stacks of 4 objects: {requests:?}", requests.len());
     let before = ground.requests().len();
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     assert_eq!(ground.counted("target_writes"), 0);
     assert_eq!(ground.writes(), 100);
     let reads = ground.requests().len() - before;
@@ -153,12 +153,12 @@ fn t07_three_broken_objects_are_three_findings_of_one_report() {
     let ground = Ground::new("t07");
     ground.web("apiVersion: v1\nkind: ConfigMap\nmetadata: { name: fine }\n");
     ground.run(&["apply"], 0);
-    ground.write("web/a.yaml", "apiVersion: example.org/v1\nkind: Gadget\nmetadata: { name: one }\n");
+    ground.write("web/a.yaml", "apiVersion: batch/v1\nkind: Gadget\nmetadata: { name: one }\n");
     ground.write("web/b.yaml", "apiVersion: apps/v1beta1\nkind: Deployment\nmetadata: { name: old }\n");
     ground.write("web/c.yaml", "kind: ConfigMap\nmetadata: { name: none }\n");
     std::fs::remove_file(ground.path("web/all.yaml")).expect("removed");
     let said = ground.run(&["apply"], 2);
-    assert!(said.contains("a.yaml:1:1") && said.contains("serves no kind example.org/Gadget"), "{said}");
+    assert!(said.contains("a.yaml:1:1") && said.contains("serves no kind batch/Gadget"), "{said}");
     assert!(said.contains("b.yaml:1:1") && said.contains("as v1, not as v1beta1"), "{said}");
     assert!(said.contains("c.yaml:1:1") && said.contains("no `apiVersion`"), "{said}");
     assert!(ground.get(&ground.at("api/v1", "configmaps", "fine")).is_some(), "fault 27: nothing is removed by a render that is wrong");

@@ -3,5 +3,7 @@
 mod cluster;
 mod first;
 mod guarding;
+mod health;
+mod outlasting;
 mod reach;
 mod strangers;

@@ -44,7 +44,7 @@ fn a_change_from_outside_is_drift_its_manager_is_named_and_it_is_put_back() {
 fn t11_fault_34_fields_of_others_and_what_an_autoscaler_decides_are_no_drift() {
     let ground = Ground::new("t11");
     ground.web(&format!("{DEPLOYMENT}---\n{CONFIG}"));
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     let web = ground.at("apis/apps/v1", "deployments", "web");
     ground.edit(&web, "mesh", &json!({ "metadata": { "labels": { "mesh": "on" } }, "spec": { "template": { "metadata": { "annotations": { "mesh/inject": "yes" } } } } }));
     ground.edit(&ground.at("api/v1", "configmaps", "one"), "operator", &json!({ "data": { "theirs": "x" } }));
@@ -53,11 +53,11 @@ fn t11_fault_34_fields_of_others_and_what_an_autoscaler_decides_are_no_drift() {
         .request("PATCH", &format!("{web}/scale?fieldManager=kube-controller-manager"), "application/merge-patch+json", Some(&scale))
         .expect("scaled");
     assert_eq!(ground.plan(), Vec::<String>::new());
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     assert_eq!(ground.counted("target_writes"), 0);
     // A commit that changes something else leaves the autoscaler its number.
     ground.write("web/all.yaml", &format!("{}---\n{CONFIG}", DEPLOYMENT.replace("web:1", "web:2")));
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     let live = ground.get(&web).expect("the Deployment");
     assert_eq!(live["spec"]["replicas"], 7);
     assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "web:2");
@@ -77,14 +77,14 @@ fn objects_of_others_are_adopted_without_a_restart_where_they_are_the_same_and_h
     let before = ground.get(&web).expect("it");
     ground.web(&format!("{DEPLOYMENT}---\n{CONFIG}"));
     assert_eq!(ground.plan(), ["held update core/ConfigMap/NAMESPACE/one", "adopt apps/Deployment/NAMESPACE/web"]);
-    ground.run(&["apply"], 3);
+    ground.run(&["apply", "--no-wait"], 3);
     let after = ground.get(&web).expect("it");
     assert_eq!((&after["metadata"]["uid"], &after["spec"]), (&before["metadata"]["uid"], &before["spec"]));
     assert!(after["metadata"]["annotations"]["trued.dev/stack"].is_string(), "it carries our mark");
     assert_eq!(ground.get(&ground.at("api/v1", "configmaps", "one")).expect("it")["data"]["colour"], "blue");
     let digest = ground.json(&["plan"])["plans"][0]["held"][0]["digest"].as_str().expect("a digest").to_owned();
     ground.run(&["approve", &digest], 0);
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     assert_eq!(ground.get(&ground.at("api/v1", "configmaps", "one")).expect("it")["data"]["colour"], "red");
     assert_eq!(ground.plan(), Vec::<String>::new());
 }

@@ -8,7 +8,7 @@ mod builtin;
 mod expression;
 
 use serde_json::Value;
-use trued_model::Condition;
+use trued_model::{Condition, Finding, HealthRule};
 
 pub(crate) use expression::Expressions;
 
@@ -33,6 +33,17 @@ const AT_ONCE: &[(&str, &str)] = &[
     ("scheduling.k8s.io", "PriorityClass"),
     ("storage.k8s.io", "StorageClass"),
 ];
+
+/// What is wrong with a rule: the key it is about, and the finding.
+pub(crate) fn check(rule: &HealthRule) -> Option<(&'static str, Finding)> {
+    let named = rule.of.split_once('/').is_some_and(|(group, kind)| !group.is_empty() && !kind.is_empty() && !kind.contains('/'));
+    if !named {
+        let help = "write group and kind as in addresses, `example.org/Widget`; the group without a name is `core`";
+        return Some(("", Finding::new(format!("`{}` is no kind", rule.of), help)));
+    }
+    let (key, why) = Expressions::read(rule).err()?;
+    Some((key, Finding::new(format!("this expression cannot be used: {why}"), "write one such as `status.phase == 'Running'`")))
+}
 
 /// Whether objects of a kind are ready as soon as they are there.
 pub(crate) fn at_once(kind: &Kind) -> bool {

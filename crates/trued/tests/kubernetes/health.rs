@@ -1,0 +1,276 @@
+//! How well what was applied is: waited for, put on record, and nobody else's business. Pods never run here: a Deployment
+//! with replicas never becomes ready, one without does.
+
+use std::process::{Child, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::cluster::{Ground, until};
+
+/// A `serve` that ends with the test.
+struct Serving(Child);
+
+impl Serving {
+    fn begin(ground: &Ground) -> Serving {
+        let mut command = ground.command(&["serve", "--poll", "200ms"]);
+        // One thread for everything: whoever waited on it would stop all others.
+        command.env("TRUED_THREADS", "1").stdout(Stdio::null()).stderr(Stdio::null());
+        Serving(command.spawn().expect("started"))
+    }
+
+    fn end(mut self) {
+        kill(Pid::from_raw(i32::try_from(self.0.id()).expect("an id")), Signal::SIGTERM).expect("asked to stop");
+        assert!(self.0.wait().expect("ended").success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn deployment(name: &str, replicas: u32) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: {name} }}\nspec:\n  replicas: {replicas}\n  selector: {{ matchLabels: {{ app: {name} }} }}\n  \
+         template: {{ metadata: {{ labels: {{ app: {name} }} }}, spec: {{ containers: [{{ name: web, image: \"web:1\" }}] }} }}\n---\n"
+    )
+}
+
+fn config(name: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name} }}\ndata: {{ value: \"{value}\" }}\n---\n")
+}
+
+/// A group of its own for each test: definitions are everybody's.
+fn group(ground: &Ground) -> String {
+    format!("{}.example.org", ground.namespace)
+}
+
+fn definition(ground: &Ground) -> Value {
+    let open = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": format!("widgets.{}", group(ground)) },
+        "spec": { "group": group(ground), "scope": "Namespaced", "names": { "plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList" },
+            "versions": [{ "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": open, "status": open } } } }] } })
+}
+
+fn widget(ground: &Ground, name: &str) -> String {
+    format!("apiVersion: {}/v1\nkind: Widget\nmetadata: {{ name: {name} }}\nspec: {{ size: 3 }}\n---\n", group(ground))
+}
+
+fn widget_path(ground: &Ground, name: &str) -> String {
+    ground.at(&format!("apis/{}/v1", group(ground)), "widgets", name)
+}
+
+fn forget(ground: &Ground) {
+    ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{}", group(ground)));
+}
+
+/// Entries of a kind, oldest first.
+fn log(ground: &Ground, kind: &str) -> Vec<Value> {
+    let output = ground.command(&["log", "--limit", "1000", "--kind", kind, "--output", "json"]).output().expect("started");
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// `ready`, `degraded …`: as `status` has it.
+fn standing(ground: &Ground, stack: &str) -> String {
+    let shown = ground.json(&["status"]);
+    let row = shown["stacks"].as_array().and_then(|rows| rows.iter().find(|row| named(row, stack))).cloned().unwrap_or_default();
+    let of = |key: &str| row[key].as_str().unwrap_or_default().replace(&ground.namespace, "NAMESPACE");
+    format!("{} {}", of("health"), of("why")).trim().to_owned()
+}
+
+/// Whether this is about a stack, however its name is written where others are.
+fn named(row: &Value, stack: &str) -> bool {
+    row["stack"].as_str().is_some_and(|name| name.split(['/', '@']).any(|word| word == stack)) || row["stack"]["app"] == stack
+}
+
+fn value(ground: &Ground, name: &str) -> Option<String> {
+    Some(ground.get(&ground.at("api/v1", "configmaps", name))?["data"]["value"].as_str()?.to_owned())
+}
+
+#[test]
+fn apply_returns_when_it_is_ready_and_with_no_wait_when_it_is_written() {
+    let ground = Ground::new("waits");
+    ground.configure(&[("web", "health: { within: 2s }")]);
+    ground.write("web/all.yaml", &deployment("web", 0));
+    ground.run(&["apply"], 0);
+    assert_eq!(standing(&ground, "web"), "ready");
+    let verdicts = log(&ground, "verdict");
+    assert!(verdicts.last().is_some_and(|last| last["body"]["verified"] == true), "{verdicts:?}");
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    let rows = log(&ground, "verdict").len();
+    ground.run(&["apply"], 0);
+    assert_eq!(log(&ground, "verdict").len(), rows, "what is ready is no news");
+    ground.write("web/all.yaml", &deployment("web", 1));
+    let said = ground.run(&["apply", "--no-wait"], 0);
+    assert!(said.contains("not ready yet: apps/Deployment/"), "{said}");
+    assert!(
+        standing(&ground, "web").starts_with("progressing not ready yet: apps/Deployment/NAMESPACE/web:"),
+        "{}",
+        standing(&ground, "web")
+    );
+    ground.run(&["status"], 3);
+}
+
+#[test]
+fn fault_46_what_is_never_ready_fails_when_its_time_is_over_and_a_fix_lands_at_once() {
+    let ground = Ground::new("f46");
+    ground.configure(&[("web", "health: { within: 2s }")]);
+    ground.write("web/all.yaml", &(deployment("web", 1) + &config("one", "1")));
+    ground.run(&["apply"], 1);
+    let why = standing(&ground, "web");
+    assert!(why.starts_with("degraded check health failed: not ready within 2s: apps/Deployment/NAMESPACE/web: 0 of 1"), "{why}");
+    assert_eq!(value(&ground, "one").as_deref(), Some("1"), "held: what was written stays");
+    ground.run(&["incidents"], 3);
+    let rows = log(&ground, "verdict").len();
+    ground.run(&["apply"], 1);
+    assert_eq!(log(&ground, "verdict").len(), rows, "the same failure is said once");
+    ground.write("web/all.yaml", &(deployment("web", 0) + &config("one", "2")));
+    ground.run(&["apply"], 0);
+    assert_eq!(standing(&ground, "web"), "ready");
+    ground.run(&["incidents"], 0);
+}
+
+#[test]
+fn what_does_not_become_ready_in_time_goes_back_to_the_last_release_that_was() {
+    let ground = Ground::new("goesback");
+    ground.configure(&[("web", "health: { within: 2s, otherwise: rollback }")]);
+    ground.write("web/all.yaml", &(deployment("web", 0) + &config("one", "1")));
+    ground.run(&["apply"], 0);
+    ground.write("web/all.yaml", &(deployment("web", 1) + &config("one", "2")));
+    ground.command(&["apply"]).output().expect("ran");
+    assert_eq!(value(&ground, "one").as_deref(), Some("1"));
+    let live = ground.get(&ground.at("apis/apps/v1", "deployments", "web")).expect("it");
+    assert_eq!(live["spec"]["replicas"], 0);
+    assert_eq!(log(&ground, "rollback").len(), 1);
+    ground.run(&["apply"], 3);
+    assert_eq!(standing(&ground, "web"), "ready", "what it went back to works");
+    ground.write("web/all.yaml", &(deployment("web", 0) + &config("one", "3")));
+    ground.run(&["apply"], 0);
+    assert_eq!(value(&ground, "one").as_deref(), Some("3"));
+}
+
+#[test]
+fn t04_ten_stacks_that_never_become_ready_keep_no_other_waiting() {
+    let ground = Ground::new("t04");
+    let never: Vec<String> = (0..10).map(|n| format!("never{n}")).collect();
+    let mut stacks: Vec<(&str, &str)> = never.iter().map(|name| (name.as_str(), "health: { within: 1h }")).collect();
+    stacks.push(("healthy", ""));
+    ground.configure(&stacks);
+    never.iter().for_each(|name| ground.write(&format!("{name}/all.yaml"), &deployment(name, 1)));
+    ground.write("healthy/all.yaml", &config("healthy", "0"));
+    let serving = Serving::begin(&ground);
+    let awaited = || never.iter().filter(|name| standing(&ground, name).starts_with("progressing not ready yet")).count();
+    until("ten wait", || awaited() == 10);
+    for n in 1..=5 {
+        ground.write("healthy/all.yaml", &config("healthy", &n.to_string()));
+        until("the healthy one lands", || value(&ground, "healthy") == Some(n.to_string()));
+    }
+    until("it is ready", || standing(&ground, "healthy") == "ready");
+    assert_eq!(awaited(), 10, "and ten still wait");
+    // Each of them walked once; whoever waits does not walk.
+    let verdicts = log(&ground, "verdict");
+    let of = |stack: &str| verdicts.iter().filter(|entry| named(entry, stack)).count();
+    assert!(never.iter().all(|name| of(name) == 1), "{verdicts:?}");
+    assert_eq!(of("healthy"), 6);
+    serving.end();
+}
+
+#[test]
+fn kinds_of_ones_own_tell_by_expressions_and_what_comes_after_waits_until_they_are_ready() {
+    let ground = Ground::new("own");
+    ground.apply("test", &definition(&ground));
+    let stands = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{}", group(&ground));
+    until("it is served", || {
+        ground.get(&stands).is_some_and(|live| live["status"]["conditions"].to_string().contains("no conflicts found"))
+    });
+    let rules = format!(
+        "health: {{ within: 1h, rules: {{ {}/Widget: {{ ready: \"status.phase == 'Up'\", degraded: \"status.phase == 'Down'\" }} }} }}",
+        group(&ground)
+    );
+    ground.configure(&[("db", &rules), ("web", "after: [db]")]);
+    ground.write("db/all.yaml", &widget(&ground, "one"));
+    ground.write("web/all.yaml", &config("web", "1"));
+    let serving = Serving::begin(&ground);
+    until("it is waited for", || standing(&ground, "db").starts_with("progressing not ready yet"));
+    let plan = ground.json(&["plan", "default/web"]);
+    assert!(plan["plans"][0]["held"][0]["why"].as_str().is_some_and(|why| why.contains("blocked by default/db")), "{plan}");
+    assert_eq!(value(&ground, "web"), None);
+    let one = widget_path(&ground, "one");
+    ground.edit(&one, "operator", &json!({ "status": { "phase": "Up" } }));
+    until("what comes after lands", || value(&ground, "web").is_some());
+    until("both are ready", || standing(&ground, "db") == "ready" && standing(&ground, "web") == "ready");
+    // Ready is no promise for ever.
+    ground.edit(&one, "operator", &json!({ "status": { "phase": "Down" } }));
+    until("that is seen", || standing(&ground, "db").starts_with("degraded"));
+    ground.run(&["incidents"], 3);
+    ground.edit(&one, "operator", &json!({ "status": { "phase": "Up" } }));
+    until("it recovers", || standing(&ground, "db") == "ready");
+    ground.run(&["incidents"], 0);
+    assert_eq!(ground.writes(), 2, "nothing was written but each object once");
+    serving.end();
+    forget(&ground);
+}
+
+#[test]
+fn a_rule_that_cannot_be_used_is_a_finding_at_its_place() {
+    let ground = Ground::new("rules");
+    ground.configure(&[("web", "health:\n  rules:\n    example.org/Widget: { ready: \"stauts.phase == 'Up'\" }")]);
+    ground.write("web/all.yaml", &config("one", "1"));
+    let said = ground.run(&["check"], 2);
+    assert!(said.contains("trued.yaml:10:") && said.contains("`stauts` is nothing that an object has"), "{said}");
+}
+
+#[test]
+fn t09_a_definition_in_one_stack_and_its_object_in_another_converge_in_one_run() {
+    let ground = Ground::new("t09between");
+    // The one that needs it has the smaller name, and says nothing of the other.
+    ground.configure(&[("aaa", ""), ("definitions", "")]);
+    ground.write("aaa/all.yaml", &(widget(&ground, "one") + &config("beside", "1")));
+    ground.write("definitions/all.yaml", &definition(&ground).to_string());
+    let said = ground.run(&["apply"], 0);
+    assert!(ground.get(&widget_path(&ground, "one")).is_some(), "{said}");
+    assert_eq!(value(&ground, "beside").as_deref(), Some("1"));
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    assert_eq!(log(&ground, "incident.opened"), Vec::<Value>::new());
+    assert_eq!((standing(&ground, "aaa").as_str(), standing(&ground, "definitions").as_str()), ("ready", "ready"));
+    forget(&ground);
+}
+
+#[test]
+fn what_is_of_a_kind_that_nobody_brought_yet_is_deferred_and_made_when_somebody_brings_it() {
+    let ground = Ground::new("deferred");
+    ground.configure(&[("web", "")]);
+    ground.write("web/all.yaml", &(config("one", "1") + &config("old", "1")));
+    ground.run(&["apply"], 0);
+    ground.write("web/all.yaml", &(config("one", "2") + &widget(&ground, "one")));
+    let address = format!("{}/Widget/NAMESPACE/one", group(&ground)).replace(&format!("{}.example", ground.namespace), "NAMESPACE.example");
+    assert_eq!(
+        ground.plan(),
+        [
+            "update core/ConfigMap/NAMESPACE/one".to_owned(),
+            format!("held create {address}"),
+            "held delete core/ConfigMap/NAMESPACE/old".to_owned()
+        ]
+    );
+    let said = ground.run(&["apply"], 3);
+    assert!(said.contains("serves no kind") && said.contains("runs by itself once somebody brings it"), "{said}");
+    assert_eq!(value(&ground, "one").as_deref(), Some("2"), "the rest is made");
+    assert!(value(&ground, "old").is_some(), "fault 27: and nothing is removed");
+    assert!(standing(&ground, "web").starts_with("progressing"), "{}", standing(&ground, "web"));
+    ground.run(&["incidents"], 0);
+    let serving = Serving::begin(&ground);
+    until("it is served", || standing(&ground, "web").starts_with("progressing"));
+    ground.apply("somebody", &definition(&ground));
+    until("it is made", || ground.get(&widget_path(&ground, "one")).is_some());
+    until("what is not desired goes", || value(&ground, "old").is_none());
+    until("it is ready", || standing(&ground, "web") == "ready");
+    assert_eq!(log(&ground, "incident.opened"), Vec::<Value>::new());
+    serving.end();
+    forget(&ground);
+}
