@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
 use trued_doors::{BoxFuture, Configuration, Configured, Source};
-use trued_model::{Code, Estate, Finding, Name, Revision, SourceSpec, encode_path};
+use trued_model::{Code, Estate, Finding, Name, Revision, SecretSource, SourceSpec, encode_path};
 use trued_yaml::Budget;
 
-use crate::files::Gathered;
+use crate::files::{Gathered, NoFiles};
 use crate::kinds::Kinds;
 use crate::load::{Load, Loaded, Own, Wanted, own_name};
 
@@ -28,6 +28,24 @@ pub struct OperatorConfiguration {
     /// The state folder, absolute.
     pub state: PathBuf,
     pub kinds: Arc<Kinds>,
+    pub remembered: Remembered,
+}
+
+/// What was read last, and from what: sources are asked again and again, and mostly nothing has changed.
+#[derive(Default)]
+pub struct Remembered {
+    alone: Mutex<Option<ReadAlone>>,
+    loaded: Mutex<Option<ReadEstate>>,
+}
+
+type ReadAlone = (Vec<u8>, Result<Alone, Vec<Finding>>);
+type ReadEstate = (Vec<u8>, BTreeMap<Name, Revision>, Configured);
+
+/// What the operator's file says by itself, before any source was asked.
+#[derive(Clone)]
+pub struct Alone {
+    pub sources: BTreeMap<Name, SourceSpec>,
+    pub secrets: BTreeMap<Name, SecretSource>,
 }
 
 type Revisions = BTreeMap<Name, (Arc<dyn Source>, Revision)>;
@@ -36,9 +54,33 @@ impl OperatorConfiguration {
     /// Reads everything at these revisions, with all that `config show` tells.
     pub async fn loaded(&self, at: &Revisions) -> Result<Loaded, Vec<Finding>> {
         let bytes = self.operators_file(at).await.map_err(|finding| vec![finding])?;
-        let wanted = crate::wanted(&self.input(&bytes));
+        Ok(self.loaded_from(&bytes, at).await.0)
+    }
+
+    /// Resolves an operator's file, and says whether all app files could be read.
+    async fn loaded_from(&self, bytes: &[u8], at: &Revisions) -> (Loaded, bool) {
+        let wanted = crate::wanted(&self.input(bytes));
         let gathered = gather(&wanted, at).await;
-        Ok(crate::load(&self.input(&bytes), &gathered))
+        let whole = at.keys().filter(|name| wanted.wants_of(name)).all(|name| gathered.is_whole(name));
+        (crate::load(&self.input(bytes), &gathered), whole)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<ReadEstate>> {
+        self.remembered.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the operator's file on disk; findings when it cannot be read.
+    pub fn alone(&self) -> Result<Alone, Vec<Finding>> {
+        let bytes = self.on_disk().map_err(|finding| vec![finding])?;
+        let mut last = self.remembered.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, alone)) = last.as_ref().filter(|(read, _)| *read == bytes) {
+            return alone.clone();
+        }
+        let wanted = crate::wanted(&self.input(&bytes));
+        let secrets = || crate::load(&self.input(&bytes), &NoFiles).estate.secrets;
+        let alone = if wanted.read { Ok(Alone { sources: wanted.sources, secrets: secrets() }) } else { Err(wanted.findings) };
+        *last = Some((bytes, alone.clone()));
+        alone
     }
 
     fn input<'a>(&'a self, bytes: &'a [u8]) -> Load<'a> {
@@ -75,23 +117,25 @@ impl OperatorConfiguration {
 
 impl Configuration for OperatorConfiguration {
     fn sources(&self) -> Result<BTreeMap<Name, SourceSpec>, Vec<Finding>> {
-        let bytes = self.on_disk().map_err(|finding| vec![finding])?;
-        let wanted = crate::wanted(&self.input(&bytes));
-        match wanted.read {
-            true => Ok(wanted.sources),
-            false => Err(wanted.findings),
-        }
+        self.alone().map(|alone| alone.sources)
     }
 
     fn load<'a>(&'a self, at: &'a Revisions) -> BoxFuture<'a, Configured> {
         Box::pin(async move {
-            match self.loaded(at).await {
-                Ok(loaded) => {
-                    let estate = loaded.usable.then_some(loaded.estate);
-                    Configured { estate, findings: loaded.findings, digest: loaded.digest }
-                }
-                Err(findings) => Configured { estate: None, findings, digest: trued_model::Digest::of(b"") },
+            let bytes = match self.operators_file(at).await {
+                Ok(bytes) => bytes,
+                Err(finding) => return Configured { estate: None, findings: vec![finding], digest: trued_model::Digest::of(b"") },
+            };
+            let revisions: BTreeMap<Name, Revision> = at.iter().map(|(name, (_, revision))| (name.clone(), revision.clone())).collect();
+            if let Some((_, _, configured)) = self.last().as_ref().filter(|(read, of, _)| *read == bytes && *of == revisions) {
+                return configured.clone();
             }
+            let (loaded, whole) = self.loaded_from(&bytes, at).await;
+            let estate = loaded.usable.then(|| Arc::new(loaded.estate));
+            let configured = Configured { estate, findings: loaded.findings, digest: loaded.digest };
+            // What could not be read now may be there the next time.
+            *self.last() = whole.then(|| (bytes, revisions, configured.clone()));
+            configured
         })
     }
 

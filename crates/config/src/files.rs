@@ -36,6 +36,11 @@ impl Gathered {
         self.sources.entry(source).or_default();
     }
 
+    /// Whether a source was listed, and all its files were read.
+    pub fn is_whole(&self, source: &Name) -> bool {
+        self.sources.get(source).is_some_and(|files| files.values().all(Result::is_ok))
+    }
+
     pub fn file(&mut self, source: Name, path: impl Into<String>, bytes: Result<Vec<u8>, Refusal>) {
         self.sources.entry(source).or_default().insert(path.into(), bytes);
     }

@@ -31,7 +31,7 @@ mod valid;
 mod words;
 
 pub use compare::{differences, loosened};
-pub use door::OperatorConfiguration;
+pub use door::{Alone, OperatorConfiguration, Remembered};
 pub use example::example;
 pub use files::{Files, Gathered, NoFiles};
 pub use kinds::{Kinds, Which};

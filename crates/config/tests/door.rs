@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kit::new_kinds;
-use trued_config::{OperatorConfiguration, Own};
+use trued_config::{OperatorConfiguration, Own, Remembered};
 use trued_doors::{Answer, BoxFuture, Bundle, Configuration, Source};
 use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Want};
+
+/// What a file says that no source can read.
+const UNREADABLE: &str = "unreadable";
 
 /// A source with one revision.
 struct Fixed(BTreeMap<&'static str, &'static str>);
@@ -25,7 +28,7 @@ impl Source for Fixed {
     }
 
     fn read<'a>(&'a self, _: &'a Revision, path: &'a str) -> BoxFuture<'a, Answer<Vec<u8>>> {
-        let found = self.0.get(path).map(|text| text.as_bytes().to_vec());
+        let found = self.0.get(path).filter(|text| **text != UNREADABLE).map(|text| text.as_bytes().to_vec());
         Box::pin(std::future::ready(found.ok_or_else(|| Refusal::new(Code::Absent, format!("read {path}: there is no such file")))))
     }
 
@@ -61,6 +64,7 @@ fn configuration(folder: &Path, own: Own, text: &str) -> OperatorConfiguration {
         own,
         state: folder.join(".trued"),
         kinds: Arc::new(new_kinds()),
+        remembered: Remembered::default(),
     }
 }
 
@@ -125,4 +129,28 @@ fn a_file_that_is_gone_or_no_yaml_is_a_finding() {
     assert!(configuration.sources().expect_err("no YAML")[0].message.contains("not YAML"));
     fs::remove_file(folder.path().join("trued.yaml")).expect("is there");
     assert!(configuration.sources().expect_err("gone")[0].message.contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_read_again_and_what_could_not_be_read_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "sources: { shop: { git: { url: x } } }\nenvironments: { dev: {} }\ntargets: { web: { files: { root: /a }, allow: [\"shop//apps\"] } }\napps: [\"shop//apps/*.yaml\"]\n";
+    let two = configuration(folder.path(), git(folder.path()), text);
+    let name: Name = "shop".parse().expect("a name");
+    let at = |id: &str, files: &[(&'static str, &'static str)]| {
+        let mut at = at("shop", files);
+        at.get_mut(&name).expect("is there").1.id = id.to_owned();
+        at
+    };
+    let app: &[(&str, &str)] = &[("apps/site.yaml", APP)];
+    let first = two.load(&at("1", app)).await.estate.expect("is usable");
+    assert!(Arc::ptr_eq(&first, &two.load(&at("1", &[])).await.estate.expect("is usable")), "the same revision is not listed again");
+    assert!(!Arc::ptr_eq(&first, &two.load(&at("2", app)).await.estate.expect("is usable")), "another one is");
+    fs::write(&two.path, format!("{text}colour: red\n")).expect("writes");
+    let changed = two.load(&at("2", app)).await;
+    assert!(changed.estate.is_none(), "the operator's file is read as it is now");
+    fs::write(&two.path, text).expect("writes");
+    let unknown = two.load(&at("3", &[("apps/gone.yaml", UNREADABLE)])).await;
+    assert!(!unknown.findings.is_empty());
+    assert_eq!(two.load(&at("3", app)).await.findings, [], "what could not be read is read again");
 }

@@ -24,8 +24,10 @@ pub trait Configuration: Send + Sync {
 }
 
 /// A configuration, resolved.
+#[derive(Clone)]
 pub struct Configured {
-    pub estate: Option<Estate>,
+    /// The very same one as before where nothing that it was read from has changed.
+    pub estate: Option<Arc<Estate>>,
     pub findings: Vec<Finding>,
     /// Of all configuration bytes that were read.
     pub digest: Digest,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use trued_doors::{Answer, Configured, Query, Source, first};
 use trued_model::body::{ConfigChanged, LISTED};
-use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, StackId};
+use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, Stack, StackId};
 
 use crate::cell::Cell;
 use crate::record::{Drafting, draft};
@@ -46,7 +46,8 @@ impl Runtime {
                 if aim.writes && !matches!(aim.want, trued_model::Want::Named(_)) {
                     self.configuration_changed(before.as_deref(), &estate, configured.digest).await?;
                 }
-                Arc::new(estate)
+                // What did not change stays the very same: much is remembered for as long as it does.
+                before.clone().filter(|before| Arc::ptr_eq(before, &estate) || **before == *estate).unwrap_or(estate)
             }
             None => before.clone().unwrap_or_default(),
         };
@@ -158,13 +159,14 @@ impl Runtime {
 }
 
 /// The stacks of apps whose file cannot be read now stay as they were configured last.
-fn carried_over(mut estate: Estate, before: Option<&Estate>) -> Estate {
+fn carried_over(mut estate: Arc<Estate>, before: Option<&Estate>) -> Arc<Estate> {
     let Some(before) = before else { return estate };
-    for (id, stack) in &before.stacks {
-        let unknown = estate.unreadable.contains(&id.app) || estate.incomplete;
-        if unknown && !estate.stacks.contains_key(id) && estate.targets.contains_key(&id.target) {
-            estate.stacks.insert(id.clone(), stack.clone());
-        }
+    let unknown = |id: &StackId| estate.unreadable.contains(&id.app) || estate.incomplete;
+    let lost = |id: &StackId| unknown(id) && !estate.stacks.contains_key(id) && estate.targets.contains_key(&id.target);
+    let lost: Vec<(StackId, Stack)> =
+        before.stacks.iter().filter(|(id, _)| lost(id)).map(|(id, stack)| (id.clone(), stack.clone())).collect();
+    if !lost.is_empty() {
+        Arc::make_mut(&mut estate).stacks.extend(lost);
     }
     estate
 }

@@ -155,7 +155,7 @@ impl Configuration for Way {
             let unreadable = estate.unreadable.clone();
             estate.stacks.retain(|id, _| !unreadable.contains(&id.app));
             let digest = Digest::of_canonical(&estate);
-            Configured { estate: Some(estate), findings: Vec::new(), digest }
+            Configured { estate: Some(Arc::new(estate)), findings: Vec::new(), digest }
         })
     }
 

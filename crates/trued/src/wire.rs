@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use trued_config::{Kinds, OperatorConfiguration, Own};
+use trued_config::{Kinds, OperatorConfiguration, Own, Remembered};
 use trued_doors::{
     Answer, Ask, Blobs, Check, Clock, Connection, Descriptor, Driver, Renderer, Runner, Source, SourceKind, SourceOpening, Store,
 };
@@ -102,7 +102,7 @@ fn operator_of(file: PathBuf, state: PathBuf, kinds: Kinds) -> anyhow::Result<Op
         None => Own::Folder,
     };
     let path = folder.join(file.file_name().unwrap_or(file.as_os_str()));
-    Ok(OperatorConfiguration { path, shown: place::shown(&file), own, state, kinds: Arc::new(kinds) })
+    Ok(OperatorConfiguration { path, shown: place::shown(&file), own, state, kinds: Arc::new(kinds), remembered: Remembered::default() })
 }
 
 /// How well programs are confined on this machine, and what of its kernel that rests on.

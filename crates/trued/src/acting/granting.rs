@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use trued_config::OperatorConfiguration;
+use trued_config::{Alone, OperatorConfiguration};
 use trued_doors::{BoxFuture, Configuration, Configured, Source};
 use trued_model::{Estate, Finding, Name, Revision, SourceSpec};
 use trued_secrets::Granted;
@@ -16,11 +15,9 @@ pub struct Granting {
 
 impl Configuration for Granting {
     fn sources(&self) -> Result<BTreeMap<Name, SourceSpec>, Vec<Finding>> {
-        let sources = self.operator.sources()?;
-        // The operator's file alone, without any source: sources may need secrets before anything else is known.
-        if let Some(Ok(loaded)) = self.operator.loaded(&BTreeMap::new()).now_or_never() {
-            self.granted.grant(loaded.estate.secrets);
-        }
+        // Sources may need secrets before anything else is known.
+        let Alone { sources, secrets } = self.operator.alone()?;
+        self.granted.grant(secrets);
         Ok(sources)
     }
 
