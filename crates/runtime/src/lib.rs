@@ -10,6 +10,7 @@ mod estate;
 mod import;
 mod incidents;
 mod lease;
+mod neighbours;
 mod record;
 mod remembered;
 mod render;

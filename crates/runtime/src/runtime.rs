@@ -14,6 +14,7 @@ use trued_model::{
 
 use crate::cell::Cell;
 use crate::lease::TERM;
+use crate::neighbours::Neighbours;
 use crate::{Counters, Doors};
 
 /// How many renders and plans may use the processor at once; waiting for a target takes no place.
@@ -77,6 +78,8 @@ pub(crate) struct State {
     /// Sources that did not answer when they were asked last.
     pub stale: BTreeSet<Name>,
     cells: BTreeMap<StackId, Arc<Cell>>,
+    /// By target.
+    pub neighbours: BTreeMap<Name, Arc<tokio::sync::Mutex<Neighbours>>>,
     /// Open lines, with the target each was opened for.
     links: BTreeMap<Name, (Target, Line)>,
     pub stopping: bool,
