@@ -12,6 +12,7 @@ mod builds;
 mod chart;
 mod counts;
 mod files;
+mod kubernetes;
 mod measure;
 mod peers;
 mod rates;
@@ -39,6 +40,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("build", builds::overhead),
     ("counts", counts::counts),
     ("record", record::record),
+    ("kubernetes", kubernetes::kubernetes),
     ("ledger", rates::ledger),
     ("sim", rates::simulator),
 ];

@@ -36,6 +36,11 @@ impl Partners {
         Ok(Partners { environment, _cluster: cluster })
     }
 
+    /// What tests find under a name.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.environment.get(name).map(PathBuf::from)
+    }
+
     /// Lets a command find them.
     pub fn show(&self, command: &mut Command) {
         command.envs(&self.environment);
