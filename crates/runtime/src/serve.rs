@@ -242,6 +242,8 @@ impl Runtime {
         let mut failures = 0u32;
         // Somebody who attends to how well it is, anew after each walk.
         let mut attending = None;
+        // Walks in a row that followed what was attended to, and came to nothing.
+        let mut idle = 0u32;
         while !self.state().stopping {
             let cell = self.cell(&id);
             let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
@@ -254,6 +256,7 @@ impl Runtime {
                 let report = self.walk_apart(&id, &aim).await;
                 self.tell(&report);
                 if report.outcome.is_some() {
+                    idle = 0;
                     for after in self.waiting_for(&id) {
                         self.cell(&after).kept().hinted = true;
                         bells.of(&after).notify_one();
@@ -274,12 +277,14 @@ impl Runtime {
                 Some(due) if failures == 0 => Duration(due.saturating_sub(self.doors.clock.monotonic())),
                 _ => Duration((500u64 << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + self.doors.clock.chance(250)).min(interval),
             };
-            let attended = attending.get_or_insert_with(|| self.clone().attend(id.clone()).boxed());
+            let rest = if idle == 0 { Duration(0) } else { Duration(500u64 << idle.min(7)) };
+            let attended = attending.get_or_insert_with(|| self.clone().attend(id.clone(), rest).boxed());
             tokio::select! {
                 biased;
                 () = bell.notified() => {}
                 () = attended => {
                     attending = None;
+                    idle = idle.saturating_add(1);
                     cell.kept().hinted = true;
                 }
                 () = tokio::time::sleep(pause.to_std()) => {}

@@ -41,8 +41,9 @@ struct Attended {
 }
 
 impl Runtime {
-    /// Ends when the health of what landed last is no longer as the record has it. For `serve`.
-    pub(crate) async fn attend(self: Arc<Self>, id: StackId) {
+    /// Ends when the health of what landed last is no longer as the record has it, and not before a rest is over. For `serve`.
+    pub(crate) async fn attend(self: Arc<Self>, id: StackId, rest: Duration) {
+        tokio::time::sleep(rest.to_std()).await;
         self.until_decided(&id).await;
     }
 
@@ -82,6 +83,8 @@ impl Runtime {
         loop {
             let now = self.doors.clock.now();
             if attended.on_record == OnRecord::Ready {
+                // What was ready and cannot be seen now is not known to be otherwise.
+                conditions.retain(|_, condition| condition.health != Health::Unknown);
                 let unready = conditions.values().any(|condition| condition.health != Health::Ready);
                 since = unready.then(|| since.unwrap_or(now));
             }

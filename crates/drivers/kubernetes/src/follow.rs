@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use trued_doors::{BoxStream, HealthAsk};
-use trued_model::{Address, Condition, Digest};
+use trued_model::{Address, Condition, Digest, Health};
 
 use crate::address::Spot;
 use crate::cluster::{Cluster, Looked, Place};
@@ -20,9 +20,11 @@ use crate::table::{Entry, Judged, Table};
 
 /// Reads under way at once for one who asks.
 const AT_ONCE: usize = 4;
-/// How long changes are gathered before objects are read again: at first, and while they change all the time.
+/// How long changes are gathered before objects are read again: at first, while all were ready, and while they change all
+/// the time.
 const GATHERED: Duration = Duration::from_millis(100);
-const GATHERED_AT_MOST: Duration = Duration::from_secs(2);
+const GATHERED_WHEN_READY: Duration = Duration::from_secs(1);
+const GATHERED_AT_MOST: Duration = Duration::from_secs(5);
 /// After how long without a change it is looked whether the line and its tables are still there. Asks nobody.
 const LOOKED_AFTER: Duration = Duration::from_secs(30);
 
@@ -92,7 +94,9 @@ impl Follower {
             return;
         }
         let calm = self.looked.elapsed() > 2 * self.pause + GATHERED_AT_MOST;
-        self.pause = if calm { GATHERED } else { (self.pause * 2).min(GATHERED_AT_MOST) };
+        let ready = self.told.iter().flat_map(BTreeMap::values).all(|condition| condition.health == Health::Ready);
+        let first = if ready { GATHERED_WHEN_READY } else { GATHERED };
+        self.pause = if calm { first } else { (self.pause * 2).min(GATHERED_AT_MOST) };
         tokio::time::sleep(self.pause).await;
         self.looked = Instant::now();
     }
