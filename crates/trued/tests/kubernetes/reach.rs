@@ -235,7 +235,7 @@ fn imported_objects_are_adopted_without_a_write_to_what_they_are_and_are_made_th
     }
     let plan = ground.plan();
     assert!(plan.len() == 8 && plan.iter().all(|line| line.starts_with("adopt ")), "{plan:?}");
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     assert_eq!(ground.plan(), Vec::<String>::new());
     assert_eq!(live(), before, "the same things, as they were");
     assert_eq!(ground.recorded("hunter2"), None);
@@ -249,7 +249,7 @@ fn imported_objects_are_adopted_without_a_write_to_what_they_are_and_are_made_th
         }
         until("it is gone", || ground.get(&path_of(one)).is_none());
     }
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     let plain = |live: Vec<Value>| -> Vec<Value> {
         let strip = |mut one: Value| {
             one["metadata"] = Value::Null;
