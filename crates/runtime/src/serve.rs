@@ -18,6 +18,7 @@ use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
 use crate::runtime::{Aim, Runtime, blocking};
+use crate::waiting::Attending;
 
 /// How many stacks of a pass walk at once. Waiting for a target is no work, so the number is generous.
 const ABREAST: usize = 64;
@@ -51,6 +52,7 @@ impl Runtime {
         let mut left: BTreeSet<StackId> = self.aimed(aim).into_iter().collect();
         let mut reports: BTreeMap<StackId, StackReport> = BTreeMap::new();
         let mut waited: BTreeMap<StackId, usize> = BTreeMap::new();
+        let mut attended = Attending::default();
         let mut rounds = 0;
         while rounds < ROUNDS {
             rounds += 1;
@@ -72,7 +74,7 @@ impl Runtime {
             if left.is_empty() && aim.waits {
                 left = tokio::select! {
                     biased;
-                    decided = self.until_ready(&reports) => decided,
+                    decided = self.until_ready(&mut attended, &reports) => decided,
                     never = self.keep_leases() => match never {},
                 };
                 // Whoever waits for one of them has its turn after it; one that starts over and over does not.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, stream};
-use trued_doors::{BoxStream, HealthAsk};
+use trued_doors::{BoxFuture, BoxStream, HealthAsk};
 use trued_engine::{StackMemory, Wellness, wellness};
 use trued_model::{Address, Condition, Digest, Duration, Health, HealthPolicy, StackId, Timestamp};
 
@@ -17,10 +17,19 @@ use crate::walk::health::HEALTH;
 
 /// After how long somebody is told that something is waited for.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
+/// How long a pass gathers those that became ready, before it walks them together.
+const GATHERED: Duration = Duration(100);
 /// How long a line that broke is left alone before it is tried again.
 const TRIED_AGAIN: Duration = Duration::from_secs(5);
 /// Where nothing runs out.
 const ENDLESS: Duration = Duration::from_secs(86_400);
+
+/// Those whose stacks a pass waits for.
+#[derive(Default)]
+pub(crate) struct Attending<'a> {
+    stacks: BTreeSet<StackId>,
+    waits: FuturesUnordered<BoxFuture<'a, StackId>>,
+}
 
 /// What the record says of a stack's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +57,33 @@ impl Runtime {
     }
 
     /// The stacks of a pass whose waiting has ended, as soon as there is one; none when nobody waits.
-    pub(crate) async fn until_ready(&self, reports: &BTreeMap<StackId, StackReport>) -> BTreeSet<StackId> {
-        let waiting = reports.values().filter(|report| report.waiting.is_some() && !report.failed());
-        let one = |report: &StackReport| {
+    pub(crate) async fn until_ready<'a>(
+        &'a self,
+        attended: &mut Attending<'a>,
+        reports: &BTreeMap<StackId, StackReport>,
+    ) -> BTreeSet<StackId> {
+        for report in reports.values().filter(|report| report.waiting.is_some() && !report.failed()) {
             let id = report.stack.clone();
+            if !attended.stacks.insert(id.clone()) {
+                continue;
+            }
             let longest = self.stack(&id).map_or(ENDLESS, |stack| stack.health.within);
-            async move {
+            let one = async move {
                 // Whatever becomes of the line to the target.
                 let _ = tokio::time::timeout(longest.to_std() + TRIED_AGAIN.to_std(), self.until_decided(&id)).await;
                 id
+            };
+            attended.waits.push(one.boxed());
+        }
+        let mut decided: BTreeSet<StackId> = attended.waits.next().await.into_iter().collect();
+        // Those that are decided with it go along.
+        let gathering = async {
+            while let Some(id) = attended.waits.next().await {
+                decided.insert(id);
             }
         };
-        let mut waiting: FuturesUnordered<_> = waiting.map(one).collect();
-        let mut decided: BTreeSet<StackId> = waiting.next().await.into_iter().collect();
-        // Those that are decided by now go along.
-        while let Some(Some(id)) = waiting.next().now_or_never() {
-            decided.insert(id);
-        }
+        let _ = tokio::time::timeout(GATHERED.to_std(), gathering).await;
+        attended.stacks.retain(|id| !decided.contains(id));
         decided
     }
 

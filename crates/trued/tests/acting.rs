@@ -462,6 +462,8 @@ fn fault_39_while_serving_a_circle_stops_nobody_else_and_what_waits_goes_on_when
     chain(&shop, "");
     shop.commit("mended");
     shop.until("the last", || shop.live("a/file").as_deref() == Some("3\n"));
+    // It is there a moment before it is on record.
+    shop.until("its verdict", || shop.log("verdict").iter().filter(|entry| entry["stack"]["app"] == "a").count() == 2);
     let verdicts = shop.log("verdict");
     let order: Vec<&str> =
         verdicts.iter().filter_map(|entry| entry["stack"]["app"].as_str()).filter(|app| ["a", "b"].contains(app)).collect();
