@@ -109,6 +109,10 @@ fn apply_returns_when_it_is_ready_and_with_no_wait_when_it_is_written() {
     assert_eq!(standing(&ground, "web"), "ready");
     let verdicts = log(&ground, "verdict");
     assert!(verdicts.last().is_some_and(|last| last["body"]["verified"] == true), "{verdicts:?}");
+    // The watch that is open anyway told when to read it: nobody asked again and again.
+    let requests = ground.requests();
+    let read = |request: &str| requests.iter().filter(|known| *known == request).count();
+    assert!(read("get deployments") <= 6 && read("list deployments") == 1 && read("watch deployments") == 1, "{requests:?}");
     assert_eq!(ground.plan(), Vec::<String>::new());
     let rows = log(&ground, "verdict").len();
     ground.run(&["apply"], 0);
@@ -255,6 +259,18 @@ fn t09_a_definition_in_one_stack_and_its_object_in_another_converge_in_one_run()
     assert_eq!(log(&ground, "incident.opened"), Vec::<Value>::new());
     assert_eq!((standing(&ground, "aaa").as_str(), standing(&ground, "definitions").as_str()), ("ready", "ready"));
     forget(&ground);
+}
+
+#[test]
+fn t09_a_namespace_of_one_stack_and_what_lies_in_it_of_another_converge_in_one_run() {
+    let ground = Ground::without_namespace("t09within");
+    ground.configure(&[("aaa", ""), ("places", "")]);
+    ground.write("aaa/all.yaml", &config("one", "1"));
+    ground.write("places/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: { name: NAMESPACE }\n");
+    ground.run(&["apply"], 0);
+    assert_eq!(value(&ground, "one").as_deref(), Some("1"));
+    assert_eq!(log(&ground, "incident.opened"), Vec::<Value>::new());
+    assert_eq!((standing(&ground, "aaa").as_str(), standing(&ground, "places").as_str()), ("ready", "ready"));
 }
 
 #[test]
