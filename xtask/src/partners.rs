@@ -32,7 +32,8 @@ impl Partners {
             ("TRUED_TEST_HELM", programs.helm),
             ("TRUED_TEST_JSONNET", programs.jsonnet),
         ];
-        let environment = environment.into_iter().map(|(name, path): (_, PathBuf)| (name, path.into_os_string())).collect();
+        let paths = environment.into_iter().map(|(name, path): (_, PathBuf)| (name, path.into_os_string()));
+        let environment = paths.chain([("TRUED_TEST_KUBE_REPORTS", OsString::from(&cluster.reports))]).collect();
         Ok(Partners { environment, _cluster: cluster })
     }
 

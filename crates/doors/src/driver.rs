@@ -9,7 +9,7 @@ use trued_model::{
     Refusal, Resource, Secret, StackId, Target,
 };
 
-use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Found, Seal, Secrets, Sourced, Survey};
+use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Found, Seal, Secrets, Sourced, Survey, Told};
 
 /// One kind of target, static.
 pub trait Driver: Send + Sync {
@@ -262,6 +262,29 @@ pub trait Link: Send + Sync {
 
     /// Says that these cannot be made before their kind is known: a hint follows when it may be.
     fn expect(&self, _deferred: &BTreeSet<Address>) {}
+
+    /// What happens on the target beside us, from a mark on that an earlier stream gave; `None` when the target has no such
+    /// thing. Goes on by itself where the line breaks, and says what it missed.
+    fn happenings(&self, _after: Option<String>) -> Option<BoxStream<'static, Told>> {
+        None
+    }
+
+    /// Whether whoever has this token may report what happened on the target (an audit log). Takes as long for a wrong one.
+    fn admits(&self, _token: &str) -> bool {
+        false
+    }
+
+    /// What such reports said of an address's last change, without asking anybody.
+    fn testimony(&self, _address: &Address) -> Option<Evidence> {
+        None
+    }
+
+    /// Takes in such a report; gives how many acts of others it told of. They come out of [`Link::happenings`], count as
+    /// testimony of [`Link::witness`], and are hinted at.
+    fn hear<'a>(&'a self, _said: &'a [u8]) -> BoxFuture<'a, Answer<u64>> {
+        let refusal = Refusal::new(trued_model::Code::Unsupported, "take in a report: this kind of target has none");
+        Box::pin(std::future::ready(Err(refusal)))
+    }
 
     /// Hints about addresses below these places; `None` when the target has no such thing. Ends when the line breaks.
     fn watch(&self) -> Option<BoxStream<'static, Hint>>;

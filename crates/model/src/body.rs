@@ -168,6 +168,38 @@ pub struct Observed {
     pub why: String,
 }
 
+/// `observed`, without a stack: what happened on a target beside us, as the target told it, in the order of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happenings {
+    pub target: Name,
+    /// How often anything happened, told or only counted.
+    pub count: u64,
+    /// How many different things happened; `happened` lists the first of them.
+    pub things: u64,
+    pub happened: Vec<Happened>,
+    /// What was not heard, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<String>,
+}
+
+/// One thing that happened, once or more often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    pub address: Address,
+    /// `scaled`, `rolled out`, `evicted`, …
+    pub what: String,
+    /// What the target said of it last.
+    pub said: String,
+    pub count: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    #[serde(default)]
+    pub evidence: crate::Evidence,
+    /// The key of the stack that manages it, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+}
+
 /// Where a divergence comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

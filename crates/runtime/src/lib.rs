@@ -7,6 +7,7 @@ mod counters;
 mod coverage;
 mod doors;
 mod estate;
+mod happenings;
 mod import;
 mod incidents;
 mod lease;

@@ -14,6 +14,7 @@ use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
 
 use crate::cell::Cell;
+use crate::happenings;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
@@ -436,7 +437,16 @@ impl Tasks {
         for target in targets.iter().filter_map(|name| estate.targets.get(name)) {
             let running = self.watchers.get(&target.name).is_some_and(|(watched, task)| watched == target && !task.is_finished());
             if !running {
-                let task = tokio::spawn(watch_target(runtime.clone(), target.name.clone(), bell.clone()));
+                let (watching, hearing) = (runtime.clone(), runtime.clone());
+                let (name, bell) = (target.name.clone(), bell.clone());
+                // What happens is heard as long as changes are watched: both use one line, and get a new one together.
+                let task = tokio::spawn(async move {
+                    let hearing = async {
+                        happenings::hear(hearing, name.clone()).await;
+                        futures::future::pending::<()>().await;
+                    };
+                    tokio::select! { () = watch_target(watching, name.clone(), bell) => {}, () = hearing => {} }
+                });
                 if let Some((_, old)) = self.watchers.insert(target.name.clone(), (target.clone(), task)) {
                     old.abort();
                 }

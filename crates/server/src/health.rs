@@ -19,6 +19,8 @@ mod bounded;
 
 use bounded::Bounded;
 
+use crate::reports::{self, Reports};
+
 /// What health questions are answered from.
 pub trait Health: Send + Sync {
     /// A summary for people and monitors, without names of what is secret and without versions.
@@ -77,6 +79,11 @@ impl Drop for HealthListener {
 
 /// Listens on an address of loopback; others are `Code::Invalid`.
 pub async fn listen(address: SocketAddr, health: Arc<dyn Health>) -> Answer<HealthListener> {
+    listen_with(address, health, None).await
+}
+
+/// The same, and takes what targets report too.
+pub async fn listen_with(address: SocketAddr, health: Arc<dyn Health>, reports: Option<Arc<dyn Reports>>) -> Answer<HealthListener> {
     if !address.ip().is_loopback() {
         let refusal = Refusal::new(Code::Invalid, format!("listen on {address}: health is answered on loopback only"));
         return Err(refusal.help("use 127.0.0.1 or [::1]"));
@@ -90,7 +97,11 @@ pub async fn listen(address: SocketAddr, health: Arc<dyn Health>) -> Answer<Heal
     };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let address = listener.local_addr().map_err(refuse)?;
-    let serving = axum::serve(Bounded::new(listener), router(health));
+    let routes = match reports {
+        Some(reports) => router(health).merge(reports::router(reports).layer(middleware::from_fn(local))),
+        None => router(health),
+    };
+    let serving = axum::serve(Bounded::new(listener), routes);
     let serving = tokio::spawn(async move {
         // It ends only with an error of the listener, which is not given up by itself.
         let _ = serving.await;

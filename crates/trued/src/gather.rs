@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use trued_doors::Query;
 use trued_engine::history::{self, STATE_BEARING};
 use trued_engine::{StackMemory, fold};
-use trued_model::body::{Landed, Looks};
+use trued_model::body::{Happened, Happenings, Landed, Looks};
 use trued_model::{Address, Duration, Estate, Indexed, Kind, Plan, StackId, Timestamp};
 
 use crate::record::Record;
@@ -125,6 +125,10 @@ pub async fn touch(record: &Record, stack: &StackId, address: &Address) -> anyho
 pub async fn chain(record: &Record, stack: &StackId, touch: Option<&history::Touch>) -> anyhow::Result<Vec<Indexed>> {
     let of = |kinds: &[Kind]| Query { stack: Some(stack.clone()), kinds: kinds.to_vec(), limit: Some(PAGE), ..Query::default() };
     let mut found = record.find(of(&[Kind::DriftOpened, Kind::DriftUpdated, Kind::Answered])).await?;
+    // What targets told belongs to no stack.
+    found.extend(
+        record.find(Query { kinds: vec![Kind::Observed], limit: Some(PAGE), ..Query::default() }).await?.into_iter().filter(happening),
+    );
     let newest = match touch {
         Some(touch) => Some(record.entry(touch.receipt).await?),
         None => record.first(of(&[Kind::Intent]), |_| true).await?,
@@ -152,6 +156,35 @@ pub async fn chain(record: &Record, stack: &StackId, touch: Option<&history::Tou
     Ok(found)
 }
 
+/// The same as it stood at an instant: the newest run that had begun, what it points to, and the drifts before it.
+pub async fn chain_at(record: &Record, stack: &StackId, at: Timestamp) -> anyhow::Result<Vec<Indexed>> {
+    let of = |kinds: &[Kind]| Query {
+        stack: Some(stack.clone()),
+        kinds: kinds.to_vec(),
+        until: Some(at),
+        limit: Some(PAGE),
+        ..Query::default()
+    };
+    let mut found = record.find(of(&[Kind::DriftOpened, Kind::DriftUpdated, Kind::Answered])).await?;
+    if let Some(intent) = record.first(of(&[Kind::Intent]), |_| true).await? {
+        let run = Query { run: intent.entry.run.clone(), limit: Some(1024), ..Query::default() };
+        if intent.entry.run.is_some() {
+            found.extend(record.find(run).await?);
+        }
+        for link in &intent.entry.links {
+            found.push(record.entry(link.index).await?);
+        }
+        if let Some(revision) = intent.entry.revision.clone() {
+            let query = Query { kinds: vec![Kind::Verified], revision: Some(revision), limit: Some(1), ..Query::default() };
+            found.extend(record.find(query).await?);
+        }
+        found.push(intent);
+    }
+    found.sort_by_key(|e| e.index);
+    found.dedup_by_key(|e| e.index);
+    Ok(found)
+}
+
 fn changes(record: &Record, receipt: &Indexed) -> anyhow::Result<Vec<Landed>> {
     let Some(blob) = receipt.entry.blob("changes") else { return Ok(Vec::new()) };
     Ok(serde_json::from_slice(&record.blobs.get(&blob.digest)?)?)
@@ -163,4 +196,18 @@ async fn reasons(record: &Record, receipt: &Indexed, address: &Address) -> anyho
     let Some(bytes) = intent.entry.blob("plan").and_then(|blob| record.blobs.get(&blob.digest).ok()) else { return Ok(Vec::new()) };
     let plan: Plan = serde_json::from_slice(&bytes)?;
     Ok(plan.changes.into_iter().find(|change| change.address == *address).map(|change| change.reasons).unwrap_or_default())
+}
+
+/// Whether an entry tells what happened on a target.
+fn happening(entry: &Indexed) -> bool {
+    entry.entry.stack.is_none() && entry.entry.kind == Kind::Observed
+}
+
+/// What a stack's target told to have happened near an instant, oldest first.
+pub async fn happened_around(record: &Record, stack: &StackId, at: Timestamp, within: Duration) -> anyhow::Result<Vec<Happened>> {
+    let query =
+        Query { kinds: vec![Kind::Observed], from: Some(at - within), until: Some(at + within), ascending: true, ..Query::default() };
+    let entries = record.find(query).await?;
+    let told = entries.iter().filter(|e| happening(e)).filter_map(|e| e.entry.body::<Happenings>().ok());
+    Ok(told.filter(|told| told.target == stack.target).flat_map(|told| told.happened).collect())
 }

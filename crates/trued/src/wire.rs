@@ -19,6 +19,7 @@ use trued_runtime::Doors;
 use trued_secrets::Granted;
 pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response, user_name};
 pub use trued_server::health::{Health, HealthListener};
+pub use trued_server::reports::Reports;
 
 use crate::acting::cache::FolderCache;
 use crate::acting::clock::SystemClock;
@@ -277,6 +278,6 @@ pub fn control(state: &Path, controlled: Arc<dyn Controlled>, over: bool) -> Ans
 }
 
 /// Answers health questions on loopback.
-pub async fn health(address: SocketAddr, health: Arc<dyn Health>) -> Answer<HealthListener> {
-    trued_server::health::listen(address, health).await
+pub async fn health(address: SocketAddr, health: Arc<dyn Health>, reports: Arc<dyn Reports>) -> Answer<HealthListener> {
+    trued_server::health::listen_with(address, health, Some(reports)).await
 }

@@ -48,6 +48,8 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// One JSON event a line for each request that the API server has answered.
     pub audit: PathBuf,
+    /// Where its audit webhook reports to, should anybody listen there: `/audit/cluster/reports-token`.
+    pub reports: String,
     running: Vec<Running>,
     folder: PathBuf,
 }
@@ -74,9 +76,11 @@ impl Cluster {
     fn attempt(programs: &Path) -> anyhow::Result<Cluster> {
         let folder = scratch()?;
         let audit = folder.join("audit.log");
-        let mut cluster = Cluster { kubeconfig: folder.join("kubeconfig"), audit, running: Vec::new(), folder };
-        let [store, peers, api] = free_ports()?;
+        let (kubeconfig, reports) = (folder.join("kubeconfig"), String::new());
+        let mut cluster = Cluster { kubeconfig, audit, reports, running: Vec::new(), folder };
+        let [store, peers, api, reports] = free_ports()?;
         cluster.start_etcd(programs, store, peers)?;
+        cluster.reports = format!("127.0.0.1:{reports}");
         cluster.start_api_server(programs, store, api)?;
         cluster.write_kubeconfigs(api)?;
         cluster.await_ready(api)?;
@@ -104,6 +108,13 @@ impl Cluster {
         machine::read(Command::new("ssh-keygen").args(["-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-f"]).arg(&key))?;
         std::fs::write(self.folder.join("users.csv"), USERS)?;
         std::fs::write(self.folder.join("audit.yaml"), AUDIT)?;
+        // The token stands in the path: a user's is sent over https only.
+        let reports = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: reports\ncontexts:\n- {{ name: reports, context: {{ cluster: reports, user: \"\" }} }}\n\
+             clusters:\n- {{ name: reports, cluster: {{ server: \"http://{}/audit/cluster/reports-token\" }} }}\n",
+            self.reports
+        );
+        std::fs::write(self.folder.join("reports"), reports)?;
         let at = |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());
         let mut server = Command::new(programs.join("kube-apiserver"));
         server.args([
@@ -115,6 +126,7 @@ impl Cluster {
             at("service-account-signing-key-file", "service-accounts.key"),
             at("audit-policy-file", "audit.yaml"),
             at("audit-log-path", "audit.log"),
+            at("audit-webhook-config-file", "reports"),
         ]);
         server.args([
             "--bind-address=127.0.0.1",
@@ -124,6 +136,9 @@ impl Cluster {
             "--service-cluster-ip-range=10.0.0.0/16",
             "--disable-admission-plugins=ServiceAccount",
             "--profiling=false",
+            "--audit-webhook-batch-max-wait=200ms",
+            "--audit-webhook-batch-throttle-enable=false",
+            "--audit-webhook-initial-backoff=100ms",
         ]);
         self.spawn("kube-apiserver", server)
     }

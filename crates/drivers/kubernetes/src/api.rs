@@ -4,6 +4,8 @@
 //! Answers are read here and not by the client's own calls, because those write a body that they cannot read into the log,
 //! and it may be a Secret.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
@@ -31,12 +33,17 @@ const WHOLE: &str = "application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// What the server calls a request in its audit log, where the client says it.
+const AUDIT_ID: &str = "audit-id";
 const APPLY: &str = "application/apply-patch+yaml";
 
 /// An open line to an API server.
 #[derive(Clone)]
 pub(crate) struct Api {
     client: Client,
+    /// How our requests begin in the server's audit log, so that they are told from everybody else's.
+    name: Arc<str>,
+    sent: Arc<AtomicU64>,
 }
 
 /// One list, all pages: the objects and the version they were seen at.
@@ -76,8 +83,17 @@ pub(crate) enum Fault {
 }
 
 impl Api {
-    pub fn new(client: Client) -> Api {
-        Api { client }
+    pub fn new(client: Client, id: &str) -> Api {
+        Api { client, name: format!("trued-{id}-").into(), sent: Arc::default() }
+    }
+
+    /// How the audit identities of our requests begin.
+    pub fn audit_prefix(&self) -> &str {
+        &self.name
+    }
+
+    fn audit_id(&self) -> String {
+        format!("{}{}", self.name, self.sent.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The answers of aggregated discovery.
@@ -92,6 +108,15 @@ impl Api {
 
     /// Lists the metadata of a collection, page by page. Any page that fails fails the whole: half a list is none.
     pub async fn list(&self, path: &str) -> Result<Listed, Fault> {
+        self.list_as(path, METADATA_LIST).await
+    }
+
+    /// The same with all that the objects hold.
+    pub async fn list_whole(&self, path: &str) -> Result<Listed, Fault> {
+        self.list_as(path, WHOLE).await
+    }
+
+    async fn list_as(&self, path: &str, accept: &str) -> Result<Listed, Fault> {
         let mut listed = Listed { items: Vec::new(), version: String::new() };
         let mut next = String::new();
         loop {
@@ -99,7 +124,7 @@ impl Api {
             if !next.is_empty() {
                 query.push_str(&format!("&continue={}", encoded(&next)));
             }
-            let mut page = self.read(&query, METADATA_LIST).await?;
+            let mut page = self.read(&query, accept).await?;
             listed.version = text(&page, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned();
             next = text(&page, &["metadata", "continue"]).unwrap_or_default().to_owned();
             match page.get_mut("items").map(Value::take) {
@@ -120,8 +145,27 @@ impl Api {
         path: &str,
         version: &str,
     ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, Fault> {
+        self.watch_as(path, version, METADATA).await
+    }
+
+    /// The same with all that the objects hold.
+    pub async fn watch_whole(
+        &self,
+        path: &str,
+        version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, Fault> {
+        self.watch_as(path, version, WHOLE).await
+    }
+
+    async fn watch_as(
+        &self,
+        path: &str,
+        version: &str,
+        accept: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Value>, kube::Error>> + use<>, Fault> {
         let query = format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCHED_FOR}&resourceVersion={}", encoded(version));
-        let request = Request::get(query).header(header::ACCEPT, METADATA).body(Vec::new()).map_err(unbuildable)?;
+        let request =
+            Request::get(query).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id()).body(Vec::new()).map_err(unbuildable)?;
         let opened = tokio::time::timeout(DEADLINE, self.client.request_events::<Value>(request)).await.map_err(|_| late(path))?;
         match opened {
             Ok(events) => Ok(events),
@@ -161,7 +205,7 @@ impl Api {
     }
 
     async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
-        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id());
         let (kind, body) = body.unzip();
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
-use trued_doors::{Answer, Blobs, Clock, Seal};
+use trued_doors::{Answer, Blobs, Clock, Happening, Seal};
 use trued_model::{Address, Code, Refusal};
 
 use crate::address::{Kind, Spot};
 use crate::api::{Api, collection, said};
+use crate::audit::Trail;
 use crate::served::{Served, Serving};
 use crate::table::{Entry, Standing, Table};
 
@@ -33,6 +34,9 @@ pub(crate) struct Cluster {
     pub seal: Arc<dyn Seal>,
     pub clock: Arc<dyn Clock>,
     pub hints: broadcast::Sender<Address>,
+    /// Acts of others that were reported, and what is remembered of them.
+    pub acts: broadcast::Sender<Happening>,
+    pub trail: Trail,
     known: Mutex<Known>,
     /// One discovery at a time.
     discovering: tokio::sync::Mutex<()>,
@@ -69,7 +73,7 @@ pub(crate) enum Looked {
 
 impl Cluster {
     pub fn new(api: Api, ledger: String, blobs: Arc<dyn Blobs>, seal: Arc<dyn Seal>, clock: Arc<dyn Clock>) -> Cluster {
-        let hints = broadcast::Sender::new(HINTS);
+        let (hints, acts) = (broadcast::Sender::new(HINTS), broadcast::Sender::new(HINTS));
         Cluster {
             api,
             ledger,
@@ -77,6 +81,8 @@ impl Cluster {
             seal,
             clock,
             hints,
+            acts,
+            trail: Trail::default(),
             known: Mutex::default(),
             discovering: tokio::sync::Mutex::default(),
             reading: Semaphore::new(READING),

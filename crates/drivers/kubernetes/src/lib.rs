@@ -12,13 +12,16 @@ use trued_model::{Finding, HealthRule};
 mod address;
 mod api;
 mod apply;
+mod audit;
 mod clean;
 mod cluster;
 mod compare;
 mod connect;
+mod events;
 mod expect;
 mod fields;
 mod follow;
+mod happen;
 mod health;
 mod keep;
 mod link;
@@ -34,6 +37,7 @@ mod served;
 mod settings;
 mod survey;
 mod table;
+mod workloads;
 mod write;
 
 use cluster::Cluster;
@@ -86,8 +90,10 @@ impl Driver for Kubernetes {
         async move {
             let settings = Settings::read(&at.target.settings)?;
             let client = connect::connect(&settings).await?;
-            let cluster = Cluster::new(api::Api::new(client), at.ledger, at.blobs, at.seal, at.clock);
-            Ok(Arc::new(link::ClusterLink::new(cluster)) as Arc<dyn Link>)
+            let api = api::Api::new(client, &at.clock.fresh_id());
+            let cluster = Cluster::new(api, at.ledger, at.blobs, at.seal, at.clock);
+            let reports = settings.audit.map(|audit| (audit.token.secret, at.secrets));
+            Ok(Arc::new(link::ClusterLink::new(cluster, settings.events, reports)) as Arc<dyn Link>)
         }
         .boxed()
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{broadcast, mpsc};
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, HealthAsk, Hint, Kept, Link, Order, Survey};
-use trued_model::{Address, Condition, Evidence, Observation, StackId};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, HealthAsk, Hint, Kept, Link, Order, Secrets, Survey, Told};
+use trued_model::{Address, Condition, Digest, Evidence, Name, Observation, Secret, StackId};
 
 use crate::cluster::Cluster;
-use crate::{apply, follow, keep, observe, ranks, survey};
+use crate::{apply, follow, happen, keep, observe, ranks, survey};
 
 /// How long hints are gathered before they are told together.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -19,11 +19,15 @@ const TOLD: usize = 2_000;
 
 pub(crate) struct ClusterLink {
     cluster: Arc<Cluster>,
+    /// Whether what happens is told.
+    tells: bool,
+    /// The secret that whoever reports must have.
+    reports: Option<(Name, Arc<dyn Secrets>)>,
 }
 
 impl ClusterLink {
-    pub fn new(cluster: Cluster) -> ClusterLink {
-        ClusterLink { cluster: Arc::new(cluster) }
+    pub fn new(cluster: Cluster, tells: bool, reports: Option<(Name, Arc<dyn Secrets>)>) -> ClusterLink {
+        ClusterLink { cluster: Arc::new(cluster), tells, reports }
     }
 }
 
@@ -64,7 +68,42 @@ impl Link for ClusterLink {
     }
 
     fn witness<'a>(&'a self, address: &'a Address) -> BoxFuture<'a, Option<Evidence>> {
-        keep::witness(&self.cluster, address).boxed()
+        async move {
+            let fields = keep::witness(&self.cluster, address).await;
+            let at = fields.as_ref().and_then(|evidence| evidence.changed_at);
+            self.cluster.trail.of(address, at).or(fields)
+        }
+        .boxed()
+    }
+
+    fn happenings(&self, after: Option<String>) -> Option<BoxStream<'static, Told>> {
+        (self.tells || self.reports.is_some()).then(|| happen::happenings(&self.cluster, self.tells, after))
+    }
+
+    fn admits(&self, token: &str) -> bool {
+        let expected = self.reports.as_ref().and_then(|(name, secrets)| secrets.get(name).ok());
+        // Digests are compared, so that the time it takes tells nothing of the token.
+        let trimmed = |secret: &Secret| Digest::of(secret.reveal().trim_ascii());
+        expected.is_some_and(|secret| !secret.reveal().trim_ascii().is_empty() && trimmed(&secret) == Digest::of(token.as_bytes()))
+    }
+
+    fn testimony(&self, address: &Address) -> Option<Evidence> {
+        self.cluster.trail.of(address, None)
+    }
+
+    fn hear<'a>(&'a self, said: &'a [u8]) -> BoxFuture<'a, Answer<u64>> {
+        async move {
+            let served = self.cluster.served_lately().await?;
+            let acts = self.cluster.trail.hear(said, &served, self.cluster.api.audit_prefix())?;
+            let count = acts.len() as u64;
+            for act in acts {
+                // Nobody may be listening.
+                let _ = self.cluster.hints.send(act.address.clone());
+                let _ = self.cluster.acts.send(act);
+            }
+            Ok(count)
+        }
+        .boxed()
     }
 
     fn apply(&self, order: Order) -> BoxStream<'_, Done> {

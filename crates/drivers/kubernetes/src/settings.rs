@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trued_doors::TargetSettings;
-use trued_model::Finding;
+use trued_model::{Finding, Name};
 
 /// Settings of a `kubernetes` target.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The kubeconfig that tells where the cluster is and who we are there. Relative to the file that names it. Without it
@@ -22,6 +22,40 @@ pub(crate) struct Settings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9-]+/[a-z0-9.-]+$"))]
     pub impersonate: Option<String>,
+    /// Whether what happens in the cluster is put on record while serving: its events, scalings, rollouts and restarts by
+    /// others, added up.
+    #[serde(default = "yes")]
+    pub events: bool,
+    /// What the API server's audit webhook may report to `/audit/TARGET` of `serve --listen`: who changed an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { kubeconfig: None, context: None, impersonate: None, events: true, audit: None }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An audit webhook.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Audit {
+    /// The token that the webhook sends.
+    pub token: SecretName,
+}
+
+/// A secret by its name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretName {
+    /// The name of a secret.
+    #[schemars(with = "String")]
+    pub secret: Name,
 }
 
 impl Settings {

@@ -1,6 +1,6 @@
 //! Why something is as it is, and who had a hand in it: receipt, intent, revision, approvals, drifts, answers.
 
-use trued_model::body::{Drift, Landed};
+use trued_model::body::{Drift, Happened, Happenings, Landed};
 use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp, Verified};
 
 use super::evidence::{Grade, grade_of, witness_words};
@@ -104,6 +104,7 @@ pub fn who(story: &Story) -> Vec<Doer> {
         evidence: e.entry.actor.evidence.clone(),
         known: None,
     };
+    doers.extend(seen_acting(story));
     doers.extend(answers(story).map(|e| person(e, "answered")));
     let Some(intent) = intent(story) else { return doers };
     doers.push(person(intent, "applied it"));
@@ -142,6 +143,29 @@ pub fn who(story: &Story) -> Vec<Doer> {
         });
     }
     doers
+}
+
+/// Those whom the target itself reported to have touched the address after us.
+fn seen_acting(story: &Story) -> Vec<Doer> {
+    let after = story.touch.and_then(|touch| find(story, touch.receipt)).map(|receipt| receipt.entry.valid_from);
+    let told = story.entries.iter().rev().filter(|e| e.entry.kind == Kind::Observed);
+    let items = told
+        .filter_map(|e| Some((e, e.entry.body::<Happenings>().ok()?)))
+        .flat_map(|(e, body)| body.happened.into_iter().map(move |one| (e.index, one)));
+    let about = items.filter(|(_, one)| Some(&one.address) == story.address);
+    let facts = about.filter_map(|(index, one)| Some((index, one.evidence.grade.as_deref().and_then(Grade::from_word)?, one)));
+    let doer = |(index, grade, one): (u64, Grade, Happened)| Doer {
+        index: Some(index),
+        at: one.last,
+        name: one.evidence.by.clone().unwrap_or_default(),
+        did: format!("{} it on the target", one.what),
+        grade,
+        evidence: one.evidence.seen_by.clone().unwrap_or_else(|| "the target".to_owned()),
+        known: witness_words(&one.evidence),
+    };
+    // What was before our own last write was undone by it, unless that write is what undid it.
+    let since = after.map(|at| at - trued_model::Duration::from_secs(60));
+    facts.filter(|(_, grade, one)| grade.is_fact() && since.is_none_or(|since| one.last >= since)).map(doer).collect()
 }
 
 fn find<'a>(story: &Story<'a>, index: u64) -> Option<&'a Indexed> {

@@ -1,8 +1,8 @@
 //! One entry as one sentence: the same words in the terminal, the page and a notification. Decides nothing.
 
 use trued_model::body::{
-    Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Heartbeat, Held, Incident, Intent, KeyRotated, Observed, Outcome,
-    Receipt, Refused, Rollback, Said, Verdict,
+    Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Happened, Happenings, Heartbeat, Held, Incident, Intent,
+    KeyRotated, Observed, Outcome, Receipt, Refused, Rollback, Said, Verdict,
 };
 use trued_model::{DriftPolicy, Entry, Indexed, Kind, Level, StackId, StackNames, Timestamp, Verified};
 
@@ -58,6 +58,9 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
         Kind::Held => held(entry.body()?),
         Kind::Answered => answered(entry, entry.body()?, &who(), voice),
         Kind::Observed => {
+            if let Ok(happenings) = entry.body::<Happenings>() {
+                return Ok(happened(&happenings, voice));
+            }
             let observed: Observed = entry.body()?;
             with_why(format!("{} looked at", things(observed.count, "resource")), &observed.why)
         }
@@ -184,6 +187,31 @@ pub fn drift_words(item: &DriftItem, voice: &Voice) -> String {
     let who = witness_words(&item.evidence).map(|who| format!(", by {who}")).unwrap_or_default();
     let who = who.replacen(", by probably", ", probably by", 1);
     format!("{}{line} {what} {} since {}{who}", item.address, item.cause.words(), voice.time(item.since))
+}
+
+fn happened(happenings: &Happenings, voice: &Voice) -> String {
+    let told = happenings.happened.iter().take(3).map(|one| happened_words(one, voice));
+    let mut told: Vec<String> = told.collect();
+    let shown = told.len();
+    if let Some(last) = told.last_mut() {
+        last.push_str(&more(happenings.things, shown));
+    }
+    told.extend(happenings.missed.iter().map(|why| format!("not all was heard: {why}")));
+    format!("on {}: {}", happenings.target, told.join("; "))
+}
+
+/// Says what happened to one thing: `apps/Deployment/shop/web scaled: 2 → 7 replicas, by …`.
+pub fn happened_words(one: &Happened, voice: &Voice) -> String {
+    let said = if one.said.is_empty() { String::new() } else { format!(": {}", one.said) };
+    let who = match witness_words(&one.evidence) {
+        Some(who) => format!(", by {who}").replacen(", by probably", ", probably by", 1),
+        None => String::new(),
+    };
+    let times = match one.count {
+        0 | 1 => String::new(),
+        many => format!(", {} times since {}", count(many), voice.time(one.first)),
+    };
+    format!("{} {}{said}{who}{times}", one.address, one.what)
 }
 
 fn config_changed(changed: ConfigChanged) -> String {

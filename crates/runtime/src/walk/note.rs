@@ -119,7 +119,8 @@ impl Walk<'_> {
                 }
             }
             // Whoever writes again and again gets no entry for each time: one statement stands for all of it.
-            if open.drift.set == set || (fights(&open.drift.items) && fights(&items) && open.covers(&items, open.drift.count)) {
+            let same = open.drift.set == set || (fights(&open.drift.items) && fights(&items) && open.covers(&items, open.drift.count));
+            if same && !self.better_known(&open.drift.items).await {
                 return Ok(());
             }
         }
@@ -171,6 +172,19 @@ impl Walk<'_> {
         {
             item.evidence = evidence;
         }
+    }
+
+    /// Whether somebody who saw it has come forward since: an audit log tells later than a watch.
+    async fn better_known(&self, stated: &[DriftItem]) -> bool {
+        const ASKED: usize = 8;
+        let Some(link) = &self.link else { return false };
+        let weak = |item: &&DriftItem| item.evidence.grade.as_deref().is_none_or(|grade| grade > "A-");
+        for item in stated.iter().filter(weak).take(ASKED) {
+            if link.testimony(&item.address).is_some_and(|evidence| evidence.grade < item.evidence.grade) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Says that something else undoes what we do, and who, where that is known.

@@ -9,6 +9,7 @@ use trued_engine::history::{self, Answer};
 use trued_model::{Address, Item, Manifest, StackId, Timestamp};
 
 use crate::commands::Session;
+use crate::commands::whole::Whole;
 use crate::exit::{Exit, usage};
 use crate::gather;
 use crate::record::Record;
@@ -22,6 +23,7 @@ Examples:
   trued at \"Thu 21:40\"
   trued at \"40 seconds ago\" prod/site
   trued at 21:40 prod/site index.html
+  trued at 14:03 prod/site --whole
   trued at '#17' prod/site --to /tmp/then")]
 pub struct Args {
     /// An instant: 21:40, \"2026-11-19 21:40\", \"2 hours ago\", \"yesterday 21:40\", #17, ~2, …
@@ -31,6 +33,9 @@ pub struct Args {
     /// Print this file's bytes
     #[arg(requires = "stack", conflicts_with = "to")]
     path: Option<String>,
+    /// Show all of it: what was changed last before, by whom, what else happened around then, and every manifest in full
+    #[arg(long, requires = "stack", conflicts_with_all = ["path", "to"])]
+    whole: bool,
     /// Write the files into this folder, which must be empty or new
     #[arg(long, value_name = "DIR", requires = "stack")]
     to: Option<PathBuf>,
@@ -79,6 +84,20 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
             screen.line(format!("{}: {count} files written to {}", headline(&record, stack, answer), folder.display()))?;
             return Ok(Exit::Done);
         }
+    }
+    if let (true, Some((stack, answer))) = (args.whole, answers.first()) {
+        let whole = Whole::gather(&record, stack, answer, at).await?;
+        if screen.is_json() {
+            let mut row = row(&record, stack, answer)?;
+            if let (Some(row), Value::Object(more)) = (row.as_object_mut(), whole.value()) {
+                row.extend(more);
+            }
+            screen.document(&json!({ "at": at, "answers": [row] }))?;
+        } else {
+            screen.line(headline(&record, stack, answer))?;
+            whole.show(&record, screen)?;
+        }
+        return Ok(Exit::Done);
     }
     if screen.is_json() {
         let answers = answers.iter().map(|(stack, answer)| row(&record, stack, answer)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -95,6 +95,16 @@ async fn instants(record: &Record, a: &str, b: &str, stack: Option<&str>) -> any
     Ok(pairs)
 }
 
+/// What differs between two manifests, one unified difference each, by address.
+pub fn texts(record: &Record, before: (&str, &Manifest), after: (&str, &Manifest)) -> anyhow::Result<Vec<(Address, String)>> {
+    let one = |difference: Difference| -> anyhow::Result<(Address, String)> {
+        let name = |side: &str| format!("{side}/{}", difference.address);
+        let text = text(record, &difference, &name(before.0), &name(after.0))?;
+        Ok((difference.address, text))
+    };
+    differences(before.1, after.1).into_iter().map(one).collect()
+}
+
 /// Compares what was last seen in two environments, app by app; addresses are taken below each stack's own folder.
 async fn environments(record: &Record, a: &str, b: &str, app: Option<&str>) -> anyhow::Result<Vec<Pair>> {
     let estate = gather::estate(record).await?.unwrap_or_default();
@@ -214,7 +224,8 @@ fn text(record: &Record, difference: &Difference, before: &str, after: &str) -> 
     Ok(TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).header(&from, &to).to_string())
 }
 
-fn print(text: &str, screen: &Screen) -> anyhow::Result<()> {
+/// Prints a difference in its colours.
+pub fn print(text: &str, screen: &Screen) -> anyhow::Result<()> {
     for line in text.lines() {
         let painted = match line.as_bytes().first() {
             Some(b'+') => screen.green(line),

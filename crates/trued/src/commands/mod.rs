@@ -38,6 +38,7 @@ pub mod state;
 pub mod status;
 pub mod suspend;
 pub mod verify;
+pub mod whole;
 pub mod why;
 
 /// What every verb may use.

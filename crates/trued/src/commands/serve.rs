@@ -28,7 +28,7 @@ pub struct Args {
     /// How often sources are asked
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     pub poll: trued_model::Duration,
-    /// Answer health questions here; loopback only
+    /// Answer health questions and take what audit webhooks report here; loopback only
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
 }
@@ -56,7 +56,10 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let control = Control { runtime: acting.runtime.clone(), wake: wake.clone() };
     let socket = wire::control(&state, Arc::new(control), found == wire::Serving::Silent)?;
     let health = match args.listen {
-        Some(address) => Some(wire::health(address, Arc::new(Awake(acting.runtime.clone()))).await?),
+        Some(address) => {
+            let awake = Arc::new(Awake(acting.runtime.clone()));
+            Some(wire::health(address, awake.clone(), awake).await?)
+        }
         None => None,
     };
     tokio::spawn(async move {
@@ -156,5 +159,15 @@ impl wire::Health for Awake {
 
     fn ready(&self) -> bool {
         !self.0.estate().stacks.is_empty()
+    }
+}
+
+impl wire::Reports for Awake {
+    fn admits<'a>(&'a self, target: &'a str, token: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.0.admits(target, token))
+    }
+
+    fn take<'a>(&'a self, target: &'a str, said: &'a [u8]) -> BoxFuture<'a, trued_doors::Answer<u64>> {
+        Box::pin(self.0.hear(target, said))
     }
 }

@@ -162,7 +162,7 @@ async fn tell(record: &Record, stack: StackId, address: Option<Address>, touch: 
 }
 
 /// Who made a revision, as its source says; `None` when the source is gone or has no such notion.
-async fn commit(record: &Record, stack: &StackId, revision: &str) -> Option<Commit> {
+pub async fn commit(record: &Record, stack: &StackId, revision: &str) -> Option<Commit> {
     let estate = gather::estate(record).await.ok()??;
     let stack = estate.stacks.get(stack)?;
     let source = wire::source(estate.sources.get(&stack.source)?, record.state()).ok()?;

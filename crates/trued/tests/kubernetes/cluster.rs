@@ -12,7 +12,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("no Kubernetes API server: run `cargo xtask partners --run -- cargo test -p trued --test kubernetes`");
     })
@@ -189,6 +189,25 @@ impl Ground {
             Ok(404) => None,
             _ => panic!("{method} {path}: {said}"),
         }
+    }
+
+    /// The status of a stranger's request.
+    pub fn status(&self, method: &str, path: &str, body: &Value) -> u32 {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--noproxy", "*", "--max-time", "60", "--cacert", &self.authority, "-X", method, "-o", "/dev/null"]);
+        curl.args(["-H", "Authorization: Bearer admin-token", "-H", "Content-Type: application/json", "-w", "%{http_code}"]);
+        let output = curl.args(["--data-binary", &body.to_string()]).arg(format!("{}{path}", self.server)).output().expect("curl");
+        both(&output).parse().expect("a status")
+    }
+
+    /// Host and port of the server.
+    pub fn address(&self) -> (&str, &str) {
+        self.server.trim_start_matches("https://").split_once(':').expect("a port")
+    }
+
+    /// The file of its certificate authority.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The path of an object in this test's namespace: `api/v1`, `configmaps`, `one`.

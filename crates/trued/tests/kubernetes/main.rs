@@ -3,7 +3,9 @@
 mod cluster;
 mod first;
 mod guarding;
+mod happening;
 mod health;
+mod in_cluster;
 mod outlasting;
 mod reach;
 mod strangers;
