@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, Policy, SandboxRules, SourceSpec, Stack, StackNames};
+use trued_model::{DriftPolicy, Estate, OnDelete, OnExisting, OnImmutable, Policy, SandboxRules, SourceSpec, Stack, StackNames};
 
 use crate::rules;
 
@@ -78,6 +78,9 @@ fn loosened_stack(before: &Stack, after: &Stack) -> Vec<String> {
     if old.on_existing == OnExisting::Hold && new.on_existing == OnExisting::TakeOver {
         lines.push("on_existing hold → take-over".to_owned());
     }
+    if old.on_immutable == OnImmutable::Hold && new.on_immutable == OnImmutable::Replace {
+        lines.push("on_immutable hold → replace".to_owned());
+    }
     if !rules::holds_as_much(new.deletes, old.deletes) {
         lines.push(format!("deletes at most {} → {}", rules::deletes_words(old.deletes), rules::deletes_words(new.deletes)));
     }
@@ -87,6 +90,7 @@ fn loosened_stack(before: &Stack, after: &Stack) -> Vec<String> {
     lines.extend(kept(old).difference(&kept(new)).map(|glob| format!("{glob} may be deleted")));
     let sealed = old.sensitive.iter().filter(|glob| !new.sensitive.contains(glob));
     lines.extend(sealed.map(|glob| format!("{glob} is not sensitive any more")));
+    lines.extend(new.ignore.iter().filter(|rule| !old.ignore.contains(rule)).map(|rule| format!("{} is ignored", rule.fields.join(", "))));
     let dropped = before.checks.iter().filter(|check| !after.checks.contains(check));
     lines.extend(dropped.map(|check| format!("check {} {} is gone", check.kind, short(&check.settings))));
     lines

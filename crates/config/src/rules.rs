@@ -1,7 +1,7 @@
 //! A stack's rules: what stands at the stack goes before what stands at the app, and both inside what the operator set.
 
 use serde_json::Value;
-use trued_model::{Command, Deletes, OnDelete, Policy};
+use trued_model::{Command, Deletes, Ignore, OnDelete, Policy};
 use trued_yaml::step;
 
 use crate::grants;
@@ -57,8 +57,10 @@ pub(crate) fn policy(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Polic
     Policy {
         drift: pick(scene, "drift", stack.drift, app.drift).unwrap_or_default(),
         on_existing: pick(scene, "on_existing", stack.on_existing, app.on_existing).unwrap_or_default(),
+        on_immutable: pick(scene, "on_immutable", stack.on_immutable, app.on_immutable).unwrap_or_default(),
         deletes: bound(scene, app, stack, base),
         on_delete: on_delete(scene, app, stack),
+        ignore: ignore(scene, app, stack),
         sensitive: sensitive(scene, app, stack),
         explain,
         rollback: pick(scene, "rollback", stack.rollback, app.rollback).unwrap_or_default(),
@@ -119,6 +121,60 @@ fn sensitive(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Vec<String> {
         }
     }
     all
+}
+
+/// What the app ignores, then what the stack does.
+fn ignore(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Vec<Ignore> {
+    let mut all = Vec::new();
+    for (at, entries) in [(At::App, &app.ignore), (At::Stack, &stack.ignore)] {
+        for (place, entry) in entries.iter().flatten().enumerate() {
+            let pointer = scene.pointer(at, &format!("/ignore/{place}"));
+            if let Some(glob) = &entry.name {
+                check_glob(scene, &format!("{pointer}/name"), glob);
+            }
+            if let Some(kind) = entry.kind.as_ref().filter(|kind| !is_kind(kind)) {
+                let message = format!("`{}` is no kind of object", shown(kind));
+                scene.fault(&format!("{pointer}/kind"), message, "write `Deployment`, or with its group `apps/Deployment`");
+            }
+            if entry.fields.is_empty() {
+                scene.fault(&format!("{pointer}/fields"), "no field is named here", "name some as JSON pointers: `[/spec/replicas]`");
+            }
+            for (nth, field) in entry.fields.iter().enumerate() {
+                if let Some(why) = bad_field(field) {
+                    let message = format!("`{}` cannot be ignored: {why}", shown(field));
+                    scene.fault(
+                        &format!("{pointer}/fields/{nth}"),
+                        message,
+                        "write a JSON pointer such as `/spec/replicas`; `/` in a key is `~1`",
+                    );
+                }
+            }
+            scene.remember(&format!("/policy/ignore/{}", all.len()), &pointer);
+            all.push(Ignore { kind: entry.kind.clone(), name: entry.name.clone(), fields: entry.fields.clone() });
+        }
+    }
+    all
+}
+
+fn is_kind(kind: &str) -> bool {
+    let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'));
+    kind.split('/').count() <= 2 && kind.split('/').all(word)
+}
+
+/// Why a pointer names nothing that can be ignored, if it does not.
+fn bad_field(field: &str) -> Option<&'static str> {
+    const IDENTITY: [&str; 4] = ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace"];
+    if field.is_empty() {
+        return Some("it is the whole object");
+    }
+    if !field.starts_with('/') {
+        return Some("it does not start with `/`");
+    }
+    if field.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+        return Some("`~` is written `~0`");
+    }
+    let identity = IDENTITY.iter().any(|own| field == *own || own.starts_with(&format!("{field}/")));
+    identity.then_some("it says which object this is")
 }
 
 fn check_glob(scene: &mut Scene<'_>, pointer: &str, glob: &str) {

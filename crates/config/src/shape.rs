@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
-use trued_model::{DriftPolicy, Duration, Level, OnDelete, OnExisting, Otherwise, Size};
+use trued_model::{DriftPolicy, Duration, Level, OnDelete, OnExisting, OnImmutable, Otherwise, Size};
 
 /// The operator's file: what may happen where; in the small form also what runs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -220,9 +220,14 @@ pub(crate) struct Rules {
     /// What happens to something that exists, differs and was never ours: wait for a person, or keep its bytes and replace it.
     #[schemars(schema_with = "existing_words")]
     pub on_existing: Option<OnExisting>,
+    /// What happens where a change cannot be made in place: wait for a person, or remove the thing and make it anew.
+    #[schemars(schema_with = "immutable_words")]
+    pub on_immutable: Option<OnImmutable>,
     /// What happens to what is no longer desired, by glob; the first match holds.
     #[schemars(schema_with = "delete_words")]
     pub on_delete: Option<BTreeMap<String, OnDelete>>,
+    /// Fields of objects that the stack is not about: neither sent nor compared.
+    pub ignore: Option<Vec<IgnoreEntry>>,
     /// How many deletes run without a person's yes; an app file may only tighten this.
     pub deletes: Option<DeletesEntry>,
     /// Globs of files that are stored encrypted as a whole.
@@ -275,6 +280,20 @@ pub(crate) struct HealthRuleEntry {
     pub ready: String,
 }
 
+/// Fields that are ignored, of all objects or of some.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IgnoreEntry {
+    /// Of objects of this kind only: `Deployment`, `apps/Deployment`.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Of objects whose names fit this glob only.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// JSON pointers such as `/spec/replicas`; an item of a list by its place or by its `name`.
+    pub fields: Vec<String>,
+}
+
 /// What a name looks like, besides its length. Counted repetitions would make the compiled form many times larger.
 pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 pub(crate) const NAME_LENGTH: u32 = 63;
@@ -316,6 +335,10 @@ fn drift_words(_: &mut schemars::SchemaGenerator) -> Schema {
 
 fn existing_words(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({ "enum": ["hold", "take-over"] })
+}
+
+fn immutable_words(_: &mut schemars::SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["hold", "replace"] })
 }
 
 fn delete_words(_: &mut schemars::SchemaGenerator) -> Schema {

@@ -232,7 +232,7 @@ fn texts_that_are_no_yaml_or_no_mapping() {
             trued.yaml:2:17: the key `path` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:3:3: the key `a` stands here a second time; the first is on line 2; remove one of them
             trued.yaml:4:56: expected text, found false; write "no" in quotes to mean the text
-            trued.yaml:4:60: unknown key `3`; use `after`, `deletes`, `drift`, `health`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            trued.yaml:4:60: unknown key `3`; use `after`, `deletes`, `drift`, `health`, `ignore`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `on_immutable`, `owner`, `path`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: a
             unreadable: [b]
             not usable
@@ -438,7 +438,7 @@ fn one_broken_app_does_not_touch_another() {
         ONE_OWNER,
         &[("apps/good/app.yaml", good), ("apps/bad/app.yaml", bad)],
         expect![[r#"
-            apps/bad/app.yaml:3:31: unknown key `colour`; use `after`, `deletes`, `drift`, `health`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
+            apps/bad/app.yaml:3:31: unknown key `colour`; use `after`, `deletes`, `drift`, `health`, `ignore`, `interval`, `into`, `limits`, `on_change`, `on_delete`, `on_existing`, `on_immutable`, `previously`, `render`, `rollback`, `sensitive`, `target`, `vars` or `verify`
             stacks: dev/good
             unreadable: [bad]
         "#]],
@@ -686,6 +686,25 @@ fn fault_39_stacks_that_wait_for_each_other_are_named_and_the_others_stay() {
             trued.yaml:6:65: `A` is not the name of a stack; write `homepage`, `prod/site` or `prod/site@web-1`
             stacks: d f
             unreadable: [a, b, c, e]
+        "#]],
+    );
+}
+
+#[test]
+fn fields_to_ignore_are_checked_where_they_are_written() {
+    check(
+        "stacks:\n  web:\n    path: web\n    target: { files: { root: /srv } }\n    ignore:\n    - { kind: \"a/b/c\", fields: [spec, /metadata/name, /metadata, /a~2, /spec/replicas] }\n    - { name: \"[\", fields: [] }\n",
+        &[],
+        expect![[r#"
+            trued.yaml:6:15: `a/b/c` is no kind of object; write `Deployment`, or with its group `apps/Deployment`
+            trued.yaml:6:33: `spec` cannot be ignored: it does not start with `/`; write a JSON pointer such as `/spec/replicas`; `/` in a key is `~1`
+            trued.yaml:6:39: `/metadata/name` cannot be ignored: it says which object this is; write a JSON pointer such as `/spec/replicas`; `/` in a key is `~1`
+            trued.yaml:6:55: `/metadata` cannot be ignored: it says which object this is; write a JSON pointer such as `/spec/replicas`; `/` in a key is `~1`
+            trued.yaml:6:66: `/a~2` cannot be ignored: `~` is written `~0`; write a JSON pointer such as `/spec/replicas`; `/` in a key is `~1`
+            trued.yaml:7:15: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+            trued.yaml:7:28: no field is named here; name some as JSON pointers: `[/spec/replicas]`
+            stacks: 
+            unreadable: [web]
         "#]],
     );
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trued_model::{
-    Address, BlobRef, Change, Condition, Deferred, Digest, Document, Duration, Evidence, Finding, Fingerprint, HealthRule, Observation,
-    Refusal, Resource, Secret, StackId, Target,
+    Address, BlobRef, Change, Condition, Deferred, Digest, Document, Duration, Evidence, Finding, Fingerprint, HealthRule, Ignore,
+    Observation, Place, Preview, Refusal, Resource, Secret, StackId, Target,
 };
 
 use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Found, Seal, Secrets, Sourced, Survey, Told};
@@ -21,6 +21,11 @@ pub trait Driver: Send + Sync {
     /// Whether its resources are objects, whose contents are JSON: people see them as one stream of YAML, not as files.
     fn objects(&self) -> bool {
         false
+    }
+
+    /// Finds where a field of a resource is written, by its JSON pointer; the nearest thing around it where it is not there.
+    fn locate(&self, _reading: &Reading<'_>, _address: &Address, _pointer: &str) -> Option<Place> {
+        None
     }
 
     /// Tells what two of its fingerprints differ in, where that is more than content: `mode 0644 → 0600`. Pure.
@@ -58,6 +63,8 @@ pub struct Reading<'a> {
     /// The stack's place on the target in the target's own terms.
     pub into: &'a str,
     pub documents: &'a [Document],
+    /// Fields that the stack is not about, for drivers of objects ([`Driver::objects`]).
+    pub ignore: &'a [Ignore],
     /// The plain text of sealed documents by path, where the driver reads text.
     pub opened: &'a BTreeMap<String, Secret>,
     /// Seals what the driver makes of them, or knows to be secret.
@@ -93,6 +100,8 @@ pub struct Facts {
     pub compares: bool,
     /// The target tells how well what was made is ([`Link::health`]), and that may take a while.
     pub health: bool,
+    /// The target says beforehand what would come of a change to something that is there ([`Link::preview`]).
+    pub previews: bool,
     /// What is made early (below 0) or late (above 0), and removed the other way round: by how addresses begin.
     pub ranks: Vec<(String, i32)>,
     /// What is never removed without an approval, with the reason: by how addresses begin.
@@ -176,6 +185,24 @@ impl Asked {
     }
 }
 
+/// Something in a resource that has not the form that the target asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    pub address: Address,
+    /// Which field, as a JSON pointer into the resource as it is written.
+    pub pointer: String,
+    pub message: String,
+    pub help: String,
+}
+
+/// A change to something that is there, before it is decided.
+#[derive(Clone)]
+pub struct Candidate {
+    pub change: Change,
+    /// Where the bytes are that the change would write.
+    pub from: Arc<dyn Contents>,
+}
+
 /// A batch of changes to make, at most 256.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -234,6 +261,18 @@ pub trait Link: Send + Sync {
     /// Everything below a place, what of it is nobody's to manage, and what could not be seen into.
     fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {
         Box::pin(async move { Ok(Survey::of(self.observe(Ask::Everything { into: into.to_owned() }).await?)) })
+    }
+
+    /// Finds what of these has not the form that the target's own schemas ask for. All of it at once; an error means that they
+    /// could not be asked, and says nothing about the resources.
+    fn validate<'a>(&'a self, _resources: &'a [Resource], _contents: Arc<dyn Contents>) -> BoxFuture<'a, Answer<Vec<Misfit>>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Asks the target what would come of these changes; writes nothing. What is not in the answer would come out as asked,
+    /// or nobody can tell.
+    fn preview<'a>(&'a self, _stack: &'a StackId, _candidates: Vec<Candidate>) -> BoxFuture<'a, Answer<BTreeMap<Address, Preview>>> {
+        Box::pin(std::future::ready(Ok(BTreeMap::new())))
     }
 
     /// Copies what is at an address into the blob store (sealed if asked so); `Code::Absent` when it is gone,

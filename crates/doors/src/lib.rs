@@ -32,7 +32,9 @@ pub use check::{Check, Checking};
 pub use clock::Clock;
 pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
-pub use driver::{Ask, Asked, Compared, Connection, Done, Driver, Facts, HealthAsk, Hint, Kept, Link, Order, Parsed, Reading};
+pub use driver::{
+    Ask, Asked, Candidate, Compared, Connection, Done, Driver, Facts, HealthAsk, Hint, Kept, Link, Misfit, Order, Parsed, Reading,
+};
 pub use happening::{Happening, Told};
 pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};

@@ -149,5 +149,8 @@ fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
         HoldKind::Undecided => "trued answer #N done, or not-done".to_owned(),
         HoldKind::Blocked => "runs by itself once that has landed: trued status".to_owned(),
         HoldKind::Deferred => "runs by itself once somebody brings it".to_owned(),
+        HoldKind::Immutable => format!("to remove {count} and make them anew: trued approve {digest}"),
+        HoldKind::Conflict => format!("leave these fields out, or take them over: trued approve {digest}"),
+        HoldKind::Marked => format!("to take over {count} from that record: trued answer #N take-over, or trued approve {digest}"),
     }
 }

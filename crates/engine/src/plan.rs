@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{Glob, GlobMatcher};
 use trued_model::{
     Action, Address, Change, Deferred, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest, Observation, OnDelete,
-    OnExisting, Plan, Policy, Reason, Resource, Seen, StackId,
+    OnExisting, OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
 };
 
 use crate::order::{below, order};
@@ -79,6 +79,8 @@ pub struct PlanInput<'a> {
     pub observed: &'a Observation,
     pub claims: &'a Claims,
     pub settled: &'a Settled,
+    /// What the target says would come of what was proposed before, where that is not just what was asked for.
+    pub previews: &'a BTreeMap<Address, Preview>,
     /// The stack's place on the target: globs of the policy are written without it.
     pub into: &'a str,
     /// Whether addresses nest on this target.
@@ -111,7 +113,7 @@ pub fn plan(input: &PlanInput) -> Plan {
     let keep = Retention::new(input.policy, if input.nested { input.into } else { "" });
     let mut changes = Vec::new();
     for resource in input.desired.resources.values() {
-        changes.extend(wanted(input, resource));
+        changes.extend(wanted(input, resource).map(|change| foreseen(input, change)));
     }
     for (address, item) in &input.inventory.items {
         if !input.desired.resources.contains_key(address) {
@@ -180,6 +182,41 @@ fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
         Some(_) => Action::Update,
     };
     Some(Change { action, keep: drifted && there.is_some(), reasons, ..base })
+}
+
+/// Takes in what the target said would come of a change. What it would refuse is a finding, and no part of the plan.
+fn foreseen(input: &PlanInput, change: Change) -> Change {
+    let taken = |change: &Change| change.reasons.iter().any(|reason| !matches!(reason, Reason::DesiredChanged | Reason::Claimed { .. }));
+    let held = |mut change: Change, reason: Reason, kind: HoldKind, why: &str| {
+        change.reasons.push(reason);
+        // What nobody can say yes to stays as it is.
+        if change.hold.as_ref().is_none_or(|(kind, _)| kind.approvable()) {
+            change.hold = Some((kind, why.to_owned()));
+        }
+        change
+    };
+    match input.previews.get(&change.address) {
+        Some(Preview::Anew { why, guarded }) if matches!(change.action, Action::Update | Action::Move) => {
+            // Whoever takes an address over brings nothing of the other stack's to an end.
+            let action = if change.action == Action::Update { Action::Replace } else { change.action };
+            let change = Change { action, ..change };
+            match guarded {
+                Some(guard) => held(change, Reason::Immutable, HoldKind::Immutable, &format!("{why}; {guard}")),
+                None if input.policy.on_immutable == OnImmutable::Replace && action == Action::Replace => {
+                    Change { reasons: change.reasons.into_iter().chain([Reason::Immutable]).collect(), ..change }
+                }
+                None if change.hold.is_some() => {
+                    Change { reasons: change.reasons.into_iter().chain([Reason::Immutable]).collect(), ..change }
+                }
+                None => held(change, Reason::Immutable, HoldKind::Immutable, why),
+            }
+        }
+        Some(Preview::Conflict(why)) if change.action == Action::Update && !taken(&change) => {
+            held(change, Reason::Conflict, HoldKind::Conflict, why)
+        }
+        Some(Preview::Marked(why)) => held(change, Reason::Marked, HoldKind::Marked, why),
+        _ => change,
+    }
 }
 
 /// Whether another stack has made an address its own since we made it. That happens where we were kept from giving it

@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use trued_engine::{Claims, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
     Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, Item, Manifest,
-    Observation, OnDelete, OnExisting, Origin, Plan, Policy, Resource, Seen, StackId, State, Timestamp,
+    Observation, OnDelete, OnExisting, OnImmutable, Origin, Plan, Policy, Preview, Resource, Seen, StackId, State, Timestamp,
 };
 
 /// A stack's situation. Lists read `address=content`; content `/` is a folder, in what was seen `?` is unknown.
@@ -26,6 +26,7 @@ struct Case {
     deferred: &'static str,
     policy: Policy,
     settled: Settled,
+    previews: BTreeMap<Address, Preview>,
     wish: Wish,
     /// The root cannot be seen.
     blind: bool,
@@ -46,6 +47,7 @@ impl Default for Case {
             deferred: "",
             policy: Policy::default(),
             settled: Settled::default(),
+            previews: BTreeMap::new(),
             wish: Wish::Source,
             blind: false,
             suspended: false,
@@ -128,6 +130,7 @@ fn check(case: Case, expected: Expect) {
         observed: &observed,
         claims: &claims,
         settled: &case.settled,
+        previews: &case.previews,
         into: "",
         nested: true,
         ranks: &[],
@@ -566,5 +569,63 @@ fn fault_27_what_is_of_a_kind_that_is_not_known_yet_waits_and_nothing_is_removed
             forget gone: no longer desired and already gone
             drift widget: from outside
         "#]],
+    );
+}
+
+#[test]
+fn what_the_target_foresees_is_held_or_done_as_the_policy_says() {
+    let anew = |guarded: Option<&str>| Preview::Anew { why: "the kind cannot change".to_owned(), guarded: guarded.map(str::to_owned) };
+    let previews = || {
+        BTreeMap::from([
+            (Address::new("a"), anew(None)),
+            (Address::new("b"), anew(Some("all that it stores goes"))),
+            (Address::new("c"), Preview::Conflict("c.owner belongs to somebody".to_owned())),
+            (Address::new("d"), Preview::Marked("belongs to another record".to_owned())),
+            (Address::new("e"), Preview::Conflict("e.owner belongs to somebody".to_owned())),
+        ])
+    };
+    let case = || Case {
+        desired: "a=2 b=2 c=2 d=1 e=1 f=2",
+        ours: "a=1 b=1 c=1 e=1 f=1",
+        seen: "a=1 b=1 c=1 d=1 e=9 f=1",
+        previews: previews(),
+        ..Case::default()
+    };
+    check(
+        case(),
+        expect![[r#"
+        replace a: desired state changed, cannot be changed in place; held as immutable: the kind cannot change (and 1 more)
+        replace b: desired state changed, cannot be changed in place; held as immutable: the kind cannot change (and 1 more)
+        update c: desired state changed, takes fields from others; held as conflict: c.owner belongs to somebody
+        update e: changed from outside, keeps what is there
+        update f: desired state changed
+        adopt d: already there as desired, carries the mark of another record; held as marked: belongs to another record
+        drift e: from outside
+    "#]],
+    );
+    let policy = Policy { on_immutable: OnImmutable::Replace, ..Policy::default() };
+    check(
+        Case { policy, ..case() },
+        expect![[r#"
+        replace a: desired state changed, cannot be changed in place
+        replace b: desired state changed, cannot be changed in place; held as immutable: the kind cannot change; all that it stores goes
+        update c: desired state changed, takes fields from others; held as conflict: c.owner belongs to somebody
+        update e: changed from outside, keeps what is there
+        update f: desired state changed
+        adopt d: already there as desired, carries the mark of another record; held as marked: belongs to another record
+        drift e: from outside
+    "#]],
+    );
+    check(
+        Case { approve: Some(Plan::digest), ..case() },
+        expect![[r#"
+        replace a: desired state changed, cannot be changed in place
+        replace b: desired state changed, cannot be changed in place
+        update c: desired state changed, takes fields from others
+        update e: changed from outside, keeps what is there
+        update f: desired state changed
+        adopt d: already there as desired, carries the mark of another record
+        drift e: from outside
+    "#]],
     );
 }

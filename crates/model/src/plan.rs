@@ -60,6 +60,12 @@ pub enum Reason {
     AlreadyThere,
     /// There already, not ours, and different.
     Foreign,
+    /// Cannot be changed in place.
+    Immutable,
+    /// Takes from others what is theirs.
+    Conflict,
+    /// Carries the mark of another record.
+    Marked,
     /// Comes from, or goes to, another stack.
     Claimed { stack: StackId },
     /// Configuration says to keep it.
@@ -84,6 +90,9 @@ impl Reason {
             Reason::AlreadyGone => "no longer desired and already gone".to_owned(),
             Reason::AlreadyThere => "already there as desired".to_owned(),
             Reason::Foreign => "exists, differs and is not ours".to_owned(),
+            Reason::Immutable => "cannot be changed in place".to_owned(),
+            Reason::Conflict => "takes fields from others".to_owned(),
+            Reason::Marked => "carries the mark of another record".to_owned(),
             Reason::Claimed { stack } => format!("moves between stacks ({})", stack.key()),
             Reason::Retained => "kept on the target as configured".to_owned(),
             Reason::Orphaned => "its stack is no longer configured".to_owned(),
@@ -125,6 +134,12 @@ pub enum HoldKind {
     Blocked,
     /// The target does not know its kind yet; somebody may bring it.
     Deferred,
+    /// It cannot be changed in place, only made anew.
+    Immutable,
+    /// It would take from others what is theirs.
+    Conflict,
+    /// It carries the mark of another record.
+    Marked,
 }
 
 impl HoldKind {
@@ -144,12 +159,16 @@ impl HoldKind {
             HoldKind::Undecided => "undecided",
             HoldKind::Blocked => "blocked",
             HoldKind::Deferred => "deferred",
+            HoldKind::Immutable => "immutable",
+            HoldKind::Conflict => "conflict",
+            HoldKind::Marked => "marked",
         }
     }
 
     /// Whether `approve` lets it run. The others end when their facts change, or by another verb.
     pub fn approvable(self) -> bool {
-        matches!(self, HoldKind::Deletes | HoldKind::Empty | HoldKind::Foreign | HoldKind::Drift | HoldKind::Orphan)
+        use HoldKind::{Conflict, Deletes, Drift, Empty, Foreign, Immutable, Marked, Orphan};
+        matches!(self, Deletes | Empty | Foreign | Drift | Orphan | Immutable | Conflict | Marked)
     }
 }
 

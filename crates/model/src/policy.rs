@@ -25,6 +25,22 @@ pub enum OnExisting {
     TakeOver,
 }
 
+/// What happens where a change cannot be made in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnImmutable {
+    #[default]
+    Hold,
+    /// Remove it and make it anew, once the target has said that it would take the new one.
+    Replace,
+}
+
+impl OnImmutable {
+    fn is_hold(&self) -> bool {
+        *self == OnImmutable::Hold
+    }
+}
+
 /// What happens to a resource of ours that is no longer desired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -35,6 +51,19 @@ pub enum OnDelete {
     Retain,
     /// Leave it, keep it in the inventory, and say so in every plan.
     Report,
+}
+
+/// Fields of objects that a stack is not about: neither written nor compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ignore {
+    /// Of objects of this kind only, as addresses write it (`apps/Deployment`) or the last word of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Of objects whose names fit this glob only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// JSON pointers; an item of a list by its place or by its `name`.
+    pub fields: Vec<String>,
 }
 
 /// How many deletes may run without a person's yes. Held when both bounds are exceeded.
@@ -64,10 +93,14 @@ impl Deletes {
 pub struct Policy {
     pub drift: DriftPolicy,
     pub on_existing: OnExisting,
+    #[serde(default, skip_serializing_if = "OnImmutable::is_hold")]
+    pub on_immutable: OnImmutable,
     pub deletes: Deletes,
     /// Globs over addresses as the stack's source spells them, first match wins; [`OnDelete::Delete`] otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on_delete: Vec<(String, OnDelete)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<Ignore>,
     /// Globs of files that are sealed whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sensitive: Vec<String>,

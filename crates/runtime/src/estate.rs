@@ -123,7 +123,8 @@ impl Runtime {
         self.doors.store.set_note(NOTE, digest.to_string().as_bytes()).await
     }
 
-    /// Stacks of the record that nobody configures any more and that still have something on a target. While any part
+    /// Stacks of the record that nobody configures any more and that still have something on a target, or may have: a run that
+    /// was interrupted is closed first, whoever configured it. While any part
     /// of the configuration cannot be read, nothing is an orphan: it is only not known.
     pub(crate) async fn find_orphans(&self, estate: &Estate) -> Answer<Vec<StackId>> {
         if estate.incomplete {
@@ -135,7 +136,8 @@ impl Runtime {
                 continue;
             }
             let cell = self.cell(&id);
-            if !cell.inventory(self).await?.items.is_empty() {
+            let interrupted = cell.memory(self).await?.intents.values().any(|open| open.intent.command.is_none());
+            if interrupted || !cell.inventory(self).await?.items.is_empty() {
                 orphans.push(id);
             }
         }

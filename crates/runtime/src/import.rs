@@ -119,8 +119,8 @@ impl Runtime {
         };
         let content = blocking(|| self.doors.blobs.put(&sourced.bytes))?;
         let document = Document { path: sourced.path.clone(), shape: sourced.shape, identity: Digest::of(&sourced.bytes), content, text };
-        let reading =
-            Reading { facts, into, documents: std::slice::from_ref(&document), opened: &BTreeMap::new(), seal: self.doors.seal.as_ref() };
+        let documents = std::slice::from_ref(&document);
+        let reading = Reading { facts, into, documents, ignore: &[], opened: &BTreeMap::new(), seal: self.doors.seal.as_ref() };
         let parsed = driver.parse(&reading);
         if let Some(finding) = parsed.findings.first() {
             return Err(Refusal::new(Code::Invalid, format!("import {address}: {}", finding.message)).help(finding.help.clone()));

@@ -9,9 +9,10 @@ use futures::FutureExt;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Reading, RenderInput, Rendered, Renderer};
+use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Misfit, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Refusal, Revision, SandboxRules, Secret, Shape, Stack, StackId,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Refusal, Resource, Revision, SandboxRules, Secret, Shape,
+    Stack, StackId,
 };
 
 use crate::Counters;
@@ -53,6 +54,8 @@ struct Inputs<'a> {
     secrets: BTreeMap<&'a str, Digest>,
     sensitive: &'a [String],
     into: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    ignore: &'a [Ignore],
     #[serde(skip_serializing_if = "Value::is_null")]
     terms: &'a Value,
 }
@@ -153,7 +156,7 @@ impl Runtime {
             }
         };
         let copied = Arc::new(std::mem::take(&mut rendered.copied));
-        let wanted = Arc::new(self.parsed(stack, &gathered, rendered)?);
+        let wanted = Arc::new(self.parsed(stack, &gathered, rendered, true).await?);
         let mut kept = cell.kept();
         kept.copied = copied;
         kept.wanted = Some(wanted.clone());
@@ -171,7 +174,7 @@ impl Runtime {
         Counters::add(&self.counters.repeats, 1);
         let input = self.input(stack, &mut gathered, Arc::default(), true);
         let rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
-        self.parsed(stack, &gathered, rendered).map(Some)
+        self.parsed(stack, &gathered, rendered, false).await.map(Some)
     }
 
     /// Gathers all that a render depends on.
@@ -191,7 +194,7 @@ impl Runtime {
             Ok(link) => link.facts().await.unwrap_or_default(),
             Err(_) => Arc::<Facts>::default(),
         };
-        let inputs_with = |terms: &Value| {
+        let inputs_with = |terms: &Value, ignore: &[Ignore]| {
             Digest::of_canonical(&Inputs {
                 bundle: &bundle.digest,
                 kind: &stack.render.kind,
@@ -200,11 +203,14 @@ impl Runtime {
                 secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
                 sensitive: &stack.policy.sensitive,
                 into: &stack.into,
+                ignore,
                 terms,
             })
         };
-        let inputs = inputs_with(&facts.terms);
-        let rendered_from = if facts.terms.is_null() { inputs } else { inputs_with(&Value::Null) };
+        let ignore = &stack.policy.ignore;
+        let inputs = inputs_with(&facts.terms, ignore);
+        // What only reading depends on.
+        let rendered_from = if facts.terms.is_null() && ignore.is_empty() { inputs } else { inputs_with(&Value::Null, &[]) };
         let driver = self.driver(&stack.id.target)?;
         let programs = renderer.programs(&stack.render.settings);
         let program = !programs.is_empty();
@@ -240,15 +246,38 @@ impl Runtime {
         }
     }
 
-    /// Reads what was rendered as resources of the target.
-    fn parsed(&self, stack: &Stack, gathered: &Gathered, rendered: Rendered) -> Result<Wanted, NoWish> {
+    /// Reads what was rendered as resources of the target; where asked so, the target says whether they have the right form.
+    async fn parsed(&self, stack: &Stack, gathered: &Gathered, rendered: Rendered, validate: bool) -> Result<Wanted, NoWish> {
         let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
         let reads_text = driver.describe().reads_text;
         read_texts(&mut documents, rendered.contents.as_ref(), reads_text)?;
         let opened = if reads_text { self.open_texts(&documents, rendered.contents.as_ref())? } else { BTreeMap::new() };
-        let reading = Reading { facts, into: &stack.into, documents: &documents, opened: &opened, seal: self.doors.seal.as_ref() };
-        let parsed = blocking(|| driver.parse(&reading));
+        let ignore = &stack.policy.ignore;
+        if !ignore.is_empty() && !driver.objects() {
+            let finding = Finding::new(
+                "`ignore` names fields, and what is kept here has none",
+                "remove it; to leave files alone use `drift` or `on_delete`",
+            );
+            let place = stack.origin.line.map(|line| (stack.origin.file.clone(), line));
+            return Err(NoWish::Findings(vec![match place {
+                Some((file, line)) => finding.at(file, line, 1),
+                None => finding,
+            }]));
+        }
+        let reading = Reading { facts, into: &stack.into, documents: &documents, ignore, opened: &opened, seal: self.doors.seal.as_ref() };
+        let mut parsed = blocking(|| driver.parse(&reading));
+        let contents = match parsed.made.is_empty() {
+            true => rendered.contents,
+            false => Arc::new(Made { made: std::mem::take(&mut parsed.made), rest: rendered.contents }) as Arc<dyn Contents>,
+        };
+        if validate {
+            let misfits = self.misfits(stack, &parsed.resources, contents.clone()).await;
+            parsed.findings.extend(misfits.into_iter().map(|misfit| {
+                let place = driver.locate(&reading, &misfit.address, &misfit.pointer);
+                Finding { place, ..Finding::new(misfit.message, misfit.help) }
+            }));
+        }
         drop(opened);
         if !parsed.findings.is_empty() {
             // What is said of no document is said of the target's settings.
@@ -266,15 +295,20 @@ impl Runtime {
             inputs: gathered.inputs,
             desired: Arc::new(desired),
             digest,
-            contents: if parsed.made.is_empty() {
-                rendered.contents
-            } else {
-                Arc::new(Made { made: parsed.made, rest: rendered.contents })
-            },
+            contents,
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
             tools: rendered.tools,
             deferred: parsed.deferred,
+        })
+    }
+
+    /// What has not the form that the target asks for. A target that cannot be asked says nothing about it.
+    async fn misfits(&self, stack: &Stack, resources: &[Resource], contents: Arc<dyn Contents>) -> Vec<Misfit> {
+        let Ok(link) = self.link(&stack.id.target).await else { return Vec::new() };
+        link.validate(resources, contents).await.unwrap_or_else(|refusal| {
+            tracing::debug!(stack = %stack.id.key(), "{refusal}; the form of what was rendered is not checked beforehand");
+            Vec::new()
         })
     }
 

@@ -238,7 +238,7 @@ fn offered(entry: &trued_model::Entry) -> Vec<String> {
             if kinds.contains(&HoldKind::Orphan) {
                 words.extend(["delete", "forget"]);
             }
-            if kinds.contains(&HoldKind::Foreign) {
+            if kinds.iter().any(|kind| matches!(kind, HoldKind::Foreign | HoldKind::Marked)) {
                 words.push("take-over");
             }
             if kinds.contains(&HoldKind::Drift) {

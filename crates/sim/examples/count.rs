@@ -1,6 +1,7 @@
 //! Does one piece of pure work, for `cargo xtask bench counts` to count its instructions: `count made|plan|digest|append N`.
 //! What it is done on is made first, which alone is `made`.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
         observed: &observed,
         claims: &Claims::default(),
         settled: &Settled::default(),
+        previews: &BTreeMap::new(),
         into: "",
         nested: true,
         ranks: &[],

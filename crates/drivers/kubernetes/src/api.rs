@@ -14,7 +14,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
-use trued_doors::Answer;
+use trued_doors::{Answer, Clock};
 use trued_model::{Code, Refusal};
 
 use crate::address::Spot;
@@ -24,6 +24,10 @@ use crate::served::Serving;
 
 /// How long one request may take; a watch lasts as long as it lasts.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How often a request is sent again that the server had no time for; the first pause, and the longest.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a server keeps one watch open.
 pub(crate) const WATCHED_FOR: u32 = 290;
 /// Objects in one page of a listing.
@@ -44,6 +48,8 @@ pub(crate) struct Api {
     /// How our requests begin in the server's audit log, so that they are told from everybody else's.
     name: Arc<str>,
     sent: Arc<AtomicU64>,
+    /// For chance alone.
+    clock: Arc<dyn Clock>,
 }
 
 /// One list, all pages: the objects and the version they were seen at.
@@ -73,6 +79,8 @@ pub(crate) struct Denied {
     pub status: StatusCode,
     /// The server's `Status`; `Null` where it said nothing that can be read.
     pub answer: Value,
+    /// How long it asked us to wait.
+    pub after: Option<Duration>,
 }
 
 /// Why a request gave nothing.
@@ -83,8 +91,9 @@ pub(crate) enum Fault {
 }
 
 impl Api {
-    pub fn new(client: Client, id: &str) -> Api {
-        Api { client, name: format!("trued-{id}-").into(), sent: Arc::default() }
+    pub fn new(client: Client, clock: Arc<dyn Clock>) -> Api {
+        let name = format!("trued-{}-", clock.fresh_id()).into();
+        Api { client, clock, name, sent: Arc::default() }
     }
 
     /// How the audit identities of our requests begin.
@@ -172,6 +181,7 @@ impl Api {
             Err(kube::Error::Api(status)) => Err(Fault::Answered(Box::new(Denied {
                 status: StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
                 answer: serde_json::to_value(&status).unwrap_or_default(),
+                after: None,
             }))),
             Err(error) => Err(lost(path, &error)),
         }
@@ -204,7 +214,20 @@ impl Api {
         self.send(Method::GET, path, accept, None).await.map(|(_, answer)| answer)
     }
 
+    /// Sends a request; one that the server had no time for is sent again, a few times.
     async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
+        let mut tries = 0;
+        loop {
+            let answer = self.once(method.clone(), path, accept, body.clone()).await;
+            let Some(pause) = answer.as_ref().err().and_then(|fault| self.again_after(fault, method == Method::GET, tries)) else {
+                return answer;
+            };
+            tokio::time::sleep(pause).await;
+            tries += 1;
+        }
+    }
+
+    async fn once(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id());
         let (kind, body) = body.unzip();
         if let Some(kind) = kind {
@@ -217,12 +240,29 @@ impl Api {
             let bytes = body.collect_bytes().await.map_err(|error| lost(path, &error))?;
             let answer: Option<Value> = serde_json::from_slice(&bytes).ok();
             if !parts.status.is_success() {
-                return Err(Fault::Answered(Box::new(Denied { status: parts.status, answer: answer.unwrap_or_default() })));
+                return Err(Fault::Answered(Box::new(Denied {
+                    status: parts.status,
+                    answer: answer.unwrap_or_default(),
+                    after: after(&parts.headers),
+                })));
             }
             let unread = || Fault::Lost(Refusal::new(Code::Unknown, format!("read the answer to {}: it is no JSON", place(path))));
             Ok((parts.status, answer.ok_or_else(unread)?))
         };
         tokio::time::timeout(DEADLINE, answered).await.map_err(|_| late(path))?
+    }
+
+    /// How long to wait before a request is sent again; `None` where it is not: it was decided, or nobody knows what became of it.
+    fn again_after(&self, fault: &Fault, reads: bool, tries: u32) -> Option<Duration> {
+        let Fault::Answered(denied) = fault else { return None };
+        let not_begun = matches!(denied.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if tries >= TRIES || !(not_begun || (reads && denied.status.is_server_error())) {
+            return None;
+        }
+        let pause = denied.after.unwrap_or(PAUSE * 2_u32.pow(tries)).min(LONGEST_PAUSE);
+        // Up to half of it more, so that those who were sent away together do not come back together.
+        let more = u64::try_from(pause.as_millis() / 2).unwrap_or(0);
+        Some(pause + Duration::from_millis(self.clock.chance(more.max(1))))
     }
 }
 
@@ -245,7 +285,7 @@ impl Fault {
 }
 
 impl Denied {
-    fn refusal(&self, doing: &str, sealed: bool) -> Refusal {
+    pub fn refusal(&self, doing: &str, sealed: bool) -> Refusal {
         let (code, help) = match self.status.as_u16() {
             401 => (Code::Denied, "the cluster does not know who we are: renew the token or certificate of the kubeconfig"),
             403 => (Code::Denied, "grant the right to the account that Trued uses there"),
@@ -296,6 +336,12 @@ pub(crate) fn path(spot: &Spot, serving: &Serving, version: Option<&str>) -> Str
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Reads `Retry-After`, in seconds.
+fn after(headers: &http::HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// A path without its query, for people.

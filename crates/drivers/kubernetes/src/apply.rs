@@ -4,7 +4,7 @@
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::mpsc::Sender;
 use trued_doors::{Answer, Asked, Compared, Done, Order};
-use trued_model::{Action, Change, Code, Fingerprint, Refusal};
+use trued_model::{Action, Change, Code, Fingerprint, Reason, Refusal};
 
 use crate::address::Spot;
 use crate::cluster::{Cluster, Place};
@@ -101,16 +101,19 @@ async fn one(cluster: &Cluster, change: &Change, mark: &Mark) -> Ended {
     if !compare::told(after, &object::identity(&object::body(&wanted)), cluster.seal.as_ref()) {
         return Err(Refusal::new(Code::Invalid, format!("{}: the object {} is not the planned one", step.doing, content.digest)));
     }
-    step.write(wanted, after).await
+    match change.action == Action::Replace && step.place.entry.is_some() {
+        true => step.replace(wanted, after).await,
+        false => step.write(wanted, after).await,
+    }
 }
 
 impl Step<'_> {
     /// Refuses what carries another ledger's mark, or tells of a newer epoch of this stack.
     pub fn ours_to_touch(&self, entry: &Entry) -> Result<(), Refusal> {
         let Some(there) = &entry.mark else { return Ok(()) };
-        if there.ledger != self.mark.ledger {
+        if there.ledger != self.mark.ledger && !self.change.reasons.contains(&Reason::Marked) {
             let message = format!("{}: it belongs to the stack {} of another record ({})", self.doing, there.stack, there.ledger);
-            return Err(Refusal::new(Code::Denied, message).help("let one of the two desire it; taking over is not available yet"));
+            return Err(Refusal::new(Code::Denied, message).help("let one of the two desire it, or say yes to taking it over: trued plan"));
         }
         match there.same_stack(self.mark) && there.epoch > self.mark.epoch {
             true => Err(fenced(self.change, self.mark, there.epoch)),

@@ -13,6 +13,7 @@ use trued_model::{Address, Code, Refusal};
 use crate::address::{Kind, Spot};
 use crate::api::{Api, collection, said};
 use crate::audit::Trail;
+use crate::schema::Schemas;
 use crate::served::{Served, Serving};
 use crate::table::{Entry, Standing, Table};
 
@@ -37,6 +38,7 @@ pub(crate) struct Cluster {
     /// Acts of others that were reported, and what is remembered of them.
     pub acts: broadcast::Sender<Happening>,
     pub trail: Trail,
+    pub schemas: Schemas,
     known: Mutex<Known>,
     /// One discovery at a time.
     discovering: tokio::sync::Mutex<()>,
@@ -83,6 +85,7 @@ impl Cluster {
             hints,
             acts,
             trail: Trail::default(),
+            schemas: Schemas::default(),
             known: Mutex::default(),
             discovering: tokio::sync::Mutex::default(),
             reading: Semaphore::new(READING),

@@ -11,8 +11,8 @@ use crate::address::Spot;
 use crate::api::{self, Applying, said};
 use crate::cluster::{Cluster, Place};
 use crate::fields;
-use crate::object;
 use crate::table::{Entry, Judged, Settled};
+use crate::{ignore, object};
 
 /// Tells what an object looks like to us. Reads its values only if nothing that is known of it still holds.
 pub(crate) async fn state(cluster: &Cluster, spot: &Spot, place: &Place, entry: &Entry, asked: &Asked) -> Answer<Option<State>> {
@@ -108,6 +108,7 @@ async fn applying_changes_nothing(
     autoscaled: bool,
 ) -> Answer<bool> {
     let mut wanted = if autoscaled { without_replicas(desired) } else { desired.clone() };
+    ignore::keep_as_there(&mut wanted, live);
     if let Some(mark) = crate::mark::Mark::read(live) {
         mark.write(&mut wanted);
     }
@@ -131,6 +132,18 @@ pub(crate) fn without_replicas(desired: &Value) -> Value {
         spec.remove("replicas");
     }
     desired
+}
+
+/// Has what is ignored of an object that is there sent as it is there, as far as we own it.
+pub(crate) async fn ignored_as_there(cluster: &Cluster, spot: &Spot, place: &Place, wanted: &mut Value) -> Answer<()> {
+    let ours = place.entry.as_ref().is_some_and(|entry| entry.owned.is_some());
+    if ours
+        && !ignore::of(wanted).is_empty()
+        && let Some(live) = get(cluster, spot, place, None).await?
+    {
+        ignore::keep_as_there(wanted, &live);
+    }
+    Ok(())
 }
 
 /// Reads an object under the version that our fields are told in; `None` when it is gone.

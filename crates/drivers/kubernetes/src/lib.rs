@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Sourced, TargetSettings as _};
-use trued_model::{Finding, HealthRule};
+use trued_model::{Address, Finding, HealthRule, Place};
 
 mod address;
 mod api;
@@ -23,6 +23,7 @@ mod fields;
 mod follow;
 mod happen;
 mod health;
+mod ignore;
 mod keep;
 mod link;
 mod mark;
@@ -31,12 +32,15 @@ mod observe;
 mod parse;
 #[cfg(test)]
 mod parse_tests;
+mod preview;
 mod ranks;
 mod remove;
+mod schema;
 mod served;
 mod settings;
 mod survey;
 mod table;
+mod validate;
 mod workloads;
 mod write;
 
@@ -70,6 +74,10 @@ impl Driver for Kubernetes {
         clean::sourced(found)
     }
 
+    fn locate(&self, reading: &Reading<'_>, address: &Address, pointer: &str) -> Option<Place> {
+        parse::locate(reading, address, pointer)
+    }
+
     fn objects(&self) -> bool {
         true
     }
@@ -90,7 +98,7 @@ impl Driver for Kubernetes {
         async move {
             let settings = Settings::read(&at.target.settings)?;
             let client = connect::connect(&settings).await?;
-            let api = api::Api::new(client, &at.clock.fresh_id());
+            let api = api::Api::new(client, at.clock.clone());
             let cluster = Cluster::new(api, at.ledger, at.blobs, at.seal, at.clock);
             let reports = settings.audit.map(|audit| (audit.token.secret, at.secrets));
             Ok(Arc::new(link::ClusterLink::new(cluster, settings.events, reports)) as Arc<dyn Link>)

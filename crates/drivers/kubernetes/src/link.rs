@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::{broadcast, mpsc};
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, HealthAsk, Hint, Kept, Link, Order, Secrets, Survey, Told};
-use trued_model::{Address, Condition, Digest, Evidence, Name, Observation, Secret, StackId};
+use trued_doors::{
+    Answer, Ask, Asked, BoxFuture, BoxStream, Candidate, Contents, Done, Facts, HealthAsk, Hint, Kept, Link, Misfit, Order, Secrets,
+    Survey, Told,
+};
+use trued_model::{Address, Condition, Digest, Evidence, Name, Observation, Preview, Resource, Secret, StackId};
 
 use crate::cluster::Cluster;
-use crate::{apply, follow, happen, keep, observe, ranks, survey};
+use crate::{apply, follow, happen, keep, observe, preview, ranks, survey, validate};
 
 /// How long hints are gathered before they are told together.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -40,6 +43,7 @@ impl Link for ClusterLink {
                 marks: true,
                 compares: true,
                 health: true,
+                previews: true,
                 ranks: ranks::ranks(),
                 guarded: ranks::guarded(),
                 terms: served.terms(),
@@ -61,6 +65,14 @@ impl Link for ClusterLink {
 
     fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {
         survey::survey(&self.cluster, into).boxed()
+    }
+
+    fn validate<'a>(&'a self, resources: &'a [Resource], contents: Arc<dyn Contents>) -> BoxFuture<'a, Answer<Vec<Misfit>>> {
+        validate::validate(&self.cluster, resources, contents).boxed()
+    }
+
+    fn preview<'a>(&'a self, stack: &'a StackId, candidates: Vec<Candidate>) -> BoxFuture<'a, Answer<BTreeMap<Address, Preview>>> {
+        preview::preview(&self.cluster, stack, candidates).boxed()
     }
 
     fn keep<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Answer<Kept>> {

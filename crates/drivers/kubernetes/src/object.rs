@@ -6,7 +6,7 @@ use trued_doors::Seal;
 use trued_model::{Digest, Fingerprint, canonical};
 
 use crate::address::Kind;
-use crate::mark;
+use crate::{ignore, mark};
 
 /// What of `metadata` the server writes and nobody desires.
 const SERVERS_OWN: [&str; 8] = [
@@ -110,7 +110,9 @@ pub(crate) fn identity(body: &Value) -> Digest {
 
 /// What people desire of an object, as it is compared: without what [`strip`] takes away.
 pub(crate) fn desired(mut object: Value) -> Value {
+    let ignored = ignore::of(&object);
     strip(&mut object);
+    ignore::take_out(&mut object, &ignored);
     body(&object)
 }
 

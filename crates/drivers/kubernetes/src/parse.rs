@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::address::{Kind, Spot};
+use crate::served::{Served, everywhere, is_definition};
+use crate::{ignore, object};
 use serde_json::Value;
 use trued_doors::{Parsed, Reading, Seal};
-use trued_model::{Address, BlobRef, Deferred, Document, Finding, Origin, Resource, Shape};
+use trued_model::{Address, BlobRef, Deferred, Document, Finding, Origin, Place, Resource, Shape};
 use trued_yaml::{Budget, Node, read_all, text_of};
-
-use crate::address::{Kind, Spot};
-use crate::object;
-use crate::served::{Served, everywhere, is_definition};
 
 /// What one document may cost: large charts, and no bomb.
 const BUDGET: Budget = Budget { bytes: 16 << 20, depth: 100, nodes: 2_000_000, aliases: 10_000, text: 32 << 20, documents: 20_000 };
@@ -82,29 +81,56 @@ fn gather<'a>(reading: &Reading<'_>, document: &'a Document, written: &mut Vec<W
         (None, Some(Err(refused))) => return findings.extend(refused.findings),
         (None, None) => return findings.push(about("this document is too long to be read", "split it into several")),
     };
-    match read_all(&document.path, text, &BUDGET) {
-        Ok(nodes) => nodes.iter().for_each(|node| flatten(node, document, 0, written, findings)),
-        Err(refused) => findings.extend(refused.findings),
+    let nodes = match read_all(&document.path, text, &BUDGET) {
+        Ok(nodes) => nodes,
+        Err(refused) => return findings.extend(refused.findings),
+    };
+    for node in objects(&nodes) {
+        let one = Written { value: node.to_json(), document, line: node.mark.line, column: node.mark.column };
+        match object::kind(&one.value) {
+            Some(kind) if !kind.kind.is_empty() => written.push(one),
+            _ => findings.push(one.finding("this is no object: it has no `apiVersion` or no `kind`".to_owned(), "every object names both")),
+        }
     }
 }
 
+/// Finds where a field of an object is written.
+pub(crate) fn locate(reading: &Reading<'_>, address: &Address, pointer: &str) -> Option<Place> {
+    let spot = Spot::read(address)?;
+    reading.documents.iter().find_map(|document| {
+        let opened = reading.opened.get(&document.path).and_then(|secret| text_of(&document.path, secret.reveal()).ok());
+        let nodes = read_all(&document.path, document.text.as_deref().or(opened)?, &BUDGET).ok()?;
+        let is_it = |node: &&Node| {
+            let text = |pointer: &str| node.at(pointer).and_then(Node::text).unwrap_or_default();
+            let namespace = Some(text("/metadata/namespace")).filter(|name| !name.is_empty()).unwrap_or(reading.into);
+            Kind::of_version(text("/apiVersion"), text("/kind")) == spot.kind
+                && text("/metadata/name") == spot.name
+                && spot.namespace.as_deref().is_none_or(|there| there == namespace)
+        };
+        let mark = objects(&nodes).into_iter().find(is_it)?.key_mark_of(pointer);
+        Some(Place { file: document.path.clone(), line: mark.line, column: mark.column })
+    })
+}
+
+/// All objects, lists taken as what is in them.
+fn objects(nodes: &[Node]) -> Vec<&Node> {
+    let mut found = Vec::new();
+    nodes.iter().for_each(|node| flatten(node, 0, &mut found));
+    found
+}
+
 /// Takes an object as it is, and a list as what is in it.
-fn flatten<'a>(node: &Node, document: &'a Document, depth: usize, written: &mut Vec<Written<'a>>, findings: &mut Vec<Finding>) {
+fn flatten<'n>(node: &'n Node, depth: usize, found: &mut Vec<&'n Node>) {
     if matches!(node.value, trued_yaml::Value::Null) {
         return;
     }
-    let text = |key: &str| node.get(key).and_then(Node::text);
-    let is_list = text("kind").is_some_and(|kind| kind.ends_with("List")) && node.get("items").is_some();
-    if is_list && depth < DEEPEST_LIST {
-        if let Some(trued_yaml::Value::List(items)) = node.get("items").map(|items| &items.value) {
-            items.iter().for_each(|item| flatten(item, document, depth + 1, written, findings));
+    let is_list = node.get("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"));
+    match node.get("items").map(|items| &items.value) {
+        Some(trued_yaml::Value::List(items)) if is_list && depth < DEEPEST_LIST => {
+            items.iter().for_each(|item| flatten(item, depth + 1, found));
         }
-        return;
-    }
-    let one = Written { value: node.to_json(), document, line: node.mark.line, column: node.mark.column };
-    match object::kind(&one.value) {
-        Some(kind) if !kind.kind.is_empty() => written.push(one),
-        _ => findings.push(one.finding("this is no object: it has no `apiVersion` or no `kind`".to_owned(), "every object names both")),
+        Some(_) if is_list && depth < DEEPEST_LIST => {}
+        _ => found.push(node),
     }
 }
 
@@ -137,6 +163,7 @@ fn resource(
     if secret {
         object::fold_string_data(&mut one.value);
     }
+    ignore::leave_out(&mut one.value, reading.ignore);
     let bytes = object::shown(&one.value);
     if bytes.len() > LARGEST {
         parsed.findings.push(one.finding(format!("{address} has {} bytes, more than any server takes", bytes.len()), "split it"));

@@ -22,7 +22,7 @@ fn document(path: &str, text: &str) -> Document {
 fn read(into: &str, text: &str) -> Parsed {
     let facts = Facts { terms: Served::everywhere().terms(), ..Facts::default() };
     let documents = [document("all.yaml", text)];
-    parse(&Reading { facts: &facts, into, documents: &documents, opened: &BTreeMap::new(), seal: &PaperSeal })
+    parse(&Reading { facts: &facts, into, documents: &documents, ignore: &[], opened: &BTreeMap::new(), seal: &PaperSeal })
 }
 
 /// Addresses, one a line, then findings with their places.
@@ -145,7 +145,8 @@ fn a_secret_is_sealed_and_its_fingerprint_is_keyed() {
 fn a_kind_that_no_cluster_can_be_asked_about_is_not_guessed() {
     let text = "apiVersion: example.org/v1\nkind: Gadget\nmetadata: { name: one, namespace: shop }\n";
     let (facts, documents) = (Facts::default(), [document("all.yaml", text)]);
-    let parsed = parse(&Reading { facts: &facts, into: "shop", documents: &documents, opened: &BTreeMap::new(), seal: &PaperSeal });
+    let parsed =
+        parse(&Reading { facts: &facts, into: "shop", documents: &documents, ignore: &[], opened: &BTreeMap::new(), seal: &PaperSeal });
     assert_eq!((parsed.resources.len(), parsed.findings.len()), (0, 1));
     assert!(parsed.findings[0].message.contains("no cluster can be asked"), "{:?}", parsed.findings);
 }

@@ -36,6 +36,9 @@ const GUARDED: &[(&str, &str)] = &[
     ("core/PersistentVolume/", "what is stored may go with a PersistentVolume"),
 ];
 
+/// Kinds that may be removed without being asked for, and are not made anew so.
+const STATEFUL: &[(&str, &str)] = &[("apps/StatefulSet/", "all that a StatefulSet runs stops, and what it stored may go with it")];
+
 /// Ranks by how addresses begin, for facts.
 pub(crate) fn ranks() -> Vec<(String, i32)> {
     table().map(|(prefix, rank)| (prefix.to_owned(), rank)).collect()
@@ -44,6 +47,12 @@ pub(crate) fn ranks() -> Vec<(String, i32)> {
 /// What is guarded and why, by how addresses begin, for facts.
 pub(crate) fn guarded() -> Vec<(String, String)> {
     GUARDED.iter().map(|(prefix, why)| ((*prefix).to_owned(), format!("{why}; it is never removed without an approval"))).collect()
+}
+
+/// Why a kind is not made anew without being asked for; `None` where that costs nothing but the object.
+pub(crate) fn stateful(address: &Address) -> Option<String> {
+    let found = GUARDED.iter().chain(STATEFUL).find(|(prefix, _)| address.as_str().starts_with(prefix));
+    found.map(|(_, why)| (*why).to_owned())
 }
 
 /// The rank of an address.

@@ -1,8 +1,8 @@
 //! Removing one object: the very one that was looked at, at the version it was looked at.
 
-use trued_model::{Code, Refusal};
+use trued_model::{Code, Reason, Refusal};
 
-use crate::api;
+use crate::api::{self, Fault};
 use crate::apply::{Ended, Step, TRIES};
 use crate::compare;
 use crate::object::text;
@@ -27,7 +27,8 @@ impl Step<'_> {
                 return Err(Refusal::new(Code::Changed, format!("{}: it was changed from outside just now", self.doing)));
             }
             self.ours_to_touch(&entry)?;
-            if entry.mark.is_none() {
+            let asked = |reason: &Reason| matches!(reason, Reason::Foreign | Reason::Marked);
+            if entry.mark.is_none() && !self.change.reasons.iter().any(asked) {
                 let message = format!("{}: it carries no mark of ours any more", self.doing);
                 return Err(Refusal::new(Code::Denied, message).help("delete it by hand if it is to go, or let the stack desire it again"));
             }
@@ -58,7 +59,12 @@ impl Step<'_> {
                     return Ok(None);
                 }
                 Err(fault) if fault.status() == Some(http::StatusCode::CONFLICT) => {}
-                Err(fault) => return Err(fault.refusal(&self.doing, false)),
+                Err(fault) => {
+                    if matches!(fault, Fault::Lost(_)) {
+                        self.learn().await;
+                    }
+                    return Err(fault.refusal(&self.doing, false));
+                }
             }
         }
         Err(Refusal::new(Code::Unreachable, format!("{}: it changes faster than it can be deleted", self.doing)))

@@ -26,6 +26,9 @@ const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(20);
 /// A watch says something at least once a minute, if only that nothing changed; one that is silent for longer is broken.
 const SILENT_FOR: Duration = Duration::from_secs(150);
 
+/// How long a server may tell of an older time than was seen before, until that counts as the time it is.
+const LAGS_AT_MOST: Duration = Duration::from_secs(300);
+
 /// One object, as far as its metadata tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -80,7 +83,7 @@ impl Entry {
         let owned = fields::ours(object).map(|owner| Digest::of(&canonical(&(owner.fields, owner.time, owner.api_version))));
         Entry {
             uid: of("uid"),
-            number: of("resourceVersion").parse().unwrap_or(0),
+            number: number(&of("resourceVersion")),
             version: of("resourceVersion"),
             mark: Mark::read(object),
             owned,
@@ -124,6 +127,8 @@ struct State {
     /// Who wants to be told of any change at all of one object, and of any object.
     followers: HashMap<(String, String), Vec<Arc<Notify>>>,
     onlookers: Vec<Arc<Notify>>,
+    /// The newest version that was seen, of any object or of a list: nothing older is news.
+    newest: u64,
 }
 
 impl State {
@@ -138,6 +143,7 @@ impl State {
             }
         }
         self.tell(&key);
+        self.newest = self.newest.max(entry.number);
         self.entries.insert(key, entry);
     }
 
@@ -170,6 +176,7 @@ impl Table {
             epochs: HashMap::new(),
             followers: HashMap::new(),
             onlookers: Vec::new(),
+            newest: 0,
         };
         Arc::new(Table { kind, namespaced, path, state: Mutex::new(state), standing: watch::Sender::new(Standing::Unread), hints })
     }
@@ -272,10 +279,17 @@ impl Table {
     /// Lists and watches until aborted.
     pub async fn keep_current(self: Arc<Table>, api: Api) {
         let mut pause = AGAIN_AFTER;
+        let mut lags = None;
         loop {
             match api.list(&self.path).await {
+                // A replica that lags tells of a time that we know more of.
+                Ok(listed) if self.lags(&listed.version, &mut lags, Instant::now()) => {
+                    let refusal = Refusal::new(Code::Unknown, format!("list {}: the answer is older than what was seen before", self.path));
+                    tracing::debug!(path = %self.path, "{refusal}");
+                    self.standing.send_replace(Standing::Lost(refusal));
+                }
                 Ok(listed) => {
-                    self.replace(&listed.items);
+                    self.replace(&listed.items, number(&listed.version));
                     self.standing.send_replace(Standing::Complete);
                     pause = AGAIN_AFTER;
                     if let Some(refusal) = self.follow(&api, listed.version).await {
@@ -295,8 +309,26 @@ impl Table {
         }
     }
 
+    /// Whether a list is older than what was seen before, and has not been so for long: a cluster that was restored from a copy
+    /// stays where it is.
+    fn lags(&self, version: &str, since: &mut Option<Instant>, now: Instant) -> bool {
+        let version = number(version);
+        let mut state = self.state();
+        if version == 0 || version >= state.newest {
+            *since = None;
+            return false;
+        }
+        if now.duration_since(*since.get_or_insert(now)) < LAGS_AT_MOST {
+            return true;
+        }
+        *since = None;
+        state.newest = 0;
+        state.entries.values_mut().for_each(|entry| entry.number = 0);
+        false
+    }
+
     /// Takes a complete list as all there is.
-    fn replace(&self, items: &[Value]) {
+    fn replace(&self, items: &[Value], version: u64) {
         let mut told = BTreeSet::new();
         let mut state = self.state();
         let mut gone: BTreeSet<(String, String)> = state.entries.keys().cloned().collect();
@@ -311,6 +343,7 @@ impl Table {
                 told.insert(key);
             }
         }
+        state.newest = state.newest.max(version);
         state.heard = Instant::now();
         drop(state);
         told.into_iter().for_each(|key| self.hint(key));
@@ -396,6 +429,11 @@ fn put(state: &mut State, key: (String, String), mut entry: Entry) -> Option<(St
     worth.then_some(key)
 }
 
+/// A version as a number; servers count.
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
 fn key(spot: &Spot) -> (String, String) {
     (spot.namespace.clone().unwrap_or_default(), spot.name.clone())
 }
@@ -439,7 +477,7 @@ mod tests {
     #[test]
     fn fault_61_changes_that_are_not_about_what_is_ours_wake_nobody() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1")]);
+        table.replace(&[object("one", 5, "T1")], 5);
         heard(&mut hints);
         // The status changed, somebody added a label of theirs: another version, the same fields of ours.
         for version in 6..50 {
@@ -453,7 +491,7 @@ mod tests {
     #[test]
     fn fault_59_an_older_view_never_replaces_a_newer_one() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1")]);
+        table.replace(&[object("one", 5, "T1")], 5);
         table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
         heard(&mut hints);
         assert!(table.happened(WatchEvent::Modified(object("one", 7, "T7"))).is_ok());
@@ -463,9 +501,23 @@ mod tests {
     }
 
     #[test]
+    fn fault_59_a_list_that_is_older_than_our_own_write_is_no_list_until_it_stays_so() {
+        let (table, _hints) = table();
+        table.replace(&[object("one", 5, "T1")], 5);
+        table.take(&spot("two"), Entry::read(&object("two", 9, "T9")));
+        let (mut since, now) = (None, Instant::now());
+        assert!(table.lags("8", &mut since, now), "a replica that has not seen our write");
+        assert!(!table.lags("9", &mut since, now) && !table.lags("", &mut since, now), "one that has, and one that does not count");
+        assert!(table.lags("3", &mut since, now));
+        assert!(!table.lags("3", &mut since, now + LAGS_AT_MOST), "the cluster was restored from a copy");
+        table.replace(&[object("one", 2, "T0")], 3);
+        assert_eq!((table.get(&spot("one")).unwrap().number, table.get(&spot("two")).is_none()), (2, true));
+    }
+
+    #[test]
     fn fault_30_our_own_write_is_seen_at_once_and_wakes_nobody() {
         let (table, mut hints) = table();
-        table.replace(&[]);
+        table.replace(&[], 1);
         table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
         assert!(table.happened(WatchEvent::Added(object("one", 9, "T9"))).is_ok());
         assert!(table.get(&spot("one")).is_some());
@@ -477,11 +529,11 @@ mod tests {
     #[test]
     fn fault_58_what_went_while_nobody_watched_is_found_by_the_next_list() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1"), object("two", 6, "T1")]);
+        table.replace(&[object("one", 5, "T1"), object("two", 6, "T1")], 6);
         heard(&mut hints);
         let forgotten: kube::core::Status = serde_json::from_value(json!({ "code": 410, "message": "too old" })).unwrap();
         assert!(matches!(table.happened(WatchEvent::Error(forgotten.boxed())), Err(None)), "all is listed anew");
-        table.replace(&[object("two", 6, "T1")]);
+        table.replace(&[object("two", 6, "T1")], 7);
         assert_eq!(heard(&mut hints), ["core/ConfigMap/shop/one"]);
         assert!(table.get(&spot("one")).is_none());
     }

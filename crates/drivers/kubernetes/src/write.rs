@@ -11,6 +11,7 @@ use crate::api::{self, Applied, Applying, Denied, Fault};
 use crate::apply::{Ended, Step, TRIES};
 use crate::cluster::Place;
 use crate::object::{self, text};
+use crate::preview::taken_anew;
 use crate::served::is_definition;
 use crate::table::{Entry, Judged, Settled};
 use crate::{compare, health};
@@ -28,6 +29,7 @@ impl Step<'_> {
         if self.place.entry.as_ref().is_some_and(|entry| entry.autoscaled) {
             wanted = compare::without_replicas(&wanted);
         }
+        compare::ignored_as_there(cluster, &self.spot, &self.place, &mut wanted).await?;
         self.mark.write(&mut wanted);
         let sealed = self.change.content.is_some_and(|content| content.sealed);
         let how = Applying { force: takes_back(self.change), dry: false };
@@ -57,10 +59,39 @@ impl Step<'_> {
                     // Something changed in between: only if what is ours did, it is no longer as expected.
                     None => self.again().await?,
                 },
-                Err(fault) => return Err(explained(fault.refusal(&doing, sealed), &fault, &self.spot)),
+                Err(fault) => {
+                    if matches!(fault, Fault::Lost(_)) {
+                        self.learn().await;
+                    }
+                    return Err(explained(fault.refusal(&doing, sealed), &fault, &self.spot));
+                }
             }
         }
         Err(Refusal::new(Code::Unreachable, format!("{doing}: it changes faster than it can be written")))
+    }
+
+    /// Removes the object and makes it anew, if the server would take the new one. What waits for finalizers is not gone: then
+    /// nothing is made.
+    pub async fn replace(&mut self, wanted: Value, after: &Fingerprint) -> Ended {
+        let sealed = self.change.content.is_some_and(|content| content.sealed);
+        let mut marked = wanted.clone();
+        self.mark.write(&mut marked);
+        let taken = taken_anew(self.cluster, &self.spot, &self.place, &marked).await;
+        taken.map_err(|fault| fault.refusal(&format!("{}: it stays, because the new one would not be taken", self.doing), sealed))?;
+        self.remove().await?;
+        self.place.entry = None;
+        // It is gone by now: how far this came is told by looking.
+        self.write(wanted, after).await.map_err(|refusal| Refusal { code: Code::Unknown, ..refusal })
+    }
+
+    /// Takes in what became of a request whose answer was lost, as far as the server tells now: whoever looks next finds that,
+    /// whatever the watch has brought so far.
+    pub async fn learn(&self) {
+        match compare::get(self.cluster, &self.spot, &self.place, None).await {
+            Ok(Some(live)) => self.place.table.take(&self.spot, Entry::read(&live)),
+            Ok(None) => self.place.entry.iter().for_each(|entry| self.place.table.remove(&self.spot, &entry.uid)),
+            Err(refusal) => tracing::debug!("{refusal}"),
+        }
     }
 
     /// Looks again after the server said that the object is at another version by now.
@@ -103,9 +134,10 @@ impl Step<'_> {
 }
 
 /// Whether a change takes fields back, or over: drift that is put back, a take-over somebody said yes to, a move.
-fn takes_back(change: &Change) -> bool {
+pub(crate) fn takes_back(change: &Change) -> bool {
     let said = |reason: &Reason| {
-        matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside | Reason::Foreign | Reason::Answered { .. } | Reason::RolledBack)
+        use Reason::{Answered, ChangedOutside, Conflict, Foreign, Marked, RemovedOutside, RolledBack};
+        matches!(reason, ChangedOutside | RemovedOutside | Foreign | Answered { .. } | RolledBack | Conflict | Marked)
     };
     matches!(change.action, Action::Adopt | Action::Move) || change.reasons.iter().any(said)
 }
@@ -125,7 +157,7 @@ fn landed(place: &Place, spot: &Spot, live: &Value, after: &Fingerprint) {
 }
 
 /// The fields that belong to others, if that is what a conflict is about.
-fn conflict(denied: &Denied, spot: &Spot) -> Option<String> {
+pub(crate) fn conflict(denied: &Denied, spot: &Spot) -> Option<String> {
     let of = |cause: &Value| text(cause, &["reason"]) == Some("FieldManagerConflict");
     let mut owners: Vec<String> = denied
         .causes()
@@ -154,7 +186,7 @@ fn explained(refusal: Refusal, fault: &Fault, spot: &Spot) -> Refusal {
             None => refusal,
         },
         Some(422) if refusal.message.contains("immutable") || refusal.message.contains("may not change") => {
-            refusal.help("it cannot be changed in place, and replacing is not available yet: give it another name, or delete it")
+            refusal.help("it cannot be changed in place: the next plan asks whether to make it anew")
         }
         _ => refusal,
     }

@@ -9,7 +9,7 @@ use trued_engine::planted::{self, Bug};
 use trued_model::body::{Intent, LISTED, Landed, Receipt, Refused, RefusedItem};
 use trued_model::{BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
 
-use super::look::{in_place, own};
+use super::look::{disown_what_went, in_place, own};
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};
@@ -133,6 +133,7 @@ impl Walk<'_> {
         for (change, answer) in unclear {
             let seen = |address: &trued_model::Address| looked.get(address).cloned().unwrap_or_else(|| self.observed.get(address));
             let made = looked.contains_key(&change.address) && in_place(change, &changes, self.facts.nested, &seen);
+            disown_what_went(&mut self.inventory, change, &seen(&change.address));
             let answer = if made { Ok(change.after.clone()) } else { Err(no_answer(answer, in_time)) };
             self.take_answer(change, answer);
         }

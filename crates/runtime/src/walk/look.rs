@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use trued_doors::{Ask, Asked, Compared, Order};
+use trued_doors::{Ask, Asked, Candidate, Compared, Order};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
-    Action, Address, Change, Code, Command, Deletes, Duration, Extent, Item, Kind, Manifest, Observation, Plan, Policy, Reason, Refusal,
-    Seen,
+    Action, Address, Change, Code, Command, Deletes, Duration, Extent, Finding, Item, Kind, Manifest, Observation, Plan, Policy, Preview,
+    Reason, Refusal, Seen,
 };
 
 use super::{BATCH, Walk};
@@ -49,6 +49,7 @@ impl Walk<'_> {
                 } else if seen.fingerprint() == change.before.as_ref() {
                     own_what_gives_way(&mut made, change);
                 }
+                disown_what_went(&mut made, change, &seen);
             }
             let of = open.intent.changes;
             let why = format!("{} on record, {found} in place", open.received);
@@ -210,22 +211,35 @@ impl Walk<'_> {
         let nothing = BTreeMap::new();
         self.expect();
         self.judged = self.seen_health();
+        let propose = |previews: &BTreeMap<Address, Preview>| {
+            plan(&PlanInput {
+                stack: &self.stack.id,
+                policy: &self.stack.policy,
+                wish: self.wish,
+                desired: &self.desired,
+                inventory: &self.inventory,
+                observed: &self.observed,
+                claims: &claims,
+                settled: &settled,
+                previews,
+                into: &self.stack.into,
+                nested: self.facts.nested,
+                ranks: &self.facts.ranks,
+                guarded: &self.facts.guarded,
+                deferred: self.wanted.as_ref().map_or(&nothing, |wanted| &wanted.deferred),
+            })
+        };
+        let mut plan = self.busily(|| propose(&BTreeMap::new())).await;
+        let previews = self.previews(&plan).await?;
+        if !previews.is_empty() {
+            let refused = self.would_be_refused(&previews);
+            if !refused.is_empty() {
+                self.does_not_render(refused).await?;
+                return Ok(Event::Failed);
+            }
+            plan = self.busily(|| propose(&previews)).await;
+        }
         let _busy = self.runtime.busy.acquire().await;
-        let plan = plan(&PlanInput {
-            stack: &self.stack.id,
-            policy: &self.stack.policy,
-            wish: self.wish,
-            desired: &self.desired,
-            inventory: &self.inventory,
-            observed: &self.observed,
-            claims: &claims,
-            settled: &settled,
-            into: &self.stack.into,
-            nested: self.facts.nested,
-            ranks: &self.facts.ranks,
-            guarded: &self.facts.guarded,
-            deferred: self.wanted.as_ref().map_or(&nothing, |wanted| &wanted.deferred),
-        });
         let blocked = self.blocked().await;
         let standing = Standing {
             resources: self.inventory.items.len(),
@@ -283,6 +297,42 @@ impl Walk<'_> {
         self.report.plan = Some((plan.clone(), decision.clone()));
         self.plan = Some((plan, decision));
         Ok(Event::Planned(planned))
+    }
+
+    async fn busily<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _busy = self.runtime.busy.acquire().await;
+        work()
+    }
+
+    /// Asks the target what would come of what is proposed, as far as that is a change to something that is there.
+    async fn previews(&self, plan: &Plan) -> Result<BTreeMap<Address, Preview>, Refusal> {
+        let Some(wanted) = self.wanted.as_ref().filter(|_| self.facts.previews) else { return Ok(BTreeMap::new()) };
+        let free = |change: &&Change| change.hold.as_ref().is_none_or(|(kind, _)| kind.approvable());
+        let there = plan.changes.iter().filter(|change| change.before.is_some() && change.after.is_some());
+        let candidate = |change: &Change| Candidate { change: change.clone(), from: wanted.contents.clone() };
+        let candidates: Vec<Candidate> = there.filter(free).map(candidate).collect();
+        if candidates.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        match tokio::time::timeout(LOOK_DEADLINE.to_std(), link.preview(&self.stack.id, candidates)).await {
+            Ok(previews) => previews,
+            Err(_) => Err(Refusal::new(Code::TimedOut, format!("target {} did not answer in {LOOK_DEADLINE}", self.stack.id.target))),
+        }
+    }
+
+    /// What the target would refuse as it is written, each where it is written.
+    fn would_be_refused(&self, previews: &BTreeMap<Address, Preview>) -> Vec<Finding> {
+        let finding = |(address, preview): (&Address, &Preview)| {
+            let Preview::Refused { why, help } = preview else { return None };
+            let finding = Finding::new(why.clone(), help.clone()).of(self.report.name.clone());
+            let origin = &self.desired.resources.get(address)?.origin;
+            Some(match origin.line {
+                Some(line) => finding.at(origin.file.clone(), line, 1),
+                None => finding,
+            })
+        };
+        previews.iter().filter_map(finding).collect()
     }
 
     /// What keeps anything new from landing, while a stack that comes first has not landed. What landed already is kept
@@ -368,6 +418,13 @@ pub(super) fn own_what_gives_way(inventory: &mut Manifest, change: &Change) {
     {
         let ours = || Item { fingerprint: before.clone(), content: None };
         inventory.items.entry(change.address.clone()).or_insert_with(ours);
+    }
+}
+
+/// Takes out of an inventory what was removed to be made anew, and was not made.
+pub(super) fn disown_what_went(inventory: &mut Manifest, change: &Change, there: &Seen) {
+    if change.action == Action::Replace && *there == Seen::Absent {
+        inventory.items.remove(&change.address);
     }
 }
 

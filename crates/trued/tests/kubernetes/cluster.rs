@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::between::{Asked, Between, Fate};
 
 /// Bounds waits that only end a test in which something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -20,7 +23,9 @@ pub fn variable(name: &str) -> String {
 
 /// A repository with one configuration file, a state folder, and a namespace on the cluster.
 pub struct Ground {
-    pub folder: tempfile::TempDir,
+    pub folder: Arc<tempfile::TempDir>,
+    /// The state folder's name: each is a record of its own.
+    state: &'static str,
     pub namespace: String,
     kubeconfig: String,
     server: String,
@@ -45,8 +50,9 @@ impl Ground {
             line.trim().to_owned()
         };
         let namespace = format!("{test}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = tempfile::tempdir().expect("a folder");
-        let ground = Ground { server: value("server:"), authority: value("certificate-authority:"), folder, namespace, kubeconfig };
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let ground =
+            Ground { state: "state", server: value("server:"), authority: value("certificate-authority:"), folder, namespace, kubeconfig };
         ground.apply(
             "test",
             &json!({
@@ -79,6 +85,42 @@ impl Ground {
         self.write("trued.yaml", &text);
     }
 
+    /// Has the program ask the server through a proxy, from the next configuration on and in the one that is there.
+    pub fn through(&mut self, decide: impl Fn(&Asked) -> Fate + Send + Sync + 'static) -> Between {
+        let between = Between::start(&self.server, &self.authority, decide);
+        let real = variable("TRUED_TEST_KUBECONFIG");
+        let text = std::fs::read_to_string(&real).expect("a kubeconfig").replace(&self.server, &between.url());
+        let path = self.folder.path().join("kubeconfig").display().to_string();
+        std::fs::write(&path, text).expect("written");
+        self.configured_with(path);
+        between
+    }
+
+    /// Has the program ask the server itself again.
+    pub fn direct(&mut self) {
+        self.configured_with(variable("TRUED_TEST_KUBECONFIG"));
+    }
+
+    fn configured_with(&mut self, kubeconfig: String) {
+        if let Ok(text) = std::fs::read_to_string(self.path("trued.yaml")) {
+            self.write("trued.yaml", &text.replace(&format!("kubeconfig: {},", self.kubeconfig), &format!("kubeconfig: {kubeconfig},")));
+        }
+        self.kubeconfig = kubeconfig;
+    }
+
+    /// The same repository and namespace, with a record of its own.
+    pub fn elsewhere(&self) -> Ground {
+        let Ground { folder, namespace, kubeconfig, server, authority, .. } = self;
+        Ground {
+            folder: folder.clone(),
+            state: "elsewhere",
+            namespace: namespace.clone(),
+            kubeconfig: kubeconfig.clone(),
+            server: server.clone(),
+            authority: authority.clone(),
+        }
+    }
+
     /// One stack `web` with these manifests.
     pub fn web(&self, manifests: &str) {
         self.configure(&[("web", "")]);
@@ -96,7 +138,7 @@ impl Ground {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.folder.path().join(self.state)
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -261,6 +303,9 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
+        if self.state != "state" {
+            return;
+        }
         for path in [
             format!("/api/v1/namespaces/{}", self.namespace),
             format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{}", self.namespace),

@@ -75,14 +75,15 @@ fn a_first_apply_of_many_stacks_costs_no_more_than_their_objects_and_one_look_at
     let requests = ground.requests();
     let count = |word: &str| requests.iter().filter(|request| request.starts_with(word)).count();
     assert_eq!(count("patch"), 100, "one write for each object");
-    assert!(requests.len() * 2 <= 25 * 9, "{} requests for 25 stacks of 4 objects: {requests:?}", requests.len());
+    // What the cluster serves and what that looks like, and a list and a watch of each kind: once, however many stacks.
+    assert!(requests.len() <= 100 + 16, "{} requests for 25 stacks of 4 objects: {requests:?}", requests.len());
     let before = ground.requests().len();
     ground.run(&["apply", "--no-wait"], 0);
     assert_eq!(ground.counted("target_writes"), 0);
     assert_eq!(ground.writes(), 100);
     let reads = ground.requests().len() - before;
     // Each value once, and one dry run for each Deployment, whose quantities the server writes in its own way.
-    assert!(reads <= 125 + 12, "{reads} requests to look at 100 objects anew");
+    assert!(reads <= 125 + 16, "{reads} requests to look at 100 objects anew");
 }
 
 #[test]
@@ -162,6 +163,57 @@ fn t07_three_broken_objects_are_three_findings_of_one_report() {
     assert!(said.contains("b.yaml:1:1") && said.contains("as v1, not as v1beta1"), "{said}");
     assert!(said.contains("c.yaml:1:1") && said.contains("no `apiVersion`"), "{said}");
     assert!(ground.get(&ground.at("api/v1", "configmaps", "fine")).is_some(), "fault 27: nothing is removed by a render that is wrong");
+}
+
+#[test]
+fn t07_fields_that_no_schema_has_are_told_with_their_places_before_anything_is_written() {
+    let ground = Ground::without_namespace("t07form");
+    let group = format!("{}.example.org", ground.namespace);
+    ground.web("apiVersion: v1\nkind: Namespace\nmetadata: { name: NAMESPACE }\n");
+    ground.write(
+        "web/definition.yaml",
+        &format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: widgets.{group} }}\nspec:\n  group: {group}\n  scope: Namespaced\n  \
+             names: {{ plural: widgets, singular: widget, kind: Widget, listKind: WidgetList }}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    \
+             schema: {{ openAPIV3Schema: {{ type: object, properties: {{ spec: {{ type: object, required: [size], properties: {{ size: {{ type: integer, maximum: 9 }} }} }} }} }} }}\n"
+        ),
+    );
+    let widget = |spec: &str| format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{ name: one }}\nspec: {{ {spec} }}\n");
+    ground.write("web/widget.yaml", &widget("colour: red"));
+    ground.write(
+        "web/run.yaml",
+        &WEB.replace("  replicas: 0", "  replica: 0")
+            .replace("image: web:1", "image: [web]")
+            .replace("selector: { matchLabels: { app: web } }", "paused: false"),
+    );
+    ground.write("web/secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: { name: db }\ntype: [hunter2]\n");
+    ground.write("web/none.yaml", "kind: ConfigMap\nmetadata: { name: none }\n");
+    let said = ground.run(&["plan"], 2);
+    for expected in [
+        "none.yaml:1:1: default/web: this is no object",
+        "run.yaml:14:3: default/web: apps/Deployment/NAMESPACE/web: there is no field spec.replica",
+        "the field spec.selector is missing",
+        "spec.template.spec.containers[0].image",
+        "widget.yaml:4:9",
+        "there is no field spec.colour",
+        "the field spec.size is missing",
+        "secret.yaml:4:1",
+    ] {
+        let expected = expected.replace("NAMESPACE", &ground.namespace);
+        assert!(said.contains(&expected), "{expected} in {said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+    assert_eq!(ground.writes(), 0);
+    // All of it right: lands. Then the cluster's own word counts for a definition that is there.
+    std::fs::remove_file(ground.path("web/none.yaml")).expect("removed");
+    std::fs::remove_file(ground.path("web/secret.yaml")).expect("removed");
+    ground.write("web/run.yaml", WEB);
+    ground.write("web/widget.yaml", &widget("size: 3"));
+    ground.run(&["apply"], 0);
+    ground.write("web/widget.yaml", &widget("size: 10"));
+    let said = ground.run(&["plan"], 2);
+    assert!(said.contains("widget.yaml:4:9") && said.contains("spec.size"), "{said}");
+    ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"));
 }
 
 #[test]

@@ -143,27 +143,6 @@ fn fault_47_what_waits_for_a_finalizer_stays_ours_and_says_what_it_waits_for() {
 }
 
 #[test]
-fn fault_49_what_cannot_be_changed_in_place_is_refused_and_left_as_it_is() {
-    let ground = Ground::new("f49");
-    let deployment = |app: &str| {
-        format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{ name: web }}\nspec:\n  replicas: 0\n  selector: {{ matchLabels: {{ app: {app} }} }}\n  \
-             template: {{ metadata: {{ labels: {{ app: {app} }} }}, spec: {{ containers: [{{ name: web, image: \"web:1\" }}] }} }}\n"
-        )
-    };
-    ground.web(&deployment("one"));
-    ground.run(&["apply"], 0);
-    let web = ground.at("apis/apps/v1", "deployments", "web");
-    let uid = ground.uid(&web);
-    ground.write("web/all.yaml", &(deployment("two") + "---\n" + &config("beside", "1")));
-    let said = ground.run(&["apply"], 1);
-    assert!(said.contains("immutable"), "{said}");
-    let live = ground.get(&web).expect("it");
-    assert_eq!((live["metadata"]["uid"].as_str(), &live["spec"]["selector"]["matchLabels"]["app"]), (Some(uid.as_str()), &json!("one")));
-    assert!(ground.get(&ground.at("api/v1", "configmaps", "beside")).is_some(), "fault 44: what does not depend on it goes on");
-}
-
-#[test]
 fn t10_a_stack_that_goes_after_its_account_went_is_reported_and_never_forgotten() {
     let ground = Ground::new("t10");
     ground.configure(&[("web", ""), ("other", "")]);

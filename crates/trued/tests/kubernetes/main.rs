@@ -1,10 +1,14 @@
 //! Kubernetes, as a user meets it: the built program against a real API server.
 
+mod between;
 mod cluster;
+mod faults;
 mod first;
+mod foreseen;
 mod guarding;
 mod happening;
 mod health;
+mod ignored;
 mod in_cluster;
 mod outlasting;
 mod reach;

@@ -90,19 +90,6 @@ fn objects_of_others_are_adopted_without_a_restart_where_they_are_the_same_and_h
 }
 
 #[test]
-fn a_field_that_was_never_ours_is_a_conflict_that_names_its_owner() {
-    let ground = Ground::new("conflict");
-    ground.web(CONFIG);
-    ground.run(&["apply"], 0);
-    let one = ground.at("api/v1", "configmaps", "one");
-    ground.edit(&one, "other-operator", &json!({ "data": { "theirs": "x" } }));
-    ground.write("web/all.yaml", &CONFIG.replace("colour: red", "colour: red, theirs: ours"));
-    let said = ground.run(&["apply"], 1);
-    assert!(said.contains(".data.theirs belongs to other-operator"), "{said}");
-    assert_eq!(ground.get(&one).expect("it")["data"]["theirs"], "x");
-}
-
-#[test]
 fn fault_48_what_was_made_anew_under_the_same_name_is_not_ours_to_change() {
     let ground = Ground::new("f48");
     ground.web(CONFIG);

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use serde_json::Value;
 use trued_model::{
-    Action, Address, BlobRef, Change, Digest, Document, Duration, Fingerprint, Observation, Refusal, Resource, Seen, Shape, StackId,
-    Target, Timestamp,
+    Action, Address, BlobRef, Change, Digest, Document, Duration, Fingerprint, Observation, Refusal, Resource, Secret, Seen, Shape,
+    StackId, Target, Timestamp,
 };
 
 use super::SteppedClock;
@@ -36,6 +36,26 @@ pub trait World: Send + Sync {
     /// Writes down a thing with this content. Names are `one`, `two/three`, …; equal names are one thing.
     fn document(&self, name: &str, content: BlobRef, identity: Digest) -> Document {
         Document { path: name.to_owned(), shape: Shape::File { executable: false }, identity, content, text: None }
+    }
+
+    /// The bytes of a document that says a thing has this content; the content itself, where a document is the thing.
+    fn written(&self, _name: &str, content: &[u8]) -> Vec<u8> {
+        content.to_vec()
+    }
+
+    /// The content again, out of bytes that were kept of a thing; the bytes themselves, where they are the thing.
+    fn content(&self, kept: &[u8]) -> Vec<u8> {
+        kept.to_vec()
+    }
+
+    /// The ledger that is written for. Another one for each world where several share what carries the marks.
+    fn ledger(&self) -> String {
+        LEDGER.to_owned()
+    }
+
+    /// The stack's place on the target, in the target's own terms.
+    fn into(&self) -> String {
+        String::new()
     }
 
     /// What is really there.
@@ -96,7 +116,7 @@ pub struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub async fn new(world: &'a dyn World) -> Bench<'a> {
-        Bench::of_ledger(world, LEDGER).await
+        Bench::of_ledger(world, &world.ledger()).await
     }
 
     pub async fn of_ledger(world: &'a dyn World, ledger: &str) -> Bench<'a> {
@@ -125,30 +145,46 @@ impl<'a> Bench<'a> {
 
     /// Keeps contents and reads them as resources, in the order given.
     pub fn parse(&self, things: &[(&str, &[u8])]) -> Vec<Resource> {
-        let document = |(name, content): &(&str, &[u8])| {
-            let blob = self.blobs.put(content).expect("a blob");
-            self.world.document(name, blob, Digest::of(content))
-        };
-        self.resources(&things.iter().map(document).collect::<Vec<_>>())
+        self.resources(&things.iter().map(|(name, content)| self.document(name, content)).collect::<Vec<_>>(), &BTreeMap::new())
+    }
+
+    /// Keeps a content, and writes it down.
+    pub fn document(&self, name: &str, content: &[u8]) -> Document {
+        let written = self.world.written(name, content);
+        let blob = self.blobs.put(&written).expect("a blob");
+        let document = self.world.document(name, blob, Digest::of(&written));
+        let text = || String::from_utf8(written).expect("a document that is text").into();
+        if self.world.driver().describe().reads_text { Document { text: Some(text()), ..document } } else { document }
     }
 
     /// The same, with sealed contents.
     pub fn parse_sealed(&self, name: &str, content: &[u8]) -> Resource {
-        let stored = self.blobs.put(&PaperSeal.seal(content)).expect("a blob");
-        let identity = PaperSeal.identity(&Digest::of(content));
-        self.resources(&[self.world.document(name, BlobRef { sealed: true, ..stored }, identity)]).remove(0)
+        let written = self.world.written(name, content);
+        let stored = self.blobs.put(&PaperSeal.seal(&written)).expect("a blob");
+        let identity = PaperSeal.identity(&Digest::of(&written));
+        let document = self.world.document(name, BlobRef { sealed: true, ..stored }, identity);
+        let opened = BTreeMap::from([(document.path.clone(), Secret::new(written))]);
+        self.resources(&[document], &opened).remove(0)
     }
 
-    fn resources(&self, documents: &[Document]) -> Vec<Resource> {
-        let parsed = self.read(documents);
+    /// In the order of the documents, each of which is one thing.
+    fn resources(&self, documents: &[Document], opened: &BTreeMap<String, Secret>) -> Vec<Resource> {
+        let parsed = self.read(documents, opened);
         assert_eq!(parsed.findings, [], "documents of the suite are fine");
         assert_eq!(parsed.resources.len(), documents.len());
-        parsed.resources
+        for bytes in parsed.made.values() {
+            self.blobs.put(bytes).expect("a blob");
+        }
+        let place = |resource: &Resource| documents.iter().position(|document| document.path == resource.origin.file);
+        let mut resources = parsed.resources;
+        resources.sort_by_key(place);
+        resources
     }
 
     /// Reads documents.
-    pub fn read(&self, documents: &[Document]) -> Parsed {
-        let reading = Reading { facts: &self.facts, into: "", documents, opened: &BTreeMap::new(), seal: &PaperSeal };
+    pub fn read(&self, documents: &[Document], opened: &BTreeMap<String, Secret>) -> Parsed {
+        let into = self.world.into();
+        let reading = Reading { facts: &self.facts, into: &into, documents, ignore: &[], opened, seal: &PaperSeal };
         self.world.driver().parse(&reading)
     }
 
