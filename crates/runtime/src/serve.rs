@@ -252,11 +252,12 @@ impl Runtime {
             let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
             let due = cell.kept().settled.as_ref().map_or(0, |settled| settled.at + interval.as_millis());
             let look = due <= self.doors.clock.monotonic();
-            if self.weigh(&id, look).await {
+            // Boxed, both: a stack at rest, and most are, keeps no room for a walk.
+            if self.weigh(&id, look).boxed().await {
                 let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look, waits: false };
                 let hinted = std::mem::take(&mut cell.kept().hinted);
                 attending = None;
-                let report = self.walk_apart(&id, &aim).await;
+                let report = self.walk_apart(&id, &aim).boxed().await;
                 self.tell(&report);
                 if report.outcome.is_some() {
                     idle = 0;
