@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Misfit, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Refusal, Resource, Revision, SandboxRules, Secret, Shape,
-    Stack, StackId,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Name, Refusal, Resource, Revision, SandboxRules, Secret,
+    Shape, Stack, StackId,
 };
 
 use crate::Counters;
@@ -56,8 +56,8 @@ struct Inputs<'a> {
     into: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ignore: &'a [Ignore],
-    #[serde(skip_serializing_if = "Value::is_null")]
-    terms: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<Digest>,
 }
 
 /// All that a render depends on, at hand.
@@ -194,7 +194,8 @@ impl Runtime {
             Ok(link) => link.facts().await.unwrap_or_default(),
             Err(_) => Arc::<Facts>::default(),
         };
-        let inputs_with = |terms: &Value, ignore: &[Ignore]| {
+        let terms = self.digest_of_terms(&stack.id.target, &facts);
+        let inputs_with = |terms: Option<Digest>, ignore: &[Ignore]| {
             Digest::of_canonical(&Inputs {
                 bundle: &bundle.digest,
                 kind: &stack.render.kind,
@@ -208,9 +209,9 @@ impl Runtime {
             })
         };
         let ignore = &stack.policy.ignore;
-        let inputs = inputs_with(&facts.terms, ignore);
+        let inputs = inputs_with(terms, ignore);
         // What only reading depends on.
-        let rendered_from = if facts.terms.is_null() && ignore.is_empty() { inputs } else { inputs_with(&Value::Null, &[]) };
+        let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(None, &[]) };
         let driver = self.driver(&stack.id.target)?;
         let programs = renderer.programs(&stack.render.settings);
         let program = !programs.is_empty();
@@ -222,6 +223,19 @@ impl Runtime {
         let key = key_of(inputs);
         let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
         Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering })
+    }
+
+    /// The digest of a driver's terms; worked out once for the same facts.
+    fn digest_of_terms(&self, target: &Name, facts: &Arc<Facts>) -> Option<Digest> {
+        if facts.terms.is_null() {
+            return None;
+        }
+        if let Some((_, digest)) = self.state().terms.get(target).filter(|(of, _)| Arc::ptr_eq(of, facts)) {
+            return Some(*digest);
+        }
+        let digest = Digest::of_canonical(&facts.terms);
+        self.state().terms.insert(target.clone(), (facts.clone(), digest));
+        Some(digest)
     }
 
     /// Where a render waits for its turn: a build may take minutes, so it has a place of its own.

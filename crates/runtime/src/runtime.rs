@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OnceCell, Semaphore};
-use trued_doors::{Answer, Connection, Driver, Fence, Link, Query, Source};
+use trued_doors::{Answer, Connection, Driver, Facts, Fence, Link, Query, Source};
 use trued_engine::{StackMemory, fold};
 use trued_model::{
-    BadManifest, BlobRef, Code, Draft, Duration, Estate, Indexed, Manifest, Name, Refusal, Revision, SourceSpec, Stack, StackId,
+    BadManifest, BlobRef, Code, Digest, Draft, Duration, Estate, Indexed, Manifest, Name, Refusal, Revision, SourceSpec, Stack, StackId,
     StackNames, Target, Want,
 };
 
@@ -80,6 +80,8 @@ pub(crate) struct State {
     cells: BTreeMap<StackId, Arc<Cell>>,
     /// By target.
     pub neighbours: BTreeMap<Name, Arc<tokio::sync::Mutex<Neighbours>>>,
+    /// Digests of the terms of targets, with the facts they stand in.
+    pub terms: BTreeMap<Name, (Arc<Facts>, Digest)>,
     /// Open lines, with the target each was opened for.
     links: BTreeMap<Name, (Target, Line)>,
     pub stopping: bool,

@@ -109,7 +109,10 @@ impl Cluster {
         }
         match (said(self.api.discover().await, "ask the cluster what it serves"), known) {
             (Ok(answers), _) => {
-                let served = Arc::new(Served::of_discovery(&answers));
+                let served = Served::of_discovery(&answers);
+                // What did not change stays the very same: facts are made of it.
+                let before = self.known().served.take().map(|(_, before)| before).filter(|before| **before == served);
+                let served = before.unwrap_or_else(|| Arc::new(served));
                 self.known().served = Some((Instant::now(), served.clone()));
                 Ok(served)
             }

@@ -1,7 +1,7 @@
 //! An open line to one cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -13,6 +13,7 @@ use trued_doors::{
 use trued_model::{Address, Condition, Digest, Evidence, Name, Observation, Preview, Resource, Secret, StackId};
 
 use crate::cluster::Cluster;
+use crate::served::Served;
 use crate::{apply, follow, happen, keep, observe, preview, ranks, survey, validate};
 
 /// How long hints are gathered before they are told together.
@@ -22,6 +23,8 @@ const TOLD: usize = 2_000;
 
 pub(crate) struct ClusterLink {
     cluster: Arc<Cluster>,
+    /// What facts were told last, and of what: everybody asks, and they are long.
+    facts: Mutex<Option<(Arc<Served>, Arc<Facts>)>>,
     /// Whether what happens is told.
     tells: bool,
     /// The secret that whoever reports must have.
@@ -30,7 +33,7 @@ pub(crate) struct ClusterLink {
 
 impl ClusterLink {
     pub fn new(cluster: Cluster, tells: bool, reports: Option<(Name, Arc<dyn Secrets>)>) -> ClusterLink {
-        ClusterLink { cluster: Arc::new(cluster), tells, reports }
+        ClusterLink { cluster: Arc::new(cluster), facts: Mutex::default(), tells, reports }
     }
 }
 
@@ -38,7 +41,11 @@ impl Link for ClusterLink {
     fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>> {
         async {
             let served = self.cluster.served_lately().await?;
-            Ok(Arc::new(Facts {
+            let mut told = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((_, facts)) = told.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &served)) {
+                return Ok(facts.clone());
+            }
+            let facts = Arc::new(Facts {
                 confirms: true,
                 marks: true,
                 compares: true,
@@ -48,7 +55,9 @@ impl Link for ClusterLink {
                 guarded: ranks::guarded(),
                 terms: served.terms(),
                 ..Facts::default()
-            }))
+            });
+            *told = Some((served, facts.clone()));
+            Ok(facts)
         }
         .boxed()
     }
