@@ -58,8 +58,8 @@ pub(crate) struct Api {
 }
 
 /// One list, all pages: the objects and the version they were seen at.
-pub(crate) struct Listed {
-    pub items: Vec<Value>,
+pub(crate) struct Listed<T> {
+    pub items: Vec<T>,
     pub version: String,
 }
 
@@ -121,16 +121,17 @@ impl Api {
     }
 
     /// Lists the metadata of a collection, page by page. Any page that fails fails the whole: half a list is none.
-    pub async fn list(&self, path: &str) -> Result<Listed, Fault> {
-        self.list_as(path, METADATA_LIST).await
+    /// Each object becomes what `read` makes of it as its page comes, so that a long list is never held whole.
+    pub async fn list<T>(&self, path: &str, read: impl Fn(Value) -> T) -> Result<Listed<T>, Fault> {
+        self.list_as(path, METADATA_LIST, read).await
     }
 
     /// The same with all that the objects hold.
-    pub async fn list_whole(&self, path: &str) -> Result<Listed, Fault> {
-        self.list_as(path, WHOLE).await
+    pub async fn list_whole(&self, path: &str) -> Result<Listed<Value>, Fault> {
+        self.list_as(path, WHOLE, |object| object).await
     }
 
-    async fn list_as(&self, path: &str, accept: &str) -> Result<Listed, Fault> {
+    async fn list_as<T>(&self, path: &str, accept: &str, read: impl Fn(Value) -> T) -> Result<Listed<T>, Fault> {
         let mut listed = Listed { items: Vec::new(), version: String::new() };
         let mut next = String::new();
         loop {
@@ -142,7 +143,7 @@ impl Api {
             listed.version = text(&page, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned();
             next = text(&page, &["metadata", "continue"]).unwrap_or_default().to_owned();
             match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => listed.items.extend(items),
+                Some(Value::Array(items)) => listed.items.extend(items.into_iter().map(&read)),
                 // An empty list of metadata says so.
                 Some(Value::Null) if text(&page, &["kind"]).is_some_and(|kind| kind.ends_with("List")) => {}
                 _ => return Err(Fault::Lost(Refusal::new(Code::Unknown, format!("list {path}: the answer is no list")))),

@@ -34,7 +34,7 @@ pub(crate) async fn survey(cluster: &Cluster, into: &str) -> Answer<Survey> {
     let kinds: Vec<(Kind, Serving)> = asked.map(|(kind, serving)| (kind.clone(), serving.clone())).collect();
     let lists = stream::iter(kinds).map(|(kind, serving)| async move {
         let path = collection(&kind, &serving, None, (!into.is_empty()).then_some(into));
-        (kind, serving, said(cluster.api.list(&path).await, &format!("list {path}")))
+        (kind, serving, said(cluster.api.list(&path, |object| object).await, &format!("list {path}")))
     });
     let mut survey = Survey::of(Observation { at: now, extent: Extent::Complete, seen: BTreeMap::new() });
     let listed: Vec<_> = lists.buffered(AT_ONCE).collect().await;

@@ -281,7 +281,7 @@ impl Table {
         let mut pause = AGAIN_AFTER;
         let mut lags = None;
         loop {
-            match api.list(&self.path).await {
+            match api.list(&self.path, |object| listed(&object)).await {
                 // A replica that lags tells of a time that we know more of.
                 Ok(listed) if self.lags(&listed.version, &mut lags, Instant::now()) => {
                     let refusal = Refusal::new(Code::Unknown, format!("list {}: the answer is older than what was seen before", self.path));
@@ -289,7 +289,7 @@ impl Table {
                     self.standing.send_replace(Standing::Lost(refusal));
                 }
                 Ok(listed) => {
-                    self.replace(&listed.items, number(&listed.version));
+                    self.replace(listed.items, number(&listed.version));
                     self.standing.send_replace(Standing::Complete);
                     pause = AGAIN_AFTER;
                     if let Some(refusal) = self.follow(&api, listed.version).await {
@@ -328,14 +328,13 @@ impl Table {
     }
 
     /// Takes a complete list as all there is.
-    fn replace(&self, items: &[Value], version: u64) {
+    fn replace(&self, items: Vec<((String, String), Entry)>, version: u64) {
         let mut told = BTreeSet::new();
         let mut state = self.state();
         let mut gone: BTreeSet<(String, String)> = state.entries.keys().cloned().collect();
-        for item in items {
-            let key = key_of(item);
+        for (key, entry) in items {
             gone.remove(&key);
-            told.extend(put(&mut state, key, Entry::read(item)));
+            told.extend(put(&mut state, key, entry));
         }
         for key in gone {
             let ours = state.remove(&key).is_some_and(|entry| entry.mark.is_some());
@@ -434,6 +433,11 @@ fn number(version: &str) -> u64 {
     version.parse().unwrap_or(0)
 }
 
+/// What the table keeps of an object.
+fn listed(object: &Value) -> ((String, String), Entry) {
+    (key_of(object), Entry::read(object))
+}
+
 fn key(spot: &Spot) -> (String, String) {
     (spot.namespace.clone().unwrap_or_default(), spot.name.clone())
 }
@@ -477,7 +481,7 @@ mod tests {
     #[test]
     fn fault_61_changes_that_are_not_about_what_is_ours_wake_nobody() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1")], 5);
+        table.replace([object("one", 5, "T1")].iter().map(listed).collect(), 5);
         heard(&mut hints);
         // The status changed, somebody added a label of theirs: another version, the same fields of ours.
         for version in 6..50 {
@@ -491,7 +495,7 @@ mod tests {
     #[test]
     fn fault_59_an_older_view_never_replaces_a_newer_one() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1")], 5);
+        table.replace([object("one", 5, "T1")].iter().map(listed).collect(), 5);
         table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
         heard(&mut hints);
         assert!(table.happened(WatchEvent::Modified(object("one", 7, "T7"))).is_ok());
@@ -503,21 +507,21 @@ mod tests {
     #[test]
     fn fault_59_a_list_that_is_older_than_our_own_write_is_no_list_until_it_stays_so() {
         let (table, _hints) = table();
-        table.replace(&[object("one", 5, "T1")], 5);
+        table.replace([object("one", 5, "T1")].iter().map(listed).collect(), 5);
         table.take(&spot("two"), Entry::read(&object("two", 9, "T9")));
         let (mut since, now) = (None, Instant::now());
         assert!(table.lags("8", &mut since, now), "a replica that has not seen our write");
         assert!(!table.lags("9", &mut since, now) && !table.lags("", &mut since, now), "one that has, and one that does not count");
         assert!(table.lags("3", &mut since, now));
         assert!(!table.lags("3", &mut since, now + LAGS_AT_MOST), "the cluster was restored from a copy");
-        table.replace(&[object("one", 2, "T0")], 3);
+        table.replace([object("one", 2, "T0")].iter().map(listed).collect(), 3);
         assert_eq!((table.get(&spot("one")).unwrap().number, table.get(&spot("two")).is_none()), (2, true));
     }
 
     #[test]
     fn fault_30_our_own_write_is_seen_at_once_and_wakes_nobody() {
         let (table, mut hints) = table();
-        table.replace(&[], 1);
+        table.replace(Vec::new(), 1);
         table.take(&spot("one"), Entry::read(&object("one", 9, "T9")));
         assert!(table.happened(WatchEvent::Added(object("one", 9, "T9"))).is_ok());
         assert!(table.get(&spot("one")).is_some());
@@ -529,11 +533,11 @@ mod tests {
     #[test]
     fn fault_58_what_went_while_nobody_watched_is_found_by_the_next_list() {
         let (table, mut hints) = table();
-        table.replace(&[object("one", 5, "T1"), object("two", 6, "T1")], 6);
+        table.replace([object("one", 5, "T1"), object("two", 6, "T1")].iter().map(listed).collect(), 6);
         heard(&mut hints);
         let forgotten: kube::core::Status = serde_json::from_value(json!({ "code": 410, "message": "too old" })).unwrap();
         assert!(matches!(table.happened(WatchEvent::Error(forgotten.boxed())), Err(None)), "all is listed anew");
-        table.replace(&[object("two", 6, "T1")], 7);
+        table.replace([object("two", 6, "T1")].iter().map(listed).collect(), 7);
         assert_eq!(heard(&mut hints), ["core/ConfigMap/shop/one"]);
         assert!(table.get(&spot("one")).is_none());
     }
