@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Address, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Target, Want, canonical};
@@ -61,6 +61,8 @@ impl Runtime {
             let walked: Vec<StackReport> = tokio::select! {
                 biased;
                 walked = walking => walked,
+                // Those who are waited for are attended to meanwhile: nobody keeps what it holds of the target for a whole round.
+                never = attended.keep_gathering() => match never {},
                 // A pass may take longer than a lease lasts.
                 never = self.keep_leases(), if aim.writes => match never {},
             };
@@ -243,8 +245,9 @@ impl Runtime {
     async fn live(self: Arc<Self>, id: StackId, bells: Arc<Bell>) {
         let bell = bells.of(&id);
         let mut failures = 0u32;
-        // Somebody who attends to how well it is, anew after each walk.
-        let mut attending = None;
+        // Somebody who attends to how well it is, anew after each walk: a task of its own, for what it holds of the target or the
+        // record while it asks is given back whatever happens here.
+        let mut attending = JoinSet::new();
         // Walks in a row that followed what was attended to, and came to nothing.
         let mut idle = 0u32;
         while !self.state().stopping {
@@ -256,7 +259,7 @@ impl Runtime {
             if self.weigh(&id, look).boxed().await {
                 let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look, waits: false };
                 let hinted = std::mem::take(&mut cell.kept().hinted);
-                attending = None;
+                attending = JoinSet::new();
                 let report = self.walk_apart(&id, &aim).boxed().await;
                 self.tell(&report);
                 if report.outcome.is_some() {
@@ -282,12 +285,13 @@ impl Runtime {
                 _ => Duration((500u64 << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + self.doors.clock.chance(250)).min(interval),
             };
             let rest = if idle == 0 { Duration(0) } else { Duration(500u64 << idle.min(7)) };
-            let attended = attending.get_or_insert_with(|| self.clone().attend(id.clone(), rest).boxed());
+            if attending.is_empty() {
+                attending.spawn(self.clone().attend(id.clone(), rest));
+            }
             tokio::select! {
                 biased;
                 () = bell.notified() => {}
-                () = attended => {
-                    attending = None;
+                _ = attending.join_next() => {
                     idle = idle.saturating_add(1);
                     cell.kept().hinted = true;
                 }

@@ -2,6 +2,7 @@
 //! that says something new. Nobody who walks, renders or holds a stack waits here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::stream::FuturesUnordered;
@@ -29,6 +30,22 @@ const ENDLESS: Duration = Duration::from_secs(86_400);
 pub(crate) struct Attending<'a> {
     stacks: BTreeSet<StackId>,
     waits: FuturesUnordered<BoxFuture<'a, StackId>>,
+    decided: BTreeSet<StackId>,
+}
+
+impl Attending<'_> {
+    /// Gathers those whose waiting ends, until nobody waits.
+    async fn gather(&mut self) {
+        while let Some(id) = self.waits.next().await {
+            self.decided.insert(id);
+        }
+    }
+
+    /// Gathers for as long as it is polled.
+    pub(crate) async fn keep_gathering(&mut self) -> Infallible {
+        self.gather().await;
+        std::future::pending().await
+    }
 }
 
 /// What the record says of a stack's health.
@@ -75,14 +92,13 @@ impl Runtime {
             };
             attended.waits.push(one.boxed());
         }
-        let mut decided: BTreeSet<StackId> = attended.waits.next().await.into_iter().collect();
+        if attended.decided.is_empty() {
+            let Some(first) = attended.waits.next().await else { return BTreeSet::new() };
+            attended.decided.insert(first);
+        }
         // Those that are decided with it go along.
-        let gathering = async {
-            while let Some(id) = attended.waits.next().await {
-                decided.insert(id);
-            }
-        };
-        let _ = tokio::time::timeout(GATHERED.to_std(), gathering).await;
+        let _ = tokio::time::timeout(GATHERED.to_std(), attended.gather()).await;
+        let decided = std::mem::take(&mut attended.decided);
         attended.stacks.retain(|id| !decided.contains(id));
         decided
     }

@@ -14,6 +14,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use trued_doors::{Answer, Clock};
 use trued_model::{Code, Refusal};
 
@@ -30,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a server keeps one watch open.
 pub(crate) const WATCHED_FOR: u32 = 290;
+/// Requests under way at once, watches aside.
+const AT_ONCE: usize = 32;
 /// Objects in one page of a listing.
 const PAGE: u32 = 500;
 
@@ -48,6 +51,8 @@ pub(crate) struct Api {
     /// How our requests begin in the server's audit log, so that they are told from everybody else's.
     name: Arc<str>,
     sent: Arc<AtomicU64>,
+    /// Requests under way at once: each has a connection of its own, and a server has few hands.
+    turns: Arc<Semaphore>,
     /// For chance alone.
     clock: Arc<dyn Clock>,
 }
@@ -93,7 +98,7 @@ pub(crate) enum Fault {
 impl Api {
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Api {
         let name = format!("trued-{}-", clock.fresh_id()).into();
-        Api { client, clock, name, sent: Arc::default() }
+        Api { client, clock, name, sent: Arc::default(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// How the audit identities of our requests begin.
@@ -235,6 +240,7 @@ impl Api {
             request = request.header(header::CONTENT_TYPE, kind);
         }
         let request = request.body(Body::from(body.unwrap_or_default())).map_err(unbuildable)?;
+        let _turn = self.turns.acquire().await;
         let answered = async {
             let response = self.client.send(request).await.map_err(|error| lost(path, &error))?;
             let (parts, body) = response.into_parts();

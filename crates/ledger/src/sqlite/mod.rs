@@ -16,6 +16,7 @@ use std::time::Duration as Span;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
+use tokio::sync::Semaphore;
 use trued_doors::{Answer, BoxFuture, Clock, Fence, Holder, Lease, Query, Store, TreeHead};
 use trued_model::{Code, Digest, Draft, Duration, Indexed, Refusal, StackId};
 
@@ -44,6 +45,20 @@ pub(crate) struct Opened {
     reader: Mutex<Connection>,
     /// A write or sync failed: what reached the disk is not known, and trying again could hide that.
     broken: AtomicBool,
+    turns: Turns,
+}
+
+/// Who reads and who writes now: one each. The others wait without a thread of their own.
+#[derive(Clone)]
+struct Turns {
+    read: Arc<Semaphore>,
+    write: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)) }
+    }
 }
 
 struct Writer {
@@ -75,7 +90,14 @@ impl SqliteStore {
     fn with(path: &Path, writer: Option<Writer>, clock: Arc<dyn Clock>) -> Answer<SqliteStore> {
         let reader = connect_to_read(path)?;
         let (path, writer) = (path.to_owned(), writer.map(Mutex::new));
-        Ok(SqliteStore(Arc::new(Opened { path, clock, writer, reader: Mutex::new(reader), broken: AtomicBool::new(false) })))
+        Ok(SqliteStore(Arc::new(Opened {
+            path,
+            clock,
+            writer,
+            reader: Mutex::new(reader),
+            broken: AtomicBool::new(false),
+            turns: Turns::default(),
+        })))
     }
 
     /// Reads from one state of the file, where blocking is allowed.
@@ -122,12 +144,29 @@ impl SqliteStore {
         self.0.writing("make the index anew", |step| index::make(step).map_err(|error| refused("make the index anew", error)))
     }
 
-    fn blocking<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
+    fn reads<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
+        self.blocking(self.0.turns.read.clone(), work)
+    }
+
+    fn writes<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
+        self.blocking(self.0.turns.write.clone(), work)
+    }
+
+    fn blocking<'a, T: Send + 'static>(
+        &self,
+        turns: Arc<Semaphore>,
+        work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static,
+    ) -> BoxFuture<'a, Answer<T>> {
         let opened = self.0.clone();
         Box::pin(async move {
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => {
-                    let ended = runtime.spawn_blocking(move || work(&opened)).await;
+                    // A task of its own: whoever asks may go away or be left waiting, and must not keep a turn from the others.
+                    let taken = runtime.spawn(async move {
+                        let _turn = turns.acquire_owned().await;
+                        tokio::task::spawn_blocking(move || work(&opened)).await
+                    });
+                    let ended = taken.await.and_then(|ended| ended);
                     ended.unwrap_or_else(|error| Err(Refusal::new(Code::Broken, format!("use the ledger: {error}"))))
                 }
                 Err(_) => work(&opened),
@@ -324,32 +363,32 @@ fn full(what: &str) -> Refusal {
 
 impl Store for SqliteStore {
     fn origin(&self) -> BoxFuture<'_, Answer<Option<String>>> {
-        self.blocking(|opened| opened.reading("read the origin", |file| meta(file, "origin")))
+        self.reads(|opened| opened.reading("read the origin", |file| meta(file, "origin")))
     }
 
     fn head(&self) -> BoxFuture<'_, Answer<TreeHead>> {
-        self.blocking(|opened| opened.reading("read the tree head", head))
+        self.reads(|opened| opened.reading("read the tree head", head))
     }
 
     fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
-        self.blocking(move |opened| opened.append(drafts, fence))
+        self.writes(move |opened| opened.append(drafts, fence))
     }
 
     fn find(&self, query: Query) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
-        self.blocking(move |opened| opened.reading("read entries", |file| query::find(file, &query)))
+        self.reads(move |opened| opened.reading("read entries", |file| query::find(file, &query)))
     }
 
     fn leaves(&self, from: u64, until: u64) -> BoxFuture<'_, Answer<Vec<Vec<u8>>>> {
-        self.blocking(move |opened| opened.reading("read entries", |file| query::leaves(file, from, until)))
+        self.reads(move |opened| opened.reading("read entries", |file| query::leaves(file, from, until)))
     }
 
     fn stacks(&self) -> BoxFuture<'_, Answer<Vec<StackId>>> {
-        self.blocking(|opened| opened.reading("read the stacks", query::stacks))
+        self.reads(|opened| opened.reading("read the stacks", query::stacks))
     }
 
     fn take<'a>(&'a self, stack: &'a StackId, holder: &'a Holder, at_least: u64, term: Duration) -> BoxFuture<'a, Answer<Lease>> {
         let lease = (stack.clone(), holder.clone());
-        self.blocking(move |opened| {
+        self.writes(move |opened| {
             let now = opened.clock.monotonic();
             opened.writing_lightly("take a lease", |step| leases::take(step, lease.0, lease.1, at_least, now, term))
         })
@@ -357,7 +396,7 @@ impl Store for SqliteStore {
 
     fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>> {
         let holder = holder.clone();
-        self.blocking(move |opened| {
+        self.writes(move |opened| {
             let until = opened.clock.monotonic().saturating_add(term.0);
             opened.writing_lightly("renew the leases", |step| leases::renew(step, &holder, until))
         })
@@ -365,11 +404,11 @@ impl Store for SqliteStore {
 
     fn release<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Answer<()>> {
         let holder = holder.clone();
-        self.blocking(move |opened| opened.writing_lightly("give the leases back", |step| leases::release(step, &holder)))
+        self.writes(move |opened| opened.writing_lightly("give the leases back", |step| leases::release(step, &holder)))
     }
 
     fn holders(&self) -> BoxFuture<'_, Answer<Vec<Holder>>> {
-        self.blocking(|opened| {
+        self.reads(|opened| {
             let now = opened.clock.monotonic();
             opened.reading("read the leases", |file| leases::holders(file, now))
         })
@@ -377,11 +416,11 @@ impl Store for SqliteStore {
 
     fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Answer<Option<Vec<u8>>>> {
         let key = key.to_owned();
-        self.blocking(move |opened| opened.reading("read a note", |file| query::note(file, &key)))
+        self.reads(move |opened| opened.reading("read a note", |file| query::note(file, &key)))
     }
 
     fn set_note<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, Answer<()>> {
         let (key, value) = (key.to_owned(), value.to_vec());
-        self.blocking(move |opened| opened.set_note(&key, &value))
+        self.writes(move |opened| opened.set_note(&key, &value))
     }
 }

@@ -131,10 +131,13 @@ impl Upstream {
         let mut client = client;
         if let Fate::Answered(status, headers, body) = fate {
             let length = body.len();
-            return write!(
-                client,
+            let answer = format!(
                 "HTTP/1.1 {status} So\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
             );
+            client.write_all(answer.as_bytes())?;
+            client.shutdown(std::net::Shutdown::Write)?;
+            // Closed only once the client has: an answer in flight is never torn.
+            return std::io::copy(&mut reader, &mut std::io::sink()).map(drop);
         }
         let name = ServerName::try_from(self.address.split(':').next().unwrap_or_default().to_owned()).expect("a name");
         let connection = ClientConnection::new(self.config.clone(), name).map_err(std::io::Error::other)?;
