@@ -155,52 +155,6 @@ async fn fault_11_a_flipped_bit_in_a_loose_object_is_found() {
     assert_eq!(refused(source.read(&revision(&commit), "site/a").await).code, Code::Invalid);
 }
 
-/// A repository that names a program wherever Git would run one; each leaves a mark if it runs.
-fn trapped(mark: &Path) -> Repo {
-    use std::os::unix::fs::PermissionsExt;
-    let repo = Repo::new();
-    let trap = repo.path.with_extension("trap");
-    std::fs::write(&trap, format!("#!/bin/sh\necho ran >> {}\ncat\n", mark.display())).unwrap();
-    std::fs::set_permissions(&trap, PermissionsExt::from_mode(0o755)).unwrap();
-    let trap = trap.display().to_string();
-    repo.write("site/index.html", "hello");
-    repo.write("site/big.bin", "version https://git-lfs.github.com/spec/v1\n");
-    repo.write("site/crlf.txt", "a\r\nb\r\n");
-    repo.write(".gitmodules", "[submodule \"m\"]\n\tpath = m\n\turl = ext::sh -c 'touch /nonexistent'\n\tupdate = !touch x\n");
-    repo.commit("before the traps");
-    repo.write(".gitattributes", "* filter=trap diff=trap merge=trap text eol=crlf\n*.bin filter=lfs\n");
-    repo.git(&["add", ".gitattributes"]);
-    repo.git(&["commit", "-q", "-m", "attributes"]);
-    for (key, value) in [
-        ("filter.trap.clean", trap.as_str()),
-        ("filter.trap.smudge", &trap),
-        ("filter.trap.process", &trap),
-        ("filter.trap.required", "true"),
-        ("filter.lfs.process", &trap),
-        ("filter.lfs.required", "true"),
-        ("diff.trap.textconv", &trap),
-        ("core.fsmonitor", &trap),
-        ("core.sshCommand", &trap),
-        ("core.editor", &trap),
-        ("core.pager", &trap),
-        ("core.askPass", &trap),
-        ("core.gitProxy", &trap),
-        ("core.alternateRefsCommand", &trap),
-        ("credential.helper", &trap),
-        ("gpg.program", &trap),
-        ("uploadpack.packObjectsHook", &trap),
-        ("include.path", "trap.config"),
-    ] {
-        repo.git(&["config", key, value]);
-    }
-    std::fs::write(repo.path.join(".git/trap.config"), format!("[core]\n\thooksPath = /nonexistent\n\tfsmonitor = {trap}\n")).unwrap();
-    std::fs::create_dir_all(repo.path.join(".git/hooks")).unwrap();
-    for hook in ["post-checkout", "fsmonitor-watchman", "reference-transaction", "post-index-change", "pre-auto-gc", "post-rewrite"] {
-        std::fs::copy(&trap, repo.path.join(".git/hooks").join(hook)).unwrap();
-    }
-    repo
-}
-
 /// Everything a source does, in one go.
 async fn use_all_of(path: &str, url: &str, cache: &Path) {
     let own = open("git", json!({ "path": path, "own": true }));
@@ -225,7 +179,8 @@ async fn use_all_of(path: &str, url: &str, cache: &Path) {
 async fn fault_12_hooks_filters_attributes_and_included_configuration_do_nothing() {
     let folder = TempDir::new().unwrap();
     let mark = folder.path().join("mark");
-    let repo = trapped(&mark);
+    let repo = Repo::new();
+    repo.set_traps(&mark);
     // The server is another party: it serves a copy without traps.
     let served = TempDir::new().unwrap();
     let copy = served.path().join("repo");

@@ -110,6 +110,50 @@ impl Repo {
     pub fn blob(&self, text: &[u8]) -> String {
         self.git_with(&["hash-object", "-w", "--stdin"], text)
     }
+
+    /// Commits files, and names a program wherever Git would run one; each leaves a mark if it runs.
+    pub fn set_traps(&self, mark: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let trap = self.path.with_extension("trap");
+        std::fs::write(&trap, format!("#!/bin/sh\necho ran >> {}\ncat\n", mark.display())).unwrap();
+        std::fs::set_permissions(&trap, PermissionsExt::from_mode(0o755)).unwrap();
+        let trap = trap.display().to_string();
+        self.write("site/index.html", "hello");
+        self.write("site/big.bin", "version https://git-lfs.github.com/spec/v1\n");
+        self.write("site/crlf.txt", "a\r\nb\r\n");
+        self.write(".gitmodules", "[submodule \"m\"]\n\tpath = m\n\turl = ext::sh -c 'touch /nonexistent'\n\tupdate = !touch x\n");
+        self.commit("before the traps");
+        self.write(".gitattributes", "* filter=trap diff=trap merge=trap text eol=crlf\n*.bin filter=lfs\n");
+        self.git(&["add", ".gitattributes"]);
+        self.git(&["commit", "-q", "-m", "attributes"]);
+        for (key, value) in [
+            ("filter.trap.clean", trap.as_str()),
+            ("filter.trap.smudge", &trap),
+            ("filter.trap.process", &trap),
+            ("filter.trap.required", "true"),
+            ("filter.lfs.process", &trap),
+            ("filter.lfs.required", "true"),
+            ("diff.trap.textconv", &trap),
+            ("core.fsmonitor", &trap),
+            ("core.sshCommand", &trap),
+            ("core.editor", &trap),
+            ("core.pager", &trap),
+            ("core.askPass", &trap),
+            ("core.gitProxy", &trap),
+            ("core.alternateRefsCommand", &trap),
+            ("credential.helper", &trap),
+            ("gpg.program", &trap),
+            ("uploadpack.packObjectsHook", &trap),
+            ("include.path", "trap.config"),
+        ] {
+            self.git(&["config", key, value]);
+        }
+        std::fs::write(self.path.join(".git/trap.config"), format!("[core]\n\thooksPath = /nonexistent\n\tfsmonitor = {trap}\n")).unwrap();
+        std::fs::create_dir_all(self.path.join(".git/hooks")).unwrap();
+        for hook in ["post-checkout", "fsmonitor-watchman", "reference-transaction", "post-index-change", "pre-auto-gc", "post-rewrite"] {
+            std::fs::copy(&trap, self.path.join(".git/hooks").join(hook)).unwrap();
+        }
+    }
 }
 
 /// How the server behaves.
@@ -147,6 +191,8 @@ pub struct Shared {
     pub seen: Mutex<Vec<(String, Option<String>)>>,
     /// Bytes of answers' bodies.
     sent: AtomicU64,
+    /// What happens once, after the references were told and before an object is asked for.
+    pub after_references: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
@@ -171,6 +217,7 @@ impl Server {
             password: Mutex::new(None),
             seen: Mutex::new(Vec::new()),
             sent: AtomicU64::new(0),
+            after_references: Mutex::new(None),
             tls,
         });
         let mut server = Server { port, shared, scheme, stop: Arc::new(AtomicBool::new(false)), thread: None };
@@ -307,6 +354,10 @@ impl Shared {
         if mood == Mood::BreaksOff && body.windows(13).any(|window| window == b"command=fetch") {
             head.push_str(&format!("Content-Length: {}\r\n", content.len()));
             content.truncate(content.len() / 2);
+        }
+        if body.windows(15).any(|window| window == b"command=ls-refs") {
+            let then = self.after_references.lock().unwrap().take();
+            then.into_iter().for_each(|then| then());
         }
         self.sent.fetch_add(content.len() as u64, Ordering::SeqCst);
         output.write_all(head.as_bytes())?;

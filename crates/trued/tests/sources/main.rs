@@ -1,0 +1,6 @@
+//! Sources through the built program: real repositories, real servers, and what goes wrong between them and it.
+
+mod faults;
+mod kit;
+#[path = "../../../sources/tests/sources/servers.rs"]
+mod servers;
