@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Descriptor, RenderInput, Rendered, Renderer};
-use trued_model::{Digest, Finding, Shape, encode_path};
+use trued_model::{BlobRef, Digest, Finding, Shape, encode_path};
 
 use crate::copy::in_source;
 use crate::objects::{no_secrets, within};
@@ -206,5 +206,9 @@ impl BundleReader for WithOne {
 
     fn open(&self, path: &str) -> Answer<Box<dyn Read + Send>> {
         if path == self.path { Ok(Box::new(Cursor::new(self.bytes.clone()))) } else { self.base.open(path) }
+    }
+
+    fn name(&self, path: &str) -> Answer<BlobRef> {
+        if path == self.path { Ok(BlobRef::of(&self.bytes)) } else { self.base.name(path) }
     }
 }

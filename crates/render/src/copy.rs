@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use trued_doors::{Bundle, BundleEntry, RenderInput};
-use trued_model::{BlobRef, Digest, Document, Finding, Shape};
+use trued_model::{BlobRef, Digest, Document, Finding, Refusal, Shape};
 
 use crate::bounds::{IN_FLIGHT, MAX_ENTRIES, MAX_FILE, THREADS};
 use crate::contents::Origin;
@@ -116,15 +116,17 @@ fn name(input: &RenderInput, path: &str, sensitive: &Sensitive, budget: &Budget)
     if let Some(blob) = known(input, entry, seal) {
         return Ok(Named { identity: blob.digest, content: blob });
     }
-    let _taken = budget.take(entry.bytes);
-    let plain = input.bundle.reader.read(path).map_err(|refusal| {
+    let unreadable = |refusal: Refusal| {
         let help = if refusal.help.is_empty() { "nothing was rendered; it is tried again" } else { &refusal.help };
         Finding::new(format!("`{path}` cannot be read: {refusal}"), help).at(in_source(&input.bundle, path), 1, 1)
-    })?;
-    let identity = Digest::of(&plain);
+    };
+    let _taken = budget.take(entry.bytes);
     if !seal {
-        return Ok(Named { identity, content: BlobRef { digest: identity, bytes: plain.len() as u64, sealed: false } });
+        let content = input.bundle.reader.name(path).map_err(unreadable)?;
+        return Ok(Named { identity: content.digest, content });
     }
+    let plain = input.bundle.reader.read(path).map_err(unreadable)?;
+    let identity = Digest::of(&plain);
     let sealed = input.seal.seal(&plain);
     let content = BlobRef { digest: Digest::of(&sealed), bytes: sealed.len() as u64, sealed: true };
     Ok(Named { identity: input.seal.identity(&identity), content })

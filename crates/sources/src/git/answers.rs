@@ -36,21 +36,33 @@ pub(super) fn refused(host: &str, response: &Response, known: bool) -> Refusal {
 /// No answer came.
 pub(super) fn unreachable(host: &str, error: &reqwest::Error) -> Refusal {
     if error.is_timeout() {
-        return Refusal::new(Code::TimedOut, format!("fetch from {host}: the server does not answer")).help("it is tried again");
+        // A connection that is not made in time is nobody there; one that is made and says nothing is silence.
+        if error.is_connect() {
+            return Refusal::new(Code::TimedOut, format!("fetch from {host}: the server does not answer")).help("it is tried again");
+        }
+        return silent(host);
     }
     Refusal::new(Code::Unreachable, format!("fetch from {host}: {}", causes(error))).help("it is tried again")
 }
 
 /// The answer ended before its end.
 pub(super) fn broken_off(host: &str, error: &io::Error) -> Refusal {
-    match error.kind() {
-        io::ErrorKind::TimedOut => {
-            Refusal::new(Code::TimedOut, format!("fetch from {host}: the server fell silent")).help("it is tried again")
-        }
-        _ => {
-            Refusal::new(Code::Unreachable, format!("fetch from {host}: the connection broke: {}", causes(error))).help("it is tried again")
-        }
+    if is_silence(error) {
+        return silent(host);
     }
+    Refusal::new(Code::Unreachable, format!("fetch from {host}: the connection broke: {}", causes(error))).help("it is tried again")
+}
+
+/// Nothing came for as long as a server may say nothing, whatever way it is asked.
+fn silent(host: &str) -> Refusal {
+    Refusal::new(Code::TimedOut, format!("fetch from {host}: the server fell silent"))
+        .help("it is tried again; raise limits.fetch_idle of the source if the server needs longer")
+}
+
+/// Whether an error says that time is over. The client for HTTP says so inside of an error that has no kind.
+fn is_silence(error: &io::Error) -> bool {
+    let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<reqwest::Error>());
+    error.kind() == io::ErrorKind::TimedOut || inside.is_some_and(reqwest::Error::is_timeout)
 }
 
 /// What `ssh`, or the program on its other side, said when a fetch failed; `None` when that was nothing.

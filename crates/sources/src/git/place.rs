@@ -1,6 +1,5 @@
 //! One repository as a source sees it: which revision is meant, and what lies at a path of it. Blocks.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,10 +7,11 @@ use gix::ObjectId;
 use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use tokio::runtime::Handle;
-use trued_doors::{Answer, Bundle, BundleEntry, BundleReader, Judgement, SourceOpening};
+use trued_doors::{Answer, Bundle, Judgement, SourceOpening};
 use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Timestamp, Want, encode_path};
 
 use super::history::{self, Descent};
+use super::reader::Reader;
 use super::repository::{Fault, Repository};
 use super::settings::{self, Followed, Settings};
 use super::signed::{self, Question};
@@ -38,7 +38,7 @@ pub(super) struct Place {
     name: Name,
     own: bool,
     /// The folder all paths start from, below the repository's root.
-    folder: Vec<u8>,
+    pub(super) folder: Vec<u8>,
     excluded: Excluded,
     followed: Followed,
     signing: Signing,
@@ -49,7 +49,7 @@ pub(super) struct Place {
 }
 
 /// What a revision's id says.
-enum At {
+pub(super) enum At {
     Commit(ObjectId),
     WorkTree(Arc<WorkTree>),
 }
@@ -390,7 +390,7 @@ impl Place {
 
     /// Does reading that needs whole objects. What is missing or torn in the store of a remote is fetched again; a
     /// repository on this machine is opened again, because somebody may just have packed it.
-    fn whole<T>(&self, commit: impl Into<Option<ObjectId>>, work: impl Fn(&Repository) -> Result<T, Fault>) -> Answer<T> {
+    pub(super) fn whole<T>(&self, commit: impl Into<Option<ObjectId>>, work: impl Fn(&Repository) -> Result<T, Fault>) -> Answer<T> {
         let first = self.repository()?;
         let torn = match work(&first) {
             Err(Fault::Torn(torn)) => torn,
@@ -449,7 +449,7 @@ impl Place {
         }
     }
 
-    fn absent(&self, what: &str, why: &str) -> Refusal {
+    pub(super) fn absent(&self, what: &str, why: &str) -> Refusal {
         Refusal::new(Code::Absent, format!("find {what} in source {}: {why}", self.name))
     }
 
@@ -467,33 +467,10 @@ fn unreadable(refusal: Refusal) -> Refusal {
 }
 
 impl At {
-    fn commit(&self) -> Option<ObjectId> {
+    pub(super) fn commit(&self) -> Option<ObjectId> {
         match self {
             At::Commit(id) => Some(*id),
             At::WorkTree(_) => None,
         }
-    }
-}
-
-struct Reader {
-    place: Arc<Place>,
-    at: At,
-    folder: Vec<u8>,
-    entries: Arc<BTreeMap<String, BundleEntry>>,
-}
-
-impl BundleReader for Reader {
-    fn read(&self, path: &str) -> Answer<Vec<u8>> {
-        let absent = || self.place.absent(path, "the bundle has no such entry");
-        let entry = self.entries.get(path).ok_or_else(absent)?;
-        let id = settings::commit_id(&entry.id)?;
-        self.place.whole(self.at.commit(), |repository| match &self.at {
-            At::Commit(_) => repository.object_of(id, Kind::Blob),
-            At::WorkTree(tree) => {
-                let full = names::join(&self.place.folder, &names::join(&self.folder, &names::parse_path(path)?));
-                let leaf = tree.leaves.get(&full).ok_or_else(absent)?;
-                tree.read(repository, &full, leaf)
-            }
-        })
     }
 }

@@ -1,7 +1,7 @@
 //! A repository's objects, read in isolation: no configuration but its own, of that nothing that names a program or a
 //! path, no environment, no replacements; and every object's hash is computed again before its bytes are used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use gix::ObjectId;
@@ -12,6 +12,8 @@ use trued_model::{Code, Refusal};
 
 /// Largest object that is read into memory, in bytes; also bounds what a delta may claim to grow to.
 pub(super) const LARGEST_OBJECT: u64 = 512 << 20;
+/// What is wrong with an object whose hash is another one.
+pub(super) const OTHER_BYTES: &str = "its bytes are not those of its name";
 /// Handles kept for the next reader; more than this are made when needed and dropped after.
 const IDLE_HANDLES: usize = 8;
 
@@ -52,6 +54,10 @@ impl Fault {
 }
 
 impl Torn {
+    pub(super) fn damaged(id: ObjectId, damage: String) -> Torn {
+        Torn { id, damage: Some(damage) }
+    }
+
     /// Whether it is this object, and all that is known is that it is not there.
     pub(super) fn is_missing(&self, id: ObjectId) -> bool {
         self.damage.is_none() && self.id == id
@@ -123,7 +129,7 @@ impl Repository {
             };
             match verified {
                 Ok(_) => Ok((kind, bytes)),
-                Err(_) => Err(torn(Some("its bytes are not those of its name".to_owned()))),
+                Err(_) => Err(torn(Some(OTHER_BYTES.to_owned()))),
             }
         })
     }
@@ -139,6 +145,15 @@ impl Repository {
             (kind, bytes) if kind == wanted => Ok(bytes),
             (kind, _) => Err(Refusal::new(Code::Invalid, format!("read object {id}: it is a {kind}, not a {wanted}")).into()),
         }
+    }
+
+    /// Where objects lie: the folder of its own, and those it borrows from.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        self.with(|handle| {
+            let store = handle.objects.store_ref();
+            let borrowed = store.alternate_db_paths().unwrap_or_default();
+            std::iter::once(store.path().to_owned()).chain(borrowed).collect()
+        })
     }
 
     /// The size of an object, from its header; not verified.

@@ -294,7 +294,7 @@ pub(super) fn describe() -> Descriptor {
                 "token": secret("A token for the server."),
                 "username": { "type": "string", "description": "The user name for the server, with password or token." },
                 "password": secret("The password that goes with username."),
-                "ca": { "type": "string", "description": "A PEM file of certificates that are trusted instead of the system's." },
+                "ca": { "type": "string", "description": "A PEM file of certificates that are trusted instead of the system's; those are found where OpenSSL looks, or where SSL_CERT_FILE and SSL_CERT_DIR say." },
                 "proxy": {
                     "type": ["string", "object"], "additionalProperties": false, "required": ["url"],
                     "description": "A proxy to go through to an https server: http://host:port. Default: what HTTPS_PROXY and NO_PROXY say.",

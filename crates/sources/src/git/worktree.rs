@@ -18,10 +18,13 @@ use trued_model::{Code, Digest, Refusal, encode_path};
 
 use super::repository::{Fault, LARGEST_OBJECT, Repository, errno};
 use super::settings::Limits;
+use super::stream::{LARGE, Stream, begun};
 use super::tree::{self, Leaf, Leaves};
 use crate::disk::{self, Root};
 use crate::names::{self, OWN_FOLDER, Rule};
 
+/// Bytes of a large file that are in memory at a time.
+const PIECE: usize = 64 << 10;
 /// Times a working tree that changes under our eyes is looked at before we give up.
 const LOOKS: usize = 3;
 
@@ -105,6 +108,19 @@ impl WorkTree {
         if kind == leaf.kind && blob_id(&bytes)? == leaf.id { Ok(bytes) } else { Err(self.changed(path).into()) }
     }
 
+    /// Reads one in pieces; `None` where it can only be read whole.
+    pub(super) fn stream(&self, repository: &Repository, path: &[u8], id: ObjectId, size: u64) -> Result<Option<Stream>, Fault> {
+        if !self.unrecorded.contains(path) {
+            return Ok(Stream::open(repository, id));
+        }
+        let file = Root::open(&self.root)?.file(path);
+        let (file, _) = file.map_err(|errno| match errno {
+            Errno::ACCESS | Errno::PERM => disk::refuse_path(path, errno),
+            _ => self.changed(path),
+        })?;
+        Ok(Some(Stream::over(Box::new(file), id, size, self.changed(path).to_string())))
+    }
+
     fn changed(&self, path: &[u8]) -> Refusal {
         let message = format!("read {}: it changed after the working tree was read", encode_path(path));
         Refusal::new(Code::Changed, message).help("run it again")
@@ -139,10 +155,7 @@ fn add_all(handle: &gix::Repository, root: &Path, limits: &Limits) -> Result<(Le
     disk::walk(&folder, &mut |parent, path, kind| walk.enter(parent, path, kind))?;
 
     let Walk { mut leaves, unread, .. } = walk;
-    let read = disk::spread(&unread, |unread| {
-        let (kind, bytes) = read(&folder, &unread.path, unread.link)?;
-        Ok(Leaf { kind, id: blob_id(&bytes)?, bytes: Some(bytes.len() as u64) })
-    })?;
+    let read = disk::spread(&unread, |unread| named(&folder, &unread.path, unread.link))?;
     let mut unrecorded = BTreeSet::new();
     for (unread, leaf) in unread.into_iter().zip(read) {
         unrecorded.insert(unread.path.clone());
@@ -263,6 +276,35 @@ impl Walk<'_> {
     }
 }
 
+/// Names what a file or a link holds, a large file in pieces.
+fn named(root: &Root, path: &[u8], link: bool) -> Answer<Leaf> {
+    use std::io::Read as _;
+    if !link
+        && let Ok((mut file, stat)) = root.file(path)
+        && let Ok(size) = u64::try_from(stat.st_size)
+        && size > LARGE
+        && size <= LARGEST_OBJECT
+    {
+        let (mut hash, mut left, mut piece) = (begun(size), size, vec![0; PIECE]);
+        loop {
+            let count = file.read(&mut piece).map_err(|error| disk::refuse_path(path, errno(&error)))?;
+            match left.checked_sub(count as u64) {
+                // It grew or shrank under our eyes: it is looked at again.
+                None => return Err(disk::refuse_path(path, Errno::NOENT)),
+                Some(_) if count == 0 && left > 0 => return Err(disk::refuse_path(path, Errno::NOENT)),
+                Some(_) if count == 0 => break,
+                Some(less) => left = less,
+            }
+            hash.update(&piece[..count]);
+        }
+        let id = hash.try_finalize().map_err(|error| unnameable(&error))?;
+        let kind = if disk::executable(&stat) { EntryKind::BlobExecutable } else { EntryKind::Blob };
+        return Ok(Leaf { kind, id, bytes: Some(size) });
+    }
+    let (kind, bytes) = read(root, path, link)?;
+    Ok(Leaf { kind, id: blob_id(&bytes)?, bytes: Some(bytes.len() as u64) })
+}
+
 /// Reads a file or a link, and says which it is.
 fn read(root: &Root, path: &[u8], link: bool) -> Answer<(EntryKind, Vec<u8>)> {
     use std::io::Read as _;
@@ -286,8 +328,11 @@ fn read(root: &Root, path: &[u8], link: bool) -> Answer<(EntryKind, Vec<u8>)> {
 
 /// The id Git gives these bytes as a blob.
 fn blob_id(bytes: &[u8]) -> Answer<ObjectId> {
-    gix::objs::compute_hash(gix::hash::Kind::Sha1, Kind::Blob, bytes)
-        .map_err(|error| Refusal::new(Code::Invalid, format!("name bytes as a blob: {error}")))
+    gix::objs::compute_hash(gix::hash::Kind::Sha1, Kind::Blob, bytes).map_err(|error| unnameable(&error))
+}
+
+fn unnameable(error: &gix::Error) -> Refusal {
+    Refusal::new(Code::Invalid, format!("name bytes as a blob: {error}"))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index keeps the low 32 bits of each field")]

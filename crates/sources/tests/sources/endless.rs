@@ -35,7 +35,7 @@ fn cases() -> Vec<(&'static str, Value, Code, u64)> {
         ("large", limits(json!({})), Code::TooLarge, buffers),
         ("objects", limits(json!({})), Code::TooLarge, buffers),
         ("slow", limits(json!({ "fetch_time": "2s" })), Code::TimedOut, MIB),
-        ("silent", limits(json!({ "fetch_idle": "500ms" })), Code::Unreachable, MIB),
+        ("silent", limits(json!({ "fetch_idle": "500ms" })), Code::TimedOut, MIB),
         ("hashes", limits(json!({})), Code::Unknown, buffers),
     ]
 }

@@ -224,6 +224,48 @@ async fn fault_10_an_ssh_that_says_nothing_or_too_much_is_ended() {
 }
 
 #[tokio::test]
+async fn fault_10_silence_has_one_code_and_one_sentence_whatever_way_is_gone() {
+    use std::io::{Read as _, Write as _};
+    let world = World::new();
+    world.repo.commit_file("a", "1");
+    // Nobody ever takes these connections from the system: they are made, and nothing is said on them.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute_port = mute.local_addr().unwrap().port();
+    // Says how it answers and begins the answer, and then no more.
+    let halting = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let halting_port = halting.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in halting.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 900\r\n\r\n001e#",
+                );
+                // Until the other side has gone.
+                while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+            });
+        }
+    });
+    let limits = json!({ "fetch_idle": "700ms" });
+    let mut said = Vec::new();
+    for url in [format!("http://127.0.0.1:{mute_port}/x"), format!("http://127.0.0.1:{halting_port}/x")] {
+        let settings = json!({ "url": url, "branch": "main", "limits": limits });
+        said.push(("http", refused(world.open_as_is(settings).resolve(Want::Newest).await)));
+    }
+    let before_it_says_who_it_is = world.open(json!({ "url": format!("ssh://git@127.0.0.1:{mute_port}/x"), "limits": limits }));
+    said.push(("ssh", refused(before_it_says_who_it_is.resolve(Want::Newest).await)));
+    // Lets us in, and then listens to us instead of talking.
+    let key = world.sshd.read("good.pub");
+    std::fs::write(world.sshd.path("authorized"), format!("command=\"cat >/dev/null\" {key}")).unwrap();
+    said.push(("ssh", refused(world.open(json!({ "limits": { "fetch_idle": "3s" } })).resolve(Want::Newest).await)));
+    for (way, refusal) in said {
+        assert_eq!(refusal.code, Code::TimedOut, "{way}: {refusal:?}");
+        assert!(refusal.message.ends_with(": the server fell silent") && refusal.help.contains("limits.fetch_idle"), "{way}: {refusal:?}");
+        assert!(refusal.passing(), "{way}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
 async fn fault_12_a_fetch_starts_ssh_and_nothing_else() {
     let world = World::new();
     world.repo.commit_file("a", "1");

@@ -69,6 +69,18 @@ impl Shop {
         said
     }
 
+    /// Runs a verb that must succeed, or plan something; gives the most memory it held, in MiB, as the system counted it.
+    pub fn peak(&self, words: &[&str]) -> u64 {
+        const ASKS: &str = "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]); \
+            print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(done.returncode)";
+        let mut python = Command::new("python3");
+        self.known_to(&mut python);
+        let output = python.args(["-c", ASKS, TRUED]).args(words).output().expect("this test needs python3");
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.lines().last().and_then(|line| line.parse::<u64>().ok()).expect("KiB") / 1024
+    }
+
     pub fn log(&self, kind: &str) -> Vec<Value> {
         let output = self.command().args(["log", "--output", "json", "--kind", kind]).output().expect("trued runs");
         String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()

@@ -2,5 +2,7 @@
 
 mod faults;
 mod kit;
+mod large;
 #[path = "../../../sources/tests/sources/servers.rs"]
 mod servers;
+mod trust;
