@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trued_model::{
-    Address, BlobRef, Change, Condition, Deferred, Digest, Document, Duration, Evidence, Finding, Fingerprint, HealthRule, Ignore,
+    Address, BlobRef, Change, Condition, Deferred, Digest, Document, Duration, Errand, Evidence, Finding, Fingerprint, HealthRule, Ignore,
     Observation, Place, Preview, Refusal, Resource, Secret, StackId, Target,
 };
 
@@ -117,6 +117,10 @@ pub struct Facts {
 #[derive(Clone, Debug, Default)]
 pub struct Parsed {
     pub resources: Vec<Resource>,
+    /// What runs once for a release instead of staying.
+    pub errands: Vec<Errand>,
+    /// What is written down and never run here: why.
+    pub not_run: BTreeMap<Address, String>,
     pub findings: Vec<Finding>,
     /// Contents of resources that are no document's own bytes (one of many in a document): the bytes as they are stored.
     pub made: BTreeMap<Digest, Arc<[u8]>>,

@@ -47,7 +47,8 @@ pub fn assess(
         };
         assessment.causes.insert(address.clone(), cause);
     }
-    for (address, made) in &inventory.items {
+    // What ran once may be gone, or be as it became.
+    for (address, made) in inventory.items.iter().filter(|(address, _)| !desired.errands.contains_key(*address)) {
         let seen = observed.get(address);
         let wanted = desired.resources.get(address).map(|resource| &resource.fingerprint);
         let as_made = seen.fingerprint() == Some(&made.fingerprint);

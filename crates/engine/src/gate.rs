@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use trued_model::{Action, Approval, Change, Decision, Digest, HoldKind, Part, Plan, Policy, Reason, Timestamp};
 
+use crate::errands::hold_around;
 use crate::limits::over_limit;
 use crate::order::below;
 use crate::planted::{self, Bug};
@@ -54,6 +55,7 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing<'_>, approvals: &[A
     if standing.nested {
         hold_dependents(plan, &mut holds);
     }
+    hold_around(&plan.changes, &mut holds);
     let held = parts(plan, &holds).into_iter().map(|(kind, (digest, changes, why))| {
         let next = next(kind, &digest, changes.len());
         Part { kind, digest, changes, why, next }
@@ -95,7 +97,9 @@ fn parts(plan: &Plan, holds: &[Option<(HoldKind, String)>]) -> Parts {
 
 /// Deletes are held when the render is empty, or when they are more than the limits allow.
 fn hold_deletes(plan: &Plan, policy: &Policy, standing: Standing<'_>, holds: &mut [Option<(HoldKind, String)>]) {
-    let deletes: Vec<usize> = (0..plan.changes.len()).filter(|change| plan.changes[*change].action == Action::Delete).collect();
+    // What ran once and goes as declared is no part of what the limits guard.
+    let counts = |change: &Change| change.action == Action::Delete && !change.reasons.contains(&Reason::Spent);
+    let deletes: Vec<usize> = (0..plan.changes.len()).filter(|change| counts(&plan.changes[*change])).collect();
     let fresh = |change: &&usize| holds[**change].is_none();
     if standing.empty && !planted::has(Bug::EmptyDeletes) {
         let why = format!("the render is empty; {} were there before", standing.resources);
@@ -151,6 +155,7 @@ fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
         HoldKind::Deferred => "runs by itself once somebody brings it".to_owned(),
         HoldKind::Immutable => format!("to remove {count} and make them anew: trued approve {digest}"),
         HoldKind::Conflict => format!("leave these fields out, or take them over: trued approve {digest}"),
+        HoldKind::Awaits => "runs by itself once that is done".to_owned(),
         HoldKind::Marked => format!("to take over {count} from that record: trued answer #N take-over, or trued approve {digest}"),
     }
 }

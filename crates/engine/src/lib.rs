@@ -2,6 +2,7 @@
 
 mod assess;
 mod coverage;
+mod errands;
 mod gate;
 mod health;
 pub mod history;
@@ -14,9 +15,10 @@ mod step;
 
 pub use assess::{Assessment, assess, drift_set};
 pub use coverage::{Coverage, Ground, Unmanaged, coverage};
+pub use errands::{Course, Errands, course};
 pub use gate::{Standing, gate};
 pub use health::{Wellness, wellness};
 pub use limits::over_limit;
-pub use memory::{OpenDrift, OpenIncident, OpenIntent, Release, Rolled, StackMemory, fold};
+pub use memory::{ERRAND, OpenDrift, OpenIncident, OpenIntent, Release, Rolled, StackMemory, fold};
 pub use plan::{Claims, PlanInput, Settled, Wish, candidates, plan};
 pub use step::{Effect, Event, Phase, Planned, step};

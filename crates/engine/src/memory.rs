@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use trued_model::body::{Answered, Approved, Cause, Drift, DriftItem, Held, Incident, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Level, Timestamp};
+use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Level, Occasion, Progress, Ran, Timestamp};
 
 use crate::assess::drift_set;
 
@@ -59,6 +59,12 @@ pub struct StackMemory {
     /// Commands that were begun since the newest intent to change something. Each is begun once.
     pub ran: BTreeSet<String>,
     pub last_verdict: Option<(u64, Verdict)>,
+    /// What ran once for what has not landed yet, by address.
+    #[serde(default)]
+    pub errands: BTreeMap<Address, Ran>,
+    /// The release that was begun and has not landed, where something runs once for it.
+    #[serde(default)]
+    pub begun: Option<(Digest, Occasion)>,
     /// How well the program was confined that rendered what was last begun to be made, if one did.
     #[serde(default)]
     pub sandbox: Option<Level>,
@@ -139,6 +145,13 @@ pub struct Leave {
     pub index: u64,
 }
 
+/// The incident of something that runs once and failed; a person says whether it is done, or runs again.
+pub const ERRAND: &str = "errand";
+
+fn done_instead(progress: Progress) -> Progress {
+    if progress == Progress::Failed { Progress::Done } else { progress }
+}
+
 impl StackMemory {
     /// Approvals that are still good.
     pub fn approvals(&self, now: Timestamp) -> Vec<Approval> {
@@ -201,6 +214,10 @@ pub fn fold(memory: &mut StackMemory, indexed: &Indexed) {
     if let Some(observed) = entry.blob("observed") {
         memory.observed = Some((*index, *observed));
     }
+    let told = entry.body.get("errands").cloned().map(serde_json::from_value::<Vec<Ran>>);
+    for ran in told.and_then(Result::ok).into_iter().flatten() {
+        memory.errands.insert(ran.address.clone(), ran);
+    }
     // A body of the wrong form was written by another version; `verify` reports it, the fold goes on.
     let _ = fold_kind(memory, *index, entry);
 }
@@ -216,6 +233,7 @@ fn fold_kind(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> 
             };
             if intent.command.is_none() {
                 memory.sandbox = intent.sandbox;
+                memory.begun = intent.desired.zip(intent.occasion).or(memory.begun);
             }
             let open = OpenIntent { run: entry.run.clone(), revision: entry.revision.clone(), intent, plan, received: 0 };
             memory.intents.insert(index, open);
@@ -351,6 +369,8 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
             }
         }
         memory.landed = Some(release);
+        memory.errands.clear();
+        memory.begun = None;
         // A rollback ends when the source's own new wish is in place.
         if memory.rollback.as_ref().is_some_and(|rolled| rolled.rollback.desired != desired && !rolled.rejected.contains(&desired)) {
             memory.rollback = None;
@@ -373,6 +393,12 @@ fn fold_answer(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()
     }
     if let Some(open) = memory.incidents.values_mut().find(|open| open.index == item) {
         open.answered = true;
+        if open.incident.kind == ERRAND {
+            match answered.word.as_str() {
+                "not-done" => memory.errands.retain(|_, ran| ran.progress != Progress::Failed),
+                _ => memory.errands.values_mut().for_each(|ran| ran.progress = done_instead(ran.progress)),
+            }
+        }
         return Some(());
     }
     if let Some(command) = memory.intents.get(&item).and_then(|open| open.intent.command.clone()) {

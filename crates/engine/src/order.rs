@@ -1,32 +1,36 @@
 //! The order in which changes run: nothing is removed from under something, nothing is put where something still is.
 
-use trued_model::{Action, Change};
+use trued_model::{Action, Address, Change, Turn};
+
+/// Where a change stands: stage, rank, weight and kind of an errand, depth, address.
+pub(crate) type Key = (u8, i32, i32, i32, usize, Address);
 
 /// Sorts changes. Where addresses nest: removals children first, then everything else parents first. Where they do not,
 /// nothing is in the way of anything: by rank, then by address, and removals last and the other way round, so that what
-/// replaces something is there before it goes. What writes nothing comes last. The order is total, so the same set always
-/// runs the same way.
+/// replaces something is there before it goes. What writes nothing comes last. What runs once has a rank of its own. The order
+/// is total, so the same set always runs the same way.
 pub(crate) fn order(changes: &mut [Change], nested: bool, ranks: &[(String, i32)]) {
-    let depth = |change: &Change| if nested { change.address.as_str().matches('/').count() } else { 0 };
-    let stage = |change: &Change| match change.action {
-        Action::Delete => {
-            if nested {
-                0
-            } else {
-                2
-            }
-        }
-        Action::Create | Action::Update | Action::Replace | Action::Move => 1,
-        Action::Adopt | Action::Forget => 3,
+    changes.sort_by_cached_key(|change| key(change, nested, ranks));
+}
+
+pub(crate) fn key(change: &Change, nested: bool, ranks: &[(String, i32)]) -> Key {
+    if let Some(turn) = &change.turn {
+        return of_turn(turn, &change.address);
+    }
+    let rank = change.address.rank(ranks.iter().map(|(prefix, rank)| (prefix.as_str(), *rank)));
+    let depth = if nested { change.address.as_str().matches('/').count() } else { 0 };
+    let (stage, rank, deep) = match change.action {
+        Action::Delete if nested => (0, rank.saturating_neg(), usize::MAX - depth),
+        Action::Delete => (2, rank.saturating_neg(), usize::MAX - depth),
+        Action::Create | Action::Update | Action::Replace | Action::Move => (1, rank, depth),
+        Action::Adopt | Action::Forget => (3, rank, depth),
     };
-    changes.sort_by_cached_key(|change| {
-        let rank = change.address.rank(ranks.iter().map(|(prefix, rank)| (prefix.as_str(), *rank)));
-        let (rank, deep) = match change.action {
-            Action::Delete => (rank.saturating_neg(), usize::MAX - depth(change)),
-            _ => (rank, depth(change)),
-        };
-        (stage(change), rank, deep, change.address.clone())
-    });
+    (stage, rank, 0, 0, deep, change.address.clone())
+}
+
+/// Where something stands that runs once.
+pub(crate) fn of_turn(turn: &Turn, address: &Address) -> Key {
+    (1, turn.rank, turn.weight, turn.kind, 0, address.clone())
 }
 
 /// Whether one address lies below another, where addresses nest.
@@ -53,6 +57,8 @@ mod tests {
             keep: false,
             reasons: Vec::new(),
             hold: None,
+            turn: None,
+            awaits: None,
         }
     }
 

@@ -9,6 +9,7 @@ use trued_model::{
     OnExisting, OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
 };
 
+use crate::errands::{self, Errands};
 use crate::order::{below, order};
 use crate::planted::{self, Bug};
 
@@ -91,6 +92,8 @@ pub struct PlanInput<'a> {
     pub guarded: &'a [(String, String)],
     /// What of the desired cannot be made yet, because the target does not know its kind: why.
     pub deferred: &'a BTreeMap<Address, Deferred>,
+    /// What the record says of what runs once.
+    pub errands: &'a Errands,
 }
 
 /// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
@@ -101,8 +104,8 @@ pub fn candidates(desired: &Desired, inventory: &Manifest, observed: &Observatio
         made == Some(&resource.fingerprint) && observed.get(&resource.address).fingerprint() == made
     };
     let new = desired.resources.values().filter(|resource| !settled(resource)).map(|resource| &resource.address);
-    let old = inventory.items.keys().filter(|address| !desired.resources.contains_key(address));
-    let mut all: Vec<Address> = new.chain(old).cloned().collect();
+    let old = inventory.items.keys().filter(|address| !desired.wants(address));
+    let mut all: Vec<Address> = new.chain(old).chain(desired.errands.keys()).cloned().collect();
     all.sort();
     all
 }
@@ -116,14 +119,19 @@ pub fn plan(input: &PlanInput) -> Plan {
         changes.extend(wanted(input, resource).map(|change| foreseen(input, change)));
     }
     for (address, item) in &input.inventory.items {
-        if !input.desired.resources.contains_key(address) {
+        if !input.desired.wants(address) {
             changes.extend(unwanted(input, &keep, address, item));
         }
     }
+    let lasting = changes.len();
+    errands::propose(input, &mut changes);
+    let once = changes.split_off(lasting);
+    changes.extend(once.into_iter().map(|change| foreseen(input, change)));
     hold_what_is_deferred(input, &mut changes);
     hold_on_drift(input, &mut changes);
     hold_what_is_fought_over(input, &mut changes);
     order(&mut changes, input.nested, input.ranks);
+    errands::note_what_follows(input, &mut changes);
     let policy = Digest::of_canonical(input.policy);
     Plan { v: 1, stack: input.stack.clone(), target: input.stack.target.clone(), policy, changes }
 }
@@ -150,6 +158,8 @@ fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
         keep: false,
         reasons: Vec::new(),
         hold: None,
+        turn: None,
+        awaits: None,
     };
     let as_desired = there == Some(&resource.fingerprint);
     let Some(made) = made else {
@@ -283,6 +293,8 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
         keep: false,
         reasons: vec![Reason::NotDesired],
         hold: None,
+        turn: None,
+        awaits: None,
     };
     if let Some((owner, _)) = input.claims.owners.get(address)
         && !planted::has(Bug::DeleteWhatMoved)
@@ -336,11 +348,13 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
             .next()
             .map(|(stack, why)| (HoldKind::Waiting, format!("{} shares this target and may desire it: {why}", stack.key()))),
     };
-    let guarded = || {
-        let guard = input.guarded.iter().find(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
-        guard.map(|(_, why)| (HoldKind::Deletes, why.clone()))
-    };
-    Some(Change { hold: waits.or_else(guarded), ..delete })
+    Some(Change { hold: waits.or_else(|| guarded(input, address)), ..delete })
+}
+
+/// Why something is not removed without an approval, where the target says so of its kind.
+pub(crate) fn guarded(input: &PlanInput, address: &Address) -> Option<(HoldKind, String)> {
+    let guard = input.guarded.iter().find(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
+    guard.map(|(_, why)| (HoldKind::Deletes, why.clone()))
 }
 
 fn orphan(input: &PlanInput, delete: Change) -> Change {
@@ -412,7 +426,7 @@ fn hold_what_is_fought_over(input: &PlanInput, changes: &mut [Change]) {
 }
 
 /// What is at an address; `Err` says why that is not known.
-fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued_model::State>, String> {
+pub(crate) fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued_model::State>, String> {
     if let Extent::Unknown(why) = &input.observed.extent {
         return if planted::has(Bug::UnseenIsAbsent) { Ok(None) } else { Err(why.clone()) };
     }
@@ -427,7 +441,7 @@ fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued
 }
 
 /// Why the observation is not complete, if it is not: then nothing is deleted.
-fn complete(input: &PlanInput) -> Option<String> {
+pub(crate) fn complete(input: &PlanInput) -> Option<String> {
     match &input.observed.extent {
         Extent::Complete => None,
         Extent::Partial(why) | Extent::Unknown(why) if !planted::has(Bug::UnseenIsAbsent) => Some(why.clone()),
@@ -447,6 +461,8 @@ fn unseen(resource: &Resource, made: Option<&Item>, why: String) -> Change {
         keep: false,
         reasons: vec![if made.is_some() { Reason::DesiredChanged } else { Reason::New }],
         hold: Some((HoldKind::Unseen, why)),
+        turn: None,
+        awaits: None,
     }
 }
 

@@ -61,10 +61,12 @@ pub enum Event {
     Applied {
         refused: bool,
     },
-    /// A receipt is on record; whether a newer revision waits, or the run is told to stop.
+    /// A receipt is on record; whether a newer revision waits, or the run is told to stop, and whether what was refused ends
+    /// it: what follows comes only after that.
     Received {
         newer: bool,
         refused: bool,
+        ends: bool,
     },
     Checked {
         passed: bool,
@@ -126,6 +128,7 @@ pub fn step(phase: Phase, event: Event) -> (Phase, Effect) {
         (Phase::Intending(_), Event::Failed) => (Phase::Ended, Do::End),
         (Phase::Applying(planned, batch), Event::Applied { .. }) => (Phase::Receipting(planned, batch), Do::Receipt(batch)),
         (Phase::Receipting(..), Event::Received { newer: true, .. }) => (Phase::Concluding, Do::Conclude(Outcome::Superseded)),
+        (Phase::Receipting(..), Event::Received { ends: true, .. }) => (Phase::Concluding, Do::Conclude(Outcome::Failed)),
         (Phase::Receipting(planned, batch), Event::Received { .. }) if batch + 1 < planned.batches && !planted::has(Bug::HalfAWalk) => {
             (Phase::Applying(planned, batch + 1), Do::Apply(batch + 1))
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use expect_test::{Expect, expect};
-use trued_engine::{Claims, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
+use trued_engine::{Claims, Errands, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
     Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, Item, Manifest,
     Observation, OnDelete, OnExisting, OnImmutable, Origin, Plan, Policy, Preview, Resource, Seen, StackId, State, Timestamp,
@@ -76,7 +76,7 @@ fn content(text: &str) -> Option<BlobRef> {
 }
 
 fn manifest(list: &str) -> Manifest {
-    let item = |(address, text): (Address, &str)| (address, Item { fingerprint: looks(text), content: content(text) });
+    let item = |(address, text): (Address, &str)| (address, Item { fingerprint: looks(text), content: content(text), errand: false });
     Manifest { items: pairs(list).into_iter().map(item).collect() }
 }
 
@@ -115,7 +115,7 @@ fn check(case: Case, expected: Expect) {
         let resource = Resource { address: address.clone(), fingerprint: looks(text), content: content(text), origin: Origin::default() };
         (address, resource)
     };
-    let desired = Desired { resources: pairs(case.desired).into_iter().map(resource).collect() };
+    let desired = Desired { resources: pairs(case.desired).into_iter().map(resource).collect(), ..Desired::default() };
     let (inventory, observed, claims, stack) = (manifest(case.ours), observed(&case), claims(&case), id("site"));
     let guarded: Vec<(String, String)> =
         case.guarded.split_whitespace().map(|prefix| (prefix.to_owned(), "all that is in it goes too".to_owned())).collect();
@@ -136,6 +136,7 @@ fn check(case: Case, expected: Expect) {
         ranks: &[],
         guarded: &guarded,
         deferred: &deferred,
+        errands: &Errands::default(),
     };
     let proposed = plan(&input);
     assert_eq!(proposed, plan(&input), "the same input gives the same plan");

@@ -19,7 +19,7 @@ fn check(begun: bool, planned: Planned, change: impl Fn(Effect) -> Option<Event>
         event = change(effect).unwrap_or(match effect {
             Effect::Plan => Event::Planned(planned),
             Effect::Apply(_) => Event::Applied { refused: false },
-            Effect::Receipt(_) => Event::Received { newer: false, refused: false },
+            Effect::Receipt(_) => Event::Received { newer: false, refused: false, ends: false },
             Effect::Check => Event::Checked { passed: true },
             _ => Event::Done,
         });
@@ -71,7 +71,7 @@ fn a_newer_revision_ends_the_run_after_the_batch_in_hand() {
     check(
         false,
         WRITES,
-        |effect| (effect == Effect::Receipt(0)).then_some(Event::Received { newer: true, refused: false }),
+        |effect| (effect == Effect::Receipt(0)).then_some(Event::Received { newer: true, refused: false, ends: false }),
         expect![[r#"
             Render Observe Plan Note Keep Intend Apply(0) Receipt(0) Conclude(Superseded) End
         "#]],
@@ -83,7 +83,7 @@ fn a_refusal_lets_other_batches_run_and_fails_the_run() {
     check(
         false,
         WRITES,
-        |effect| matches!(effect, Effect::Receipt(_)).then_some(Event::Received { newer: false, refused: true }),
+        |effect| matches!(effect, Effect::Receipt(_)).then_some(Event::Received { newer: false, refused: true, ends: false }),
         expect![[r#"
             Render Observe Plan Note Keep Intend Apply(0) Receipt(0) Apply(1) Receipt(1) Conclude(Failed) End
         "#]],

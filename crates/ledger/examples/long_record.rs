@@ -92,7 +92,7 @@ fn manifest() -> trued_model::PackedManifest {
     let item = |at: usize| {
         let content = BlobRef::of(at.to_string().as_bytes());
         let fingerprint = Fingerprint::new(format!("1:644:{}", content.digest));
-        (Address::new(format!("page-{at}.html")), Item { fingerprint, content: Some(content) })
+        (Address::new(format!("page-{at}.html")), Item { fingerprint, content: Some(content), errand: false })
     };
     Manifest { items: (0..10).map(item).collect() }.pack()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Level, Name, Timestamp, Tool};
+use crate::{Address, Code, Digest, Duration, Fingerprint, HoldKind, Level, Name, Occasion, Ran, Timestamp, Tool};
 
 /// How many items a body lists before it only counts.
 pub const LISTED: usize = 50;
@@ -29,6 +29,9 @@ pub struct Intent {
     /// The programs of others that rendered it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
+    /// Whether the release is the first one, where something runs once for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occasion: Option<Occasion>,
 }
 
 /// `receipt`: proof that a batch happened. Blob `changes`: a list of [`Landed`]. Link `receipt-of`.
@@ -43,6 +46,9 @@ pub struct Receipt {
     /// A command's exit status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
+    /// What of it runs once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errands: Vec<Ran>,
 }
 
 /// One change that landed.
@@ -122,6 +128,9 @@ pub struct Verdict {
     pub awaits: String,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text_option")]
     pub epoch: Option<u64>,
+    /// What ran once for it, as far as this run saw it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errands: Vec<Ran>,
 }
 
 /// One check's result.
@@ -166,6 +175,9 @@ pub struct Answered {
 pub struct Observed {
     pub count: u64,
     pub why: String,
+    /// What ran once and has ended since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errands: Vec<Ran>,
 }
 
 /// `observed`, without a stack: what happened on a target beside us, as the target told it, in the order of time.
@@ -267,7 +279,7 @@ pub struct Closed {
 /// `incident.opened`: something people must know. At most one open per kind and stack (or source).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// `fetch`, `rewind`, `render`, `check`, `health`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `configuration`.
+    /// `fetch`, `rewind`, `render`, `check`, `health`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `errand`, `configuration`.
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,

@@ -17,6 +17,9 @@ pub struct Item {
     pub fingerprint: Fingerprint,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<BlobRef>,
+    /// Whether it ran once for a release, and is no lasting part of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub errand: bool,
 }
 
 /// Addresses and their items; what was desired, seen or made at one instant.

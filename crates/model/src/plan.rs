@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, BlobRef, Digest, Fingerprint, Name, StackId, Timestamp};
+use crate::{Address, BlobRef, Digest, Fingerprint, Name, StackId, Timestamp, Turn};
 
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,6 +76,10 @@ pub enum Reason {
     RolledBack,
     /// A person's answer.
     Answered { index: u64 },
+    /// Runs once for this release.
+    Errand { called: String },
+    /// Ran for this release, and goes as its declaration has it.
+    Spent,
 }
 
 impl Reason {
@@ -98,6 +102,8 @@ impl Reason {
             Reason::Orphaned => "its stack is no longer configured".to_owned(),
             Reason::RolledBack => "a rollback wants it".to_owned(),
             Reason::Answered { index } => format!("answered in #{index}"),
+            Reason::Errand { called } => format!("{called}, once for this release"),
+            Reason::Spent => "has run, and is not to stay".to_owned(),
         }
     }
 }
@@ -140,6 +146,8 @@ pub enum HoldKind {
     Conflict,
     /// It carries the mark of another record.
     Marked,
+    /// It comes after something that runs once and is not done.
+    Awaits,
 }
 
 impl HoldKind {
@@ -162,6 +170,7 @@ impl HoldKind {
             HoldKind::Immutable => "immutable",
             HoldKind::Conflict => "conflict",
             HoldKind::Marked => "marked",
+            HoldKind::Awaits => "awaits",
         }
     }
 
@@ -197,6 +206,12 @@ pub struct Change {
     /// Why not now, where the plan itself knows. Not in the digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<(HoldKind, String)>,
+    /// Its turn, where it runs once and is no lasting part of what is desired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// What it comes after that runs once and is not done: no yes lets it go before. Not in the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaits: Option<(HoldKind, String)>,
 }
 
 /// The part of a change that a person approves.
@@ -210,6 +225,8 @@ struct Bound<'a> {
     uid: &'a Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: &'a Option<StackId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: &'a Option<Turn>,
 }
 
 /// All changes for one stack, in the order they would run.
@@ -241,7 +258,15 @@ impl Plan {
             changes: Vec<Bound<'a>>,
         }
         let changes = changes
-            .map(|c| Bound { address: &c.address, action: c.action, before: &c.before, after: &c.after, uid: &c.uid, other: &c.other })
+            .map(|c| Bound {
+                address: &c.address,
+                action: c.action,
+                before: &c.before,
+                after: &c.after,
+                uid: &c.uid,
+                other: &c.other,
+                turn: &c.turn,
+            })
             .collect();
         Digest::of_canonical(&Whole { v: self.v, stack: &self.stack, target: &self.target, policy: &self.policy, changes })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Digest, Fingerprint, Manifest};
+use crate::{Address, Clears, Digest, Errand, Fingerprint, Manifest};
 
 /// Bytes in the blob store. `digest` is of the stored bytes; a sealed blob stores cipher text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -81,26 +81,50 @@ pub struct Deferred {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
     pub resources: BTreeMap<Address, Resource>,
+    /// What runs once for it. No address is in both.
+    pub errands: BTreeMap<Address, Errand>,
 }
 
 impl Desired {
     /// The desired state as it is stored and named: addresses, fingerprints, contents.
     pub fn manifest(&self) -> Manifest {
-        Manifest {
-            items: self
-                .resources
-                .values()
-                .map(|r| (r.address.clone(), crate::Item { fingerprint: r.fingerprint.clone(), content: r.content }))
-                .collect(),
-        }
+        let item = |one: &Resource, errand| {
+            (one.address.clone(), crate::Item { fingerprint: one.fingerprint.clone(), content: one.content, errand })
+        };
+        let lasting = self.resources.values().map(|resource| item(resource, false));
+        Manifest { items: lasting.chain(self.errands.values().map(|errand| item(&errand.resource, true))).collect() }
     }
 
-    /// Takes a stored manifest as the desired state: how a rollback wants what once landed.
+    /// Takes a stored manifest as the desired state: how a rollback wants what once landed. Errands have no turn then: what they
+    /// left stays as it is.
     pub fn from_manifest(manifest: &Manifest) -> Desired {
-        let resource = |(address, item): (&Address, &crate::Item)| {
+        let mut desired = Desired::default();
+        for (address, item) in &manifest.items {
             let origin = Origin { file: address.to_string(), line: None };
-            (address.clone(), Resource { address: address.clone(), fingerprint: item.fingerprint.clone(), content: item.content, origin })
-        };
-        Desired { resources: manifest.items.iter().map(resource).collect() }
+            let resource = Resource { address: address.clone(), fingerprint: item.fingerprint.clone(), content: item.content, origin };
+            if item.errand {
+                let errand = Errand { resource, first: None, next: None, clears: Clears::default(), ends: Vec::new() };
+                desired.errands.insert(address.clone(), errand);
+            } else {
+                desired.resources.insert(address.clone(), resource);
+            }
+        }
+        desired
+    }
+
+    /// Whether an address is desired, for good or for once.
+    pub fn wants(&self, address: &Address) -> bool {
+        self.resources.contains_key(address) || self.errands.contains_key(address)
+    }
+
+    /// What is desired at an address, for good or for once.
+    pub fn all_at(&self, address: &Address) -> Option<&Resource> {
+        self.resources.get(address).or_else(|| self.errands.get(address).map(|errand| &errand.resource))
+    }
+
+    /// All that is written down, by address.
+    pub fn all(&self) -> BTreeMap<&Address, &Resource> {
+        let once = self.errands.iter().map(|(address, errand)| (address, &errand.resource));
+        self.resources.iter().chain(once).collect()
     }
 }

@@ -23,6 +23,8 @@ fn sample() -> Plan {
         keep: false,
         reasons,
         hold: None,
+        turn: None,
+        awaits: None,
     };
     let update = Change {
         content: Some(BlobRef::of(b"two\n")),

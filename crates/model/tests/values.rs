@@ -81,6 +81,7 @@ fn manifest(count: usize) -> Manifest {
     let item = |n: usize| Item {
         fingerprint: Fingerprint::new(format!("1:file:644:{}", Digest::of(&n.to_be_bytes()).hex())),
         content: Some(BlobRef::of(&n.to_be_bytes())),
+        errand: false,
     };
     Manifest { items: (0..count).map(|n| (Address::new(format!("d{}/f{n}", n % 10)), item(n))).collect() }
 }

@@ -100,6 +100,8 @@ pub(crate) struct Wanted {
     pub tools: Vec<Tool>,
     /// What of it cannot be made yet, because its kind is not known.
     pub deferred: BTreeMap<Address, Deferred>,
+    /// What is written down and never run.
+    pub not_run: BTreeMap<Address, String>,
 }
 
 impl Wanted {
@@ -120,7 +122,7 @@ impl Kept {
         match (&self.wanted, &self.inventory) {
             (None, None) => true,
             (wanted, inventory) => {
-                wanted.as_ref().is_some_and(|wanted| wanted.desired.resources.contains_key(address))
+                wanted.as_ref().is_some_and(|wanted| wanted.desired.wants(address))
                     || inventory.as_ref().is_some_and(|(_, manifest)| manifest.items.contains_key(address))
             }
         }

@@ -45,7 +45,7 @@ impl Runtime {
                 Wish::Gone => {}
                 Wish::Known => {
                     let wanted = neighbour.cell.kept().wanted.clone();
-                    wants(&|address| wanted.as_ref().is_some_and(|wanted| wanted.desired.resources.contains_key(address)));
+                    wants(&|address| wanted.as_ref().is_some_and(|wanted| wanted.desired.wants(address)));
                 }
                 Wish::Unknown { away: true, .. } if rollback && neighbour.cell.memory(self).await?.landed.is_some() => {
                     let landed = neighbour.cell.memory(self).await?.landed;

@@ -100,7 +100,7 @@ impl Runtime {
         for stack in estate.stacks.values().filter(|stack| stack.id.target == *target) {
             match self.wanted(&self.cell(&stack.id), stack).await {
                 Ok(wanted) => {
-                    for address in wanted.desired.resources.keys() {
+                    for address in wanted.desired.all().into_keys() {
                         wishes.entry(address.clone()).or_default().insert(stack.id.clone());
                     }
                 }

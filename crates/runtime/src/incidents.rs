@@ -36,12 +36,18 @@ pub(crate) fn open(memory: &StackMemory, stack: &StackId, now: Timestamp, troubl
     Some(draft(Kind::IncidentOpened, Some(stack), now, "observation", &incident))
 }
 
+/// Closes an incident whose question is no longer asked.
+pub(crate) fn settle(memory: &StackMemory, stack: &StackId, now: Timestamp, kind: &str, how: &str) -> Option<Draft> {
+    let open = memory.incidents.get(kind)?;
+    let closed = draft(Kind::IncidentClosed, Some(stack), now, "observation", &Closed { how: how.to_owned() });
+    Some(closed.link("closes", Some(open.index)))
+}
+
 /// Closes an incident whose facts are gone. One that asks for an answer stays until it has one.
 pub(crate) fn close(memory: &StackMemory, stack: &StackId, now: Timestamp, kind: &str, how: &str) -> Option<Draft> {
     let open = memory.incidents.get(kind)?;
     if !open.incident.words.is_empty() && !open.answered {
         return None;
     }
-    let closed = draft(Kind::IncidentClosed, Some(stack), now, "observation", &Closed { how: how.to_owned() });
-    Some(closed.link("closes", Some(open.index)))
+    settle(memory, stack, now, kind, how)
 }

@@ -286,7 +286,9 @@ impl Runtime {
             false => Arc::new(Made { made: std::mem::take(&mut parsed.made), rest: rendered.contents }) as Arc<dyn Contents>,
         };
         if validate {
-            let misfits = self.misfits(stack, &parsed.resources, contents.clone()).await;
+            let once = parsed.errands.iter().map(|errand| &errand.resource);
+            let resources: Vec<Resource> = parsed.resources.iter().chain(once).cloned().collect();
+            let misfits = self.misfits(stack, &resources, contents.clone()).await;
             parsed.findings.extend(misfits.into_iter().map(|misfit| {
                 let place = driver.locate(&reading, &misfit.address, &misfit.pointer);
                 Finding { place, ..Finding::new(misfit.message, misfit.help) }
@@ -302,7 +304,10 @@ impl Runtime {
             };
             return Err(NoWish::Findings(parsed.findings.into_iter().map(placed).collect()));
         }
-        let desired = Desired { resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect() };
+        let desired = Desired {
+            resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect(),
+            errands: parsed.errands.into_iter().map(|errand| (errand.resource.address.clone(), errand)).collect(),
+        };
         let digest = blocking(|| desired.manifest().digest());
         Ok(Wanted {
             key: gathered.key,
@@ -314,6 +319,7 @@ impl Runtime {
             sandbox: rendered.sandbox,
             tools: rendered.tools,
             deferred: parsed.deferred,
+            not_run: parsed.not_run,
         })
     }
 

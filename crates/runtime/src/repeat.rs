@@ -104,8 +104,8 @@ impl Runtime {
 
 /// The first difference between two renders, in words.
 pub fn difference(one: &Shown, other: &Shown) -> Answer<Option<String>> {
-    let (left, right) = (&one.desired.resources, &other.desired.resources);
-    let addresses: BTreeSet<&Address> = left.keys().chain(right.keys()).collect();
+    let (left, right) = (one.desired.all(), other.desired.all());
+    let addresses: BTreeSet<&Address> = left.keys().chain(right.keys()).copied().collect();
     for address in addresses {
         let (Some(left), Some(right)) = (left.get(address), right.get(address)) else {
             return Ok(Some(format!("two renders of the same inputs differ: only one of them has {address}")));

@@ -31,6 +31,8 @@ pub struct StackReport {
     /// What people are told while it happens, in order.
     pub lines: Vec<String>,
     pub revision: Option<String>,
+    /// What is written down and never run here: why.
+    pub not_run: BTreeMap<Address, String>,
     /// The desired digest walked towards.
     pub desired: Option<trued_model::Digest>,
     /// How well the program that rendered it was confined, if one did.
@@ -74,6 +76,7 @@ impl StackReport {
             pending: Vec::new(),
             lines: Vec::new(),
             revision: None,
+            not_run: BTreeMap::new(),
             desired: None,
             sandbox: None,
         }

@@ -25,6 +25,8 @@ use crate::waiting::Attending;
 const ABREAST: usize = 64;
 /// How often a pass goes round again for stacks that waited for each other.
 const ROUNDS: usize = 4;
+/// How often a pass walks one stack again because what it waited for was decided.
+const TURNS: usize = 64;
 /// The longest pause after failures of one stack.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long stopping waits for batches in hand.
@@ -85,7 +87,7 @@ impl Runtime {
                 left.retain(|id| {
                     let turns = waited.entry(id.clone()).or_insert(0);
                     *turns += 1;
-                    *turns <= ROUNDS
+                    *turns <= TURNS
                 });
             }
             if left.is_empty() {

@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, stream};
 use trued_doors::{BoxFuture, BoxStream, HealthAsk};
 use trued_engine::{StackMemory, Wellness, wellness};
-use trued_model::{Address, Condition, Digest, Duration, Health, HealthPolicy, StackId, Timestamp};
+use trued_model::{Address, Condition, Digest, Duration, Health, HealthPolicy, Progress, StackId, Timestamp};
 
 use crate::cell::{Cell, Judged};
 use crate::report::StackReport;
@@ -51,6 +51,8 @@ impl Attending<'_> {
 /// What the record says of a stack's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnRecord {
+    /// Something that runs once is under way.
+    Errand,
     Awaited,
     Failed,
     Ready,
@@ -115,6 +117,7 @@ impl Runtime {
         let mut telling = self.telling_of(id, &attended).await;
         let began = self.doors.clock.now();
         let mut told = String::new();
+        let mut first: Option<BTreeMap<Address, Condition>> = None;
         loop {
             let now = self.doors.clock.now();
             if attended.on_record == OnRecord::Ready {
@@ -125,10 +128,15 @@ impl Runtime {
             }
             let judged = wellness(&conditions, since.unwrap_or(now), within, now);
             let news = match attended.on_record {
+                // Whatever becomes of it otherwise, only a walk can tell.
+                OnRecord::Errand => !matches!(judged, Wellness::Waits(_)) || first.as_ref().is_some_and(|first| *first != conditions),
                 OnRecord::Awaited => !matches!(judged, Wellness::Waits(_)),
                 OnRecord::Failed => judged == Wellness::Ready,
                 OnRecord::Ready => matches!(judged, Wellness::Failed(_)),
             };
+            if news && attended.on_record == OnRecord::Errand {
+                return;
+            }
             if news {
                 cell.kept().judged = Some(Judged { desired: attended.desired, wellness: judged });
                 return;
@@ -151,7 +159,10 @@ impl Runtime {
             tokio::select! {
                 biased;
                 news = telling.next() => match news {
-                    Some(news) => conditions = news,
+                    Some(news) => {
+                        first.get_or_insert_with(|| news.clone());
+                        conditions = news;
+                    }
                     // The line broke.
                     None => {
                         tokio::time::sleep(TRIED_AGAIN.min(rest).to_std()).await;
@@ -178,15 +189,35 @@ impl Runtime {
             return None;
         }
         let memory = cell.memory(self).await.ok()?;
+        if let Some(attended) = self.attended_errand(cell, &memory, &policy) {
+            return Some(attended);
+        }
         let on_record = on_record(&memory)?;
         let landed = memory.landed?;
-        let addresses = self.manifest(&landed.manifest).ok()?.items.into_keys().collect();
+        let items = self.manifest(&landed.manifest).ok()?.items;
+        let addresses = items.into_iter().filter(|(_, item)| !item.errand).map(|(address, _)| address).collect();
         Some(Attended {
             ask: HealthAsk { addresses, rules: policy.rules.clone(), read: true },
             policy,
             desired: landed.desired,
             on_record,
             since: memory.unready.filter(|_| on_record == OnRecord::Awaited),
+        })
+    }
+
+    /// What is under way and runs once, for what is desired now.
+    fn attended_errand(&self, cell: &Cell, memory: &StackMemory, policy: &HealthPolicy) -> Option<Attended> {
+        let wanted = cell.kept().wanted.clone()?;
+        let running: Vec<_> = memory.errands.values().filter(|ran| ran.progress == Progress::Begun && ran.of == wanted.digest).collect();
+        let since = running.iter().map(|ran| ran.since).min()?;
+        let ends = running.iter().filter_map(|ran| wanted.desired.errands.get(&ran.address)).flat_map(|errand| &errand.ends);
+        let addresses = running.iter().map(|ran| ran.address.clone()).collect();
+        Some(Attended {
+            ask: HealthAsk { addresses, rules: ends.cloned().collect(), read: true },
+            policy: policy.clone(),
+            desired: wanted.digest,
+            on_record: OnRecord::Errand,
+            since: Some(since),
         })
     }
 }

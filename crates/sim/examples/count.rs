@@ -38,7 +38,7 @@ fn desired(count: usize) -> Desired {
         let fingerprint = Fingerprint::new(format!("1:file:644:{}", content.digest.hex()));
         (address.clone(), Resource { address, fingerprint, content: Some(content), origin: Origin::default() })
     };
-    Desired { resources: (0..count).map(resource).collect() }
+    Desired { resources: (0..count).map(resource).collect(), ..Desired::default() }
 }
 
 /// Makes a stack of which everything is as it should be, and does something with it.
@@ -64,6 +64,7 @@ fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
         ranks: &[],
         guarded: &[],
         deferred: &Default::default(),
+        errands: &Default::default(),
     });
 }
 

@@ -88,10 +88,13 @@ async fn one(cluster: &Cluster, change: &Change, mark: &Mark) -> Ended {
         None => None,
     };
     let marked = step.place.entry.as_ref().and_then(|entry| entry.mark.as_ref()).is_some_and(|there| there.same_stack(mark));
+    let anew = change.action == Action::Replace && step.place.entry.as_ref().is_some_and(|entry| change.uid.as_ref() == Some(&entry.uid));
     let moved = || Refusal::new(Code::Changed, format!("{}: it is not there as the change expects it", step.doing));
     match (&change.after, &there) {
         (None, None) => return Ok(None),
-        (after, there) if after == there && (marked || after == &change.before && change.content.is_none()) => return Ok(there.clone()),
+        (after, there) if !anew && after == there && (marked || after == &change.before && change.content.is_none()) => {
+            return Ok(there.clone());
+        }
         (after, there) if after == there || there == &change.before => {}
         _ => return Err(moved()),
     }

@@ -23,6 +23,7 @@ mod fields;
 mod follow;
 mod happen;
 mod health;
+mod hooks;
 mod ignore;
 mod keep;
 mod link;

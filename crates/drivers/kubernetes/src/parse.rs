@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::address::{Kind, Spot};
 use crate::served::{Served, everywhere, is_definition};
-use crate::{ignore, object};
+use crate::{hooks, ignore, object};
 use serde_json::Value;
 use trued_doors::{Parsed, Reading, Seal};
 use trued_model::{Address, BlobRef, Deferred, Document, Finding, Origin, Place, Resource, Shape};
@@ -134,6 +134,7 @@ fn flatten<'n>(node: &'n Node, depth: usize, found: &mut Vec<&'n Node>) {
     }
 }
 
+/// Reads one object. A hook is no resource, and takes its place among the errands.
 fn resource(
     reading: &Reading<'_>,
     served: &Served,
@@ -150,6 +151,19 @@ fn resource(
         }
     };
     let address = spot.address();
+    let hook = match hooks::read(&one.value, &address) {
+        Ok(hook) => hook,
+        Err((message, help)) => {
+            parsed.findings.push(one.finding(format!("{address}: {message}"), help));
+            return None;
+        }
+    };
+    if let Some(hook) = hook.as_ref().filter(|hook| !hook.never.is_empty()) {
+        parsed.not_run.insert(address.clone(), hook.never.join(", "));
+        if !hook.runs() {
+            return None;
+        }
+    }
     parsed.deferred.extend(deferred.map(|why| (address.clone(), Deferred { kind: kind.prefix(), why })));
     let place = format!("{}:{}", one.document.path, one.line);
     if let Some(first) = places.get(&address) {
@@ -180,7 +194,14 @@ fn resource(
     let content = BlobRef { sealed, ..BlobRef::of(&stored) };
     parsed.made.insert(content.digest, stored);
     let origin = Origin { file: one.document.path.clone(), line: Some(one.line) };
-    Some(Resource { address, fingerprint, content: Some(content), origin })
+    let resource = Resource { address, fingerprint, content: Some(content), origin };
+    match hook {
+        Some(hook) => {
+            parsed.errands.push(hook.errand(resource));
+            None
+        }
+        None => Some(resource),
+    }
 }
 
 /// Finds where an object will live, and writes its namespace into it. One whose kind may still come is deferred: why.
@@ -198,10 +219,6 @@ fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Writt
     }
     if name.contains(['/', '%']) || name.chars().any(char::is_control) {
         return Err(one.finding(format!("{name:?} is no name of an object"), "correct `metadata.name`"));
-    }
-    if let Some(hook) = object::text(&one.value, &["metadata", "annotations", "helm.sh/hook"]).filter(|hook| *hook != "crd-install") {
-        let message = format!("{} {name} is a hook ({hook}); hooks are not available yet", kind.kind);
-        return Err(one.finding(message, "remove the annotation `helm.sh/hook` if it is to be an object like others, or leave it out"));
     }
     if served.get(kind).is_none() && !served.assumed && may_come(kind) {
         // Where it will lie is not known before its kind is; nothing is done with it until then.

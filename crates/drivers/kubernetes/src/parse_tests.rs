@@ -92,7 +92,7 @@ just text
 ---
 apiVersion: batch/v1
 kind: Job
-metadata: { name: hook, annotations: { helm.sh/hook: pre-install } }
+metadata: { name: hook, annotations: { helm.sh/hook: pre-instal } }
 ---
 apiVersion: batch/v1
 kind: Unheard
@@ -101,7 +101,7 @@ metadata: { name: x }
     let expected = [
         "all.yaml:5: this is no object: it has no `apiVersion` or no `kind`",
         "all.yaml:1: this ConfigMap has no name",
-        "all.yaml:7: Job hook is a hook (pre-install); hooks are not available yet",
+        "all.yaml:7: batch/Job/shop/hook: `pre-instal` is no hook that Helm knows",
         "all.yaml:11: the cluster serves no kind batch/Unheard, which x is of",
     ];
     check("shop", text, &expected);

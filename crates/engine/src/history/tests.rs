@@ -448,7 +448,7 @@ fn differences_are_sorted_and_by_fingerprint() {
     let manifest = |items: &[(&str, &str)]| trued_model::Manifest {
         items: items
             .iter()
-            .map(|(a, f)| (Address::new(*a), trued_model::Item { fingerprint: Fingerprint::new(*f), content: None }))
+            .map(|(a, f)| (Address::new(*a), trued_model::Item { fingerprint: Fingerprint::new(*f), content: None, errand: false }))
             .collect(),
     };
     let before = manifest(&[("b", "1:1"), ("c", "1:1"), ("d", "1:1")]);

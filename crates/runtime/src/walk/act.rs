@@ -1,6 +1,7 @@
 //! Acting: bytes on record, the written intent, batches with their receipts, and looking again where nothing confirms.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use futures::StreamExt;
 use trued_doors::{Asked, Done, Kept, Order};
@@ -58,6 +59,7 @@ impl Walk<'_> {
             desired: self.wanted.as_ref().map(|wanted| wanted.digest),
             sandbox: self.wanted.as_ref().and_then(|wanted| wanted.sandbox),
             tools: self.wanted.as_ref().map(|wanted| wanted.tools.clone()).unwrap_or_default(),
+            occasion: self.course.occasion,
         };
         let mut intent = draft(Kind::Intent, Some(&self.stack.id), self.now(), self.why_now(), &body)
             .run(&self.run)
@@ -149,7 +151,14 @@ impl Walk<'_> {
     }
 
     fn batch(&self, batch: u32) -> &[Change] {
-        self.writes.chunks(BATCH).nth(batch as usize).unwrap_or_default()
+        let range = batches(&self.writes).into_iter().nth(batch as usize);
+        range.and_then(|range| self.writes.get(range)).unwrap_or_default()
+    }
+
+    /// Whether what was refused ends the run here: an errand comes next, or was it.
+    fn ends_here(&self, batch: u32) -> bool {
+        let once = |batch: u32| self.batch(batch).iter().any(|change| change.turn.is_some());
+        !self.refused.is_empty() && (once(batch) || once(batch + 1))
     }
 
     /// A reply that was lost, or none: looks before anything is decided.
@@ -210,7 +219,14 @@ impl Walk<'_> {
                 Ok::<_, Refusal>(blob)
             })?),
         };
-        let receipt = Receipt { batch: u64::from(batch) + 1, done: landed.len() as u64, so_far: self.landed.len() as u64, of, exit: None };
+        let there = |change: &&Change| landed.iter().any(|landed| landed.address == change.address);
+        let errands: Vec<_> = self.batch(batch).iter().filter(there).filter_map(|change| self.begun(change)).collect();
+        if let Some(ran) = errands.iter().find(|ran| ran.progress == trued_model::Progress::Begun) {
+            self.awaits = format!("{}: it runs", ran.words());
+            self.report.waiting = Some(self.awaits.clone());
+        }
+        let receipt =
+            Receipt { batch: u64::from(batch) + 1, done: landed.len() as u64, so_far: self.landed.len() as u64, of, exit: None, errands };
         let id = &self.stack.id;
         let mut drafts = vec![
             draft(Kind::Receipt, Some(id), self.now(), self.cause, &receipt)
@@ -233,9 +249,9 @@ impl Walk<'_> {
         if self.fenced || self.refused.iter().any(|item| matches!(item.code, Code::Full | Code::Broken)) {
             return Ok(Event::Failed);
         }
-        let more = (batch as usize + 1) * BATCH < self.writes.len();
+        let more = !self.batch(batch + 1).is_empty();
         let newer = more && (self.cell.kept().newer || self.runtime.state().stopping);
-        Ok(Event::Received { newer, refused: !self.refused.is_empty() })
+        Ok(Event::Received { newer, refused: !self.refused.is_empty(), ends: self.ends_here(batch) })
     }
 
     /// Looks at what was touched, where the target's receipts do not say what is there now.
@@ -255,11 +271,24 @@ impl Walk<'_> {
     }
 }
 
+/// How changes are handed over: at most [`BATCH`] at once, and what runs once by itself, so that nothing goes beside it.
+pub(super) fn batches(writes: &[Change]) -> Vec<Range<usize>> {
+    let mut all: Vec<Range<usize>> = Vec::new();
+    for (at, change) in writes.iter().enumerate() {
+        let apart = change.turn.is_some() || at.checked_sub(1).is_some_and(|before| writes[before].turn.is_some());
+        match all.last_mut().filter(|last| !apart && last.len() < BATCH) {
+            Some(last) => last.end = at + 1,
+            None => all.push(at..at + 1),
+        }
+    }
+    all
+}
+
 fn as_manifest(kept: &BTreeMap<trued_model::Address, Kept>) -> Manifest {
     Manifest {
         items: kept
             .iter()
-            .map(|(address, kept)| (address.clone(), Item { fingerprint: kept.fingerprint.clone(), content: kept.content }))
+            .map(|(address, kept)| (address.clone(), Item { fingerprint: kept.fingerprint.clone(), content: kept.content, errand: false }))
             .collect(),
     }
 }

@@ -37,6 +37,7 @@ impl Walk<'_> {
                 desired,
                 sandbox: None,
                 tools: Vec::new(),
+                occasion: None,
             };
             let id = self.stack.id.clone();
             let intent =
@@ -62,7 +63,7 @@ impl Walk<'_> {
             };
             let log = if log.is_empty() { None } else { Some(self.runtime.doors.blobs.put(&log)?) };
             blocking(|| self.runtime.doors.blobs.flush())?;
-            let receipt = Receipt { batch: 1, done: 0, so_far: 0, of: 0, exit: status };
+            let receipt = Receipt { batch: 1, done: 0, so_far: 0, of: 0, exit: status, errands: Vec::new() };
             let receipt = draft(Kind::Receipt, Some(&id), self.now(), self.cause, &receipt)
                 .run(&self.run)
                 .revision(self.report.revision.clone())
@@ -187,6 +188,7 @@ impl Walk<'_> {
             why,
             awaits: self.awaits.clone(),
             epoch: Some(epoch),
+            errands: Vec::new(),
         };
         draft(Kind::Verdict, Some(&self.stack.id), self.now(), self.cause, &body)
             .run(&self.run)

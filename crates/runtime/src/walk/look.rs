@@ -6,14 +6,16 @@ use std::sync::Arc;
 use futures::StreamExt;
 use trued_doors::{Ask, Asked, Candidate, Compared, Order};
 use trued_engine::planted::{self, Bug};
-use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, gate, plan};
+use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, course, gate, plan};
 use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
     Action, Address, Change, Code, Command, Deletes, Duration, Extent, Finding, Item, Kind, Manifest, Observation, Plan, Policy, Preview,
     Reason, Refusal, Seen,
 };
 
-use super::{BATCH, Walk};
+use super::Walk;
+use super::act::batches;
+use super::errands::begun_before;
 use crate::Counters;
 use crate::record::{Drafting, draft};
 use crate::render::FromBlobs;
@@ -37,13 +39,18 @@ impl Walk<'_> {
             let seen = self.see(self.addresses(&changes, &made)).await?;
             let look = |address: &Address| seen.get(address);
             let mut found = 0;
+            let mut errands = Vec::new();
             for change in &changes {
                 let seen = look(&change.address);
                 if !seen.decided() {
                     let why = format!("run #{index} was interrupted, and {} cannot be seen to close it", change.address);
                     return Err(Refusal::new(Code::Unknown, why).help("make the target reachable; the run is closed then"));
                 }
-                if in_place(change, &changes, nested, &look) {
+                let made_so = in_place(change, &changes, nested, &look);
+                if self.memory.errands.get(&change.address).is_none_or(|ran| Some(ran.of) != open.intent.desired) {
+                    errands.extend(begun_before(change, open.intent.desired, made_so, self.now()));
+                }
+                if made_so {
                     found += 1;
                     own(&mut made, change);
                 } else if seen.fingerprint() == change.before.as_ref() {
@@ -68,6 +75,7 @@ impl Walk<'_> {
                 why,
                 awaits: String::new(),
                 epoch: Some(epoch),
+                errands,
             };
             let draft = draft(Kind::Verdict, Some(&self.stack.id), self.now(), "recovery", &verdict)
                 .run(open.run.as_deref().unwrap_or(&self.run))
@@ -92,12 +100,12 @@ impl Walk<'_> {
     pub(super) async fn observe(&mut self) -> Result<Event, Refusal> {
         let sealed = |item: &Item| item.content.is_some_and(|content| content.sealed);
         let mut asked: BTreeMap<&Address, bool> = self.inventory.items.iter().map(|(address, item)| (address, sealed(item))).collect();
-        for resource in self.desired.resources.values() {
+        for resource in self.desired.all().into_values() {
             let keyed = resource.content.is_some_and(|content| content.sealed);
             *asked.entry(&resource.address).or_default() |= keyed;
         }
         let compared = |address: &Address| {
-            let desired = self.desired.resources.get(address).map(|resource| &resource.fingerprint);
+            let desired = self.desired.all_at(address).map(|resource| &resource.fingerprint);
             desired.into_iter().chain(self.inventory.items.get(address).map(|item| &item.fingerprint))
         };
         let asked = asked
@@ -128,7 +136,7 @@ impl Walk<'_> {
     /// What is at an address may be as this, with its bytes: as it is desired, as we made it.
     pub(super) fn compared(&self, address: &Address) -> Vec<Compared> {
         let desired = self.wanted.as_ref().and_then(|wanted| {
-            let resource = self.desired.resources.get(address)?;
+            let resource = self.desired.all_at(address)?;
             Some(Compared { fingerprint: resource.fingerprint.clone(), content: resource.content?, from: wanted.contents.clone() })
         });
         let made = self.inventory.items.get(address).and_then(|item| {
@@ -211,24 +219,27 @@ impl Walk<'_> {
         let nothing = BTreeMap::new();
         self.expect();
         self.judged = self.seen_health();
-        let propose = |previews: &BTreeMap<Address, Preview>| {
-            plan(&PlanInput {
-                stack: &self.stack.id,
-                policy: &self.stack.policy,
-                wish: self.wish,
-                desired: &self.desired,
-                inventory: &self.inventory,
-                observed: &self.observed,
-                claims: &claims,
-                settled: &settled,
-                previews,
-                into: &self.stack.into,
-                nested: self.facts.nested,
-                ranks: &self.facts.ranks,
-                guarded: &self.facts.guarded,
-                deferred: self.wanted.as_ref().map_or(&nothing, |wanted| &wanted.deferred),
-            })
+        let errands = self.errands().await?;
+        let unforeseen = BTreeMap::new();
+        let input = PlanInput {
+            stack: &self.stack.id,
+            policy: &self.stack.policy,
+            wish: self.wish,
+            desired: &self.desired,
+            inventory: &self.inventory,
+            observed: &self.observed,
+            claims: &claims,
+            settled: &settled,
+            previews: &unforeseen,
+            into: &self.stack.into,
+            nested: self.facts.nested,
+            ranks: &self.facts.ranks,
+            guarded: &self.facts.guarded,
+            deferred: self.wanted.as_ref().map_or(&nothing, |wanted| &wanted.deferred),
+            errands: &errands,
         };
+        let propose = |previews: &BTreeMap<Address, Preview>| plan(&PlanInput { previews, ..input.clone() });
+        let course = course(&input);
         let mut plan = self.busily(|| propose(&BTreeMap::new())).await;
         let previews = self.previews(&plan).await?;
         if !previews.is_empty() {
@@ -243,7 +254,7 @@ impl Walk<'_> {
         let blocked = self.blocked().await;
         let standing = Standing {
             resources: self.inventory.items.len(),
-            empty: !self.orphan && self.desired.resources.is_empty() && !self.inventory.items.is_empty(),
+            empty: !self.orphan && self.desired.resources.is_empty() && self.desired.errands.is_empty() && !self.inventory.items.is_empty(),
             suspended: self.memory.suspended.is_some(),
             blocked: blocked.as_deref(),
             nested: self.facts.nested,
@@ -264,15 +275,16 @@ impl Walk<'_> {
             (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,
             _ => false,
         };
-        let commands = self.commands_due(!writes.is_empty(), blocked.is_some());
+        let over = self.errands_over(&course, &writes);
+        let commands = if over { self.commands_due(!writes.is_empty(), blocked.is_some()) } else { Vec::new() };
         let planned = Planned {
-            batches: writes.len().div_ceil(BATCH) as u32,
+            batches: batches(&writes).len() as u32,
             bookkeeping: !bookkeeping.is_empty(),
             keeps: writes.iter().any(|change| change.keep),
             unproven: !proven
                 && !self.orphan
                 && (self.judged.is_some() || !self.recently_checked() || !writes.is_empty() || !bookkeeping.is_empty()),
-            whole: decision.held.is_empty() && (self.orphan || (!drift_left && !unseen)),
+            whole: decision.held.is_empty() && over && (self.orphan || (!drift_left && !unseen)),
             commands: !commands.is_empty(),
             confirms: self.facts.confirms,
         };
@@ -285,6 +297,11 @@ impl Walk<'_> {
         if self.memory.intents.values().any(|open| open.intent.command.is_some()) {
             self.report.pending.push(Pending::Undecided);
         }
+        if let Some(ran) = course.failed.as_ref().filter(|_| self.aim.writes) {
+            let help = "commit a fix, or answer it: trued incidents";
+            self.report.refusal.get_or_insert(Refusal::new(Code::Unknown, format!("{} failed: {}", ran.words(), ran.why)).help(help));
+        }
+        self.course = course;
         self.writes = writes;
         self.bookkeeping = bookkeeping;
         self.commands = commands;
@@ -383,13 +400,13 @@ impl Walk<'_> {
         for (address, seen) in &self.observed.seen {
             let Seen::Present(state) = seen else { continue };
             let known = [
-                self.desired.resources.get(address).map(|r| (&r.fingerprint, r.content)),
+                self.desired.all_at(address).map(|r| (&r.fingerprint, r.content)),
                 self.inventory.items.get(address).map(|i| (&i.fingerprint, i.content)),
             ];
             let content =
                 known.into_iter().flatten().find(|(fingerprint, _)| **fingerprint == state.fingerprint).and_then(|(_, content)| content);
             let kept = self.kept.get(address).filter(|kept| kept.fingerprint == state.fingerprint).and_then(|kept| kept.content);
-            items.insert(address.clone(), Item { fingerprint: state.fingerprint.clone(), content: content.or(kept) });
+            items.insert(address.clone(), Item { fingerprint: state.fingerprint.clone(), content: content.or(kept), errand: false });
         }
         Manifest { items }
     }
@@ -399,6 +416,12 @@ impl Walk<'_> {
 /// the folder of something that was made after it.
 pub(super) fn in_place(change: &Change, all: &[Change], nested: bool, seen: &dyn Fn(&Address) -> Seen) -> bool {
     let there = seen(&change.address);
+    // What is made anew is another thing, also where it looks the same.
+    if let (Action::Replace, Some(uid), Seen::Present(state)) = (change.action, &change.uid, &there)
+        && state.uid.as_ref() == Some(uid)
+    {
+        return false;
+    }
     if !there.decided() || there.fingerprint() == change.after.as_ref() {
         return there.decided();
     }
@@ -416,7 +439,7 @@ pub(super) fn own_what_gives_way(inventory: &mut Manifest, change: &Change) {
     if let (Action::Replace, Some(before), Some(_)) = (change.action, &change.before, &change.after)
         && !change.reasons.contains(&Reason::Foreign)
     {
-        let ours = || Item { fingerprint: before.clone(), content: None };
+        let ours = || Item { fingerprint: before.clone(), content: None, errand: change.turn.is_some() };
         inventory.items.entry(change.address.clone()).or_insert_with(ours);
     }
 }
@@ -435,7 +458,8 @@ pub(super) fn own(inventory: &mut Manifest, change: &Change) {
             inventory.items.remove(&change.address);
         }
         (_, Some(after)) => {
-            inventory.items.insert(change.address.clone(), Item { fingerprint: after.clone(), content: change.content });
+            let item = Item { fingerprint: after.clone(), content: change.content, errand: change.turn.is_some() };
+            inventory.items.insert(change.address.clone(), item);
         }
     }
 }

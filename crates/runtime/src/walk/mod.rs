@@ -2,6 +2,7 @@
 
 mod act;
 mod conclude;
+mod errands;
 pub(crate) mod health;
 mod look;
 mod note;
@@ -10,10 +11,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trued_doors::{Facts, Link};
-use trued_engine::{Assessment, Effect, Event, Phase, StackMemory, Wellness, Wish, step};
+use trued_engine::{Assessment, Course, Effect, Event, Phase, StackMemory, Wellness, Wish, step};
 use trued_model::body::{Checked, Landed, Outcome, RefusedItem};
 use trued_model::{
-    Address, BlobRef, Change, Code, Command, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Refusal, Stack, StackId,
+    Address, BlobRef, Change, Code, Command, Decision, Desired, Extent, Finding, Manifest, Observation, Plan, Ran, Refusal, Stack, StackId,
     Timestamp,
 };
 
@@ -72,6 +73,10 @@ pub(crate) struct Walk<'a> {
     judged: Option<Wellness>,
     /// What is in place and not ready yet: why.
     awaits: String,
+    /// How far what runs once is, before the changes of this walk.
+    course: Course,
+    /// What of it has ended since the last walk, and is not on record yet.
+    ended: Vec<Ran>,
     /// Whether all that was refused lacks something that somebody else may bring.
     lacks: bool,
     report: StackReport,
@@ -129,6 +134,8 @@ impl Runtime {
             checks: Vec::new(),
             judged: None,
             awaits: String::new(),
+            course: Course::default(),
+            ended: Vec::new(),
             lacks: false,
             report,
             stack,
@@ -221,6 +228,7 @@ impl Walk<'_> {
             (Ok(wanted), _) => {
                 self.report.revision = wanted.revision.clone();
                 self.desired = wanted.desired.clone();
+                self.report.not_run = wanted.not_run.clone();
                 self.wanted = Some(wanted);
             }
             (Err(NoWish::Findings(findings)), None) => {
@@ -270,6 +278,7 @@ impl Walk<'_> {
             sandbox: None,
             tools: Vec::new(),
             deferred: BTreeMap::new(),
+            not_run: BTreeMap::new(),
         }));
         Ok(())
     }

@@ -29,6 +29,7 @@ impl Walk<'_> {
         self.note_drift(&mut drafts).await?;
         self.note_holds(&mut drafts);
         self.note_health(&mut drafts);
+        self.note_errands(&mut drafts);
         if let Some(closed) = incidents::close(&self.memory, &id, now, "unexplained", "answered") {
             drafts.push(closed);
         }
@@ -232,7 +233,7 @@ impl Walk<'_> {
         let Some(link) = self.link.clone() else { return Ok(()) };
         let content = |blob: Option<BlobRef>| blob.is_some_and(|blob| blob.sealed);
         let sealed = content(self.inventory.items.get(address).and_then(|item| item.content))
-            || content(self.desired.resources.get(address).and_then(|resource| resource.content));
+            || content(self.desired.all_at(address).and_then(|resource| resource.content));
         let compared = if self.facts.compares { self.compared(address) } else { Vec::new() };
         match link.keep(&Asked { compared, ..Asked::new(address.clone(), sealed).like([&state.fingerprint]) }).await {
             Ok(kept) if kept.fingerprint == state.fingerprint => {

@@ -70,6 +70,10 @@ fn plan(stack: &StackReport) -> Value {
         "pending": stack.pending.iter().map(|pending| word(*pending)).collect::<Vec<_>>(),
         "error": stack.refusal.as_ref().map(|refusal| json!({ "code": refusal.code, "message": refusal.message, "help": refusal.help })),
     });
+    if !stack.not_run.is_empty() {
+        let one = |(address, why): (&trued_model::Address, &String)| json!({ "address": address, "why": why });
+        shown["not_run"] = stack.not_run.iter().map(one).collect();
+    }
     if let (Some(level), Some(shown)) = (stack.sandbox, shown.as_object_mut()) {
         shown.insert("sandbox".to_owned(), json!(level));
     }
@@ -129,6 +133,9 @@ pub fn show_plans(report: &Report, screen: &Screen) -> anyhow::Result<()> {
         }
         if plan.changes.len() > SHOWN {
             screen.line(format!("  … and {} more; --output json lists all", plan.changes.len() - SHOWN))?;
+        }
+        for (address, why) in stack.not_run.iter().take(SHOWN) {
+            screen.line(format!("  {} {address}: {why}", screen.dim("never run")))?;
         }
         show_rest(stack, screen)?;
     }

@@ -42,7 +42,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let inner = |address: &Address| Address::new(address.as_str().strip_prefix(&into).unwrap_or(address.as_str()).trim_start_matches('/'));
     if let Some(folder) = &args.to {
         written::prepare(folder)?;
-        for resource in shown.desired.resources.values() {
+        for resource in shown.desired.all().into_values() {
             match read(&shown, resource)? {
                 Some(bytes) => written::write_one(folder, &inner(&resource.address), written::shape(&resource.fingerprint), &bytes)?,
                 None => session.screen.say(&format!("{} is left out: it is sealed", resource.address)),
@@ -50,7 +50,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         }
     }
     if session.screen.is_json() {
-        let files = shown.desired.resources.values().map(|resource| {
+        let files = shown.desired.all().into_values().map(|resource| {
             let content =
                 resource.content.map(|content| json!({ "digest": content.digest, "bytes": content.bytes, "sealed": content.sealed }));
             json!({ "path": resource.address, "fingerprint": resource.fingerprint, "content": content })
@@ -60,14 +60,14 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     if let Some(folder) = &args.to {
-        session.screen.say(&format!("{} files in {}", shown.desired.resources.len(), folder.display()));
+        session.screen.say(&format!("{} files in {}", shown.desired.all().len(), folder.display()));
         return Ok(Exit::Done);
     }
     let target = acting.runtime.estate().targets.get(&stack.target).map(|target| target.kind.clone());
     if target.is_some_and(|kind| objects(&kind)) {
         return stream(session, &shown);
     }
-    for resource in shown.desired.resources.values() {
+    for resource in shown.desired.all().into_values() {
         session.screen.line(format!("==> {} <==", inner(&resource.address)))?;
         match read(&shown, resource)?.map(String::from_utf8) {
             Some(Ok(text)) => session.screen.bytes(text.as_bytes())?,
@@ -80,7 +80,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
 
 /// Shows objects as one stream, in the order of their addresses.
 fn stream(session: &Session<'_>, shown: &Shown) -> anyhow::Result<Exit> {
-    for resource in shown.desired.resources.values() {
+    for resource in shown.desired.all().into_values() {
         session.screen.line("---")?;
         match read(shown, resource)? {
             Some(bytes) => session.screen.bytes(trued_yaml::write(&serde_json::from_slice(&bytes)?).as_bytes())?,

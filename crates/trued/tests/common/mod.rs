@@ -141,6 +141,7 @@ impl Story {
             Item {
                 fingerprint: Fingerprint::new(format!("1:file:644:{}", stored.digest.hex())),
                 content: Some(BlobRef { sealed, ..stored }),
+                errand: false,
             }
         };
         let items = files.iter().map(|(path, text)| (Address::new(*path), item(text))).collect();

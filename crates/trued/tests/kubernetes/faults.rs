@@ -52,7 +52,7 @@ fn wait_for(flag: &AtomicBool) {
 }
 
 /// Runs `apply` and kills it at its nth write: before it arrives, or once it is done and nobody was told.
-fn killed_at(ground: &mut Ground, nth: usize, done: bool) {
+pub fn killed_at(ground: &mut Ground, nth: usize, done: bool) {
     let (count, reached, killed) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (tell, wait) = (reached.clone(), killed.clone());
     let between = ground.through(move |asked| {

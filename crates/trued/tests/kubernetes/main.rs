@@ -8,6 +8,7 @@ mod foreseen;
 mod guarding;
 mod happening;
 mod health;
+mod hooks;
 mod ignored;
 mod in_cluster;
 mod outlasting;

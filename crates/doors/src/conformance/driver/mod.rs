@@ -257,6 +257,8 @@ fn change(action: Action, address: &Address, before: Option<Fingerprint>, wanted
         keep: false,
         reasons: Vec::new(),
         hold: None,
+        turn: None,
+        awaits: None,
     }
 }
 

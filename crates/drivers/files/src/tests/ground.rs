@@ -223,7 +223,20 @@ pub fn change(
     content: Option<BlobRef>,
 ) -> Change {
     let address = address.clone();
-    Change { address, action, before, after, uid: None, other: None, content, keep: false, reasons: Vec::new(), hold: None }
+    Change {
+        address,
+        action,
+        before,
+        after,
+        uid: None,
+        other: None,
+        content,
+        keep: false,
+        reasons: Vec::new(),
+        hold: None,
+        turn: None,
+        awaits: None,
+    }
 }
 
 pub fn stack(app: &str) -> StackId {
