@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{BlobRef, Commit, Finding, Relation, Revision, Shape, SignerPolicy, SourceSpec, Timestamp, Verified, Want};
+use trued_model::{BlobRef, Commit, Finding, Patience, Relation, Revision, Shape, SignerPolicy, SourceSpec, Timestamp, Verified, Want};
 
 use crate::{Answer, BoxFuture, Clock, Descriptor, Runner, Secrets};
 
@@ -61,6 +61,11 @@ pub trait Source: Send + Sync {
     /// A refusal is no verdict, and counts as none.
     fn verify<'a>(&'a self, _revision: &'a Revision, _since: Option<&'a str>, _now: Timestamp) -> BoxFuture<'a, Answer<Judgement>> {
         Box::pin(async { Ok(Judgement::Unasked) })
+    }
+
+    /// How long it may say nothing, or nothing new, before people must know.
+    fn patience(&self) -> Patience {
+        Patience::default()
     }
 
     /// How often the remote was asked so far.

@@ -1,5 +1,6 @@
 //! Decisions: value in, value out. No I/O, no clock, no ids, no chance; nothing of ours below it but `model`.
 
+pub mod age;
 mod assess;
 mod coverage;
 mod errands;

@@ -279,7 +279,7 @@ pub struct Closed {
 /// `incident.opened`: something people must know. At most one open per kind and stack (or source).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// `fetch`, `rewind`, `render`, `check`, `health`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `errand`, `configuration`.
+    /// `fetch`, `unmoved`, `rewind`, `render`, `check`, `health`, `refused`, `unexplained`, `interrupted`, `panic`, `unseen`, `orphan`, `errand`, `configuration`.
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,

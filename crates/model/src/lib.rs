@@ -40,7 +40,7 @@ pub use policy::{Command, Deletes, DriftPolicy, Ignore, OnDelete, OnExisting, On
 pub use preview::Preview;
 pub use refusal::{Code, Refusal};
 pub use resource::{BlobRef, Deferred, Desired, Document, Origin, Resource, Shape};
-pub use revision::{Commit, Relation, Revision, Want};
+pub use revision::{Commit, Patience, Relation, Revision, Want};
 pub use secret::Secret;
 pub use signed::{PathNote, SignatureNote, SignerNote, SignerPolicy, Verified};
 pub use time::{Duration, Timestamp};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, Timestamp};
+use crate::{Duration, Name, Timestamp};
 
 /// One immutable version of one source: `id` is a commit id, `COMMIT+dirty.<12 hex>`, or a content digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +41,15 @@ pub enum Want {
     WorkTree,
     /// A branch, tag or commit a person named. Asks the remote only when it is not here.
     Named(String),
+}
+
+/// How long a source may say nothing, or nothing new, before people must know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    /// How long it may not answer; `None`: a few asks in a row.
+    pub unanswered: Option<Duration>,
+    /// How long what it follows may stay where it is; `None`: for ever.
+    pub unmoved: Option<Duration>,
 }
 
 /// How one revision stands to an earlier one of the same source.

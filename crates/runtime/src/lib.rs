@@ -1,6 +1,7 @@
 //! Performs what the engine decides: wakes, leases, looks, writes, records. Alone knows the order of stages; names no
 //! concrete source, renderer, driver or store.
 
+mod age;
 mod cell;
 mod claims;
 mod counters;

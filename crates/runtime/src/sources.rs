@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trued_doors::{Answer, Query, Source, SourceOpening};
+use trued_engine::age;
 use trued_engine::planted::{self, Bug};
 use trued_model::body::{Answered, Closed, Incident};
 use trued_model::{Code, Finding, Kind, Name, Refusal, Relation, Revision, SourceSpec, Timestamp, Want};
@@ -11,9 +12,6 @@ use trued_model::{Code, Finding, Kind, Name, Refusal, Relation, Revision, Source
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime};
 use crate::verified::{Judged, LastVerified, Unverified};
-
-/// Failed asks in a row after which people must know.
-const PATIENCE: u32 = 3;
 
 /// What is remembered of a source between processes; a note beside the record.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,12 +24,25 @@ pub(crate) struct Followed {
     pub fetch_incident: Option<u64>,
     /// Open incident about a rewind, and to which revision.
     pub rewind: Option<(u64, String)>,
+    /// What the remote showed last, and since when it shows just that.
+    #[serde(default)]
+    pub still: Option<Still>,
     /// What was verified last, as the record has it.
     #[serde(default)]
     pub verified: Option<LastVerified>,
     /// The revision that is not accepted because of its signatures.
     #[serde(default)]
     pub unverified: Option<Unverified>,
+}
+
+/// A revision that a remote has shown again and again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Still {
+    pub revision: String,
+    /// When it was first seen.
+    pub since: Timestamp,
+    /// The open incident about it.
+    pub incident: Option<u64>,
 }
 
 impl Runtime {
@@ -99,6 +110,9 @@ impl Runtime {
         if aim.writes {
             self.fresh(name, &mut followed).await;
         }
+        if aim.writes && matches!(aim.want, Want::Newest | Want::WorkTree) {
+            self.aged(name, &mut followed, &found, source.patience()).await;
+        }
         if relation == Relation::Rewinds && !self.accepted_anyway(name, &mut followed, &found, aim, findings).await {
             return good;
         }
@@ -144,7 +158,9 @@ impl Runtime {
             return;
         }
         followed.failures = followed.failures.saturating_add(1);
-        if followed.failures >= PATIENCE && followed.fetch_incident.is_none() {
+        // One that cannot even be opened says nothing of its patience.
+        let patience = self.state().sources.get(name).map(|(_, source)| source.patience()).unwrap_or_default();
+        if followed.fetch_incident.is_none() && age::unanswered(since, followed.failures, patience, now) {
             let incident = Incident {
                 kind: "fetch".to_owned(),
                 source: Some(name.clone()),
@@ -233,7 +249,7 @@ impl Runtime {
     }
 
     /// Whether a person said a word on an item.
-    async fn answered(&self, item: u64, word: &str) -> bool {
+    pub(crate) async fn answered(&self, item: u64, word: &str) -> bool {
         let query = Query { kinds: vec![Kind::Answered], after: Some(item), ..Query::default() };
         let answers = self.doors.store.find(query).await.unwrap_or_default();
         let says = |answer: &trued_model::Entry| answer.body::<Answered>().is_ok_and(|answered| answered.word == word);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use trued_doors::{Answer, Descriptor, Source, SourceKind, SourceOpening};
 use trued_model::{Finding, encode_path};
 
+mod alarm;
 mod answers;
 mod ask;
 mod history;

@@ -8,7 +8,7 @@ use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use tokio::runtime::Handle;
 use trued_doors::{Answer, Bundle, Judgement, SourceOpening};
-use trued_model::{Code, Commit, Name, Refusal, Relation, Revision, Timestamp, Want, encode_path};
+use trued_model::{Code, Commit, Name, Patience, Refusal, Relation, Revision, Timestamp, Want, encode_path};
 
 use super::history::{self, Descent};
 use super::reader::Reader;
@@ -42,6 +42,7 @@ pub(super) struct Place {
     excluded: Excluded,
     followed: Followed,
     signing: Signing,
+    patience: Patience,
     limits: settings::Limits,
     home: Home,
     work_trees: Kept<WorkTree>,
@@ -70,7 +71,7 @@ impl Place {
                 Home::Remote(Box::new(Store::new(Way::over_ssh(url.clone(), &settings, secrets, runner), &settings, &cache)))
             }
         };
-        let Settings { own, folder, exclude, followed, signing, limits, .. } = settings;
+        let Settings { own, folder, exclude, followed, signing, patience, limits, .. } = settings;
         Ok(Place {
             folder: names::parse_path(&folder).map_err(wrong)?,
             excluded: Excluded::parse(&exclude).map_err(wrong)?,
@@ -78,6 +79,7 @@ impl Place {
             own,
             followed,
             signing,
+            patience,
             limits,
             home,
             work_trees: Kept::default(),
@@ -100,6 +102,10 @@ impl Place {
         if let Home::Remote(store) = &self.home {
             store.attended_by(handle);
         }
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
     }
 
     pub(super) fn fetches(&self) -> u64 {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trued_doors::{Answer, Descriptor};
-use trued_model::{Code, Name, Refusal};
+use trued_model::{Code, Name, Patience, Refusal};
 
+use super::alarm::{self, Alarm};
 use super::limits;
 pub(crate) use super::limits::Limits;
 use super::repository::LARGEST_OBJECT;
@@ -78,6 +79,8 @@ pub(super) struct Settings {
     pub(super) hosts: Option<Hosts>,
     /// Who may sign, and what must be signed.
     pub(super) signing: Signing,
+    /// How long it may say nothing, or nothing new.
+    pub(super) patience: Patience,
     pub(super) limits: Limits,
 }
 
@@ -110,6 +113,8 @@ struct Written {
     paths: BTreeMap<String, trued_signatures::WrittenRule>,
     tags: Option<String>,
     since: Option<String>,
+    #[serde(default)]
+    alarm: Alarm,
     #[serde(default)]
     limits: Limits,
 }
@@ -218,7 +223,9 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
     {
         return Err(invalid("a username has no colon and no control characters".to_owned()));
     }
+    let moves = matches!(followed, Followed::Head | Followed::Branch(_)) && !local;
     Ok(Settings {
+        patience: written.alarm.patience(moves),
         address,
         own: written.own,
         folder: written.folder,
@@ -313,6 +320,7 @@ pub(super) fn describe() -> Descriptor {
                 "own": { "type": "boolean", "default": false, "description": "Whether the configuration itself lies in this repository. Set by the program." },
                 "folder": { "type": "string", "default": "", "description": "The folder of the repository that all paths start from." },
                 "exclude": { "type": "array", "items": { "type": "string" }, "description": "Files and folders that are left out. Configuration files are left out in any case." },
+                "alarm": alarm::schema(),
                 "limits": limits::schema()
             }
         }),

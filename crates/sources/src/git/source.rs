@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use trued_doors::{Answer, BoxFuture, Bundle, Judgement, Source, SourceOpening};
-use trued_model::{Commit, Relation, Revision, Timestamp, Want};
+use trued_model::{Commit, Patience, Relation, Revision, Timestamp, Want};
 
 use super::place::Place;
 use crate::{blocking, names};
@@ -67,6 +67,10 @@ impl Source for GitSource {
     fn verify<'a>(&'a self, revision: &'a Revision, since: Option<&'a str>, now: Timestamp) -> BoxFuture<'a, Answer<Judgement>> {
         let (place, revision, since) = (self.place(), revision.clone(), since.map(str::to_owned));
         blocking(move || place.verify(&revision, since.as_deref(), now))
+    }
+
+    fn patience(&self) -> Patience {
+        self.place.patience()
     }
 
     fn fetches(&self) -> u64 {

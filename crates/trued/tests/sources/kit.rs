@@ -86,6 +86,12 @@ impl Shop {
         String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("an entry")).collect()
     }
 
+    pub fn json(&self, words: &[&str]) -> Value {
+        let output = self.command().args(words).args(["--output", "json"]).output().expect("trued runs");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     pub fn live(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.path("www").join(path)).ok()
     }
