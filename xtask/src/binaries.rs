@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::machine;
 use crate::partners::Partners;
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 
 /// A binary that runs longer than this hangs.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
@@ -66,9 +66,10 @@ fn package_name(id: &str, folder: &Path) -> String {
     }
 }
 
-/// Runs one test binary as `cargo test` would; prints its output only when something failed.
+/// Runs one test binary as `cargo test` would; prints its output only when something failed. What could not be shown is added
+/// to `unshown`.
 #[expect(clippy::print_stdout, reason = "shows what failed")]
-pub fn run(binary: &TestBinary, partners: Option<&Partners>, filters: &[String]) -> anyhow::Result<Tally> {
+pub fn run(binary: &TestBinary, partners: Option<&Partners>, filters: &[String], unshown: &mut Vec<String>) -> anyhow::Result<Tally> {
     let log = machine::target()?.join("xtask").join(format!("{}-{}.log", binary.package, binary.target));
     std::fs::create_dir_all(log.parent().context("a log lies in no folder")?)?;
     let out = File::create(&log)?;
@@ -87,6 +88,7 @@ pub fn run(binary: &TestBinary, partners: Option<&Partners>, filters: &[String])
     if tally.failed > 0 {
         println!("{}", output.trim_end());
     }
+    unshown.extend(tally::unshown(&output).into_iter().map(|what| format!("{} {}: {what}", binary.package, binary.target)));
     Ok(tally)
 }
 

@@ -87,6 +87,21 @@ pub fn need(programs: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes sure that there is a locale in which words are sorted otherwise than by their bytes.
+pub fn need_locale() -> anyhow::Result<()> {
+    let has = || read(Command::new("locale").arg("-a")).is_ok_and(|names| names.lines().any(|name| name == "et_EE.utf8"));
+    if has() {
+        return Ok(());
+    }
+    let mut make = Command::new("localedef");
+    make.args(["-i", "et_EE", "-f", "UTF-8", "et_EE.UTF-8"]);
+    let advice = format!("make a locale for the tests (Debian: apt-get install locales): {}", spelled(&make));
+    // It warns of what its own sources lack, and ends with 1 then.
+    let made = read(&mut make);
+    ensure!(has(), "{advice}: {}", made.err().map(|error| error.to_string()).unwrap_or_default());
+    Ok(())
+}
+
 /// Makes sure that the toolchain has rustfmt and clippy.
 pub fn need_components() -> anyhow::Result<()> {
     for (verb, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {

@@ -23,6 +23,7 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
         named.iter().map(|word| Ring::parse(word).with_context(|| format!("there is no ring {word}"))).collect::<Result<_, _>>()?;
     let rings = if named.is_empty() { Ring::ALL.into() } else { named };
     let mut sum = Tally::default();
+    let mut unshown = Vec::new();
     let mut built: Option<Vec<TestBinary>> = None;
     let mut partners: Option<Partners> = None;
     for ring in rings {
@@ -38,11 +39,12 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
             if ring >= Ring::RealThing && partners.is_none() {
                 partners = Some(start_partners()?);
             }
-            tally += run(ring, built.as_deref().unwrap_or_default(), partners.as_ref(), filters)?;
+            tally += run(ring, built.as_deref().unwrap_or_default(), partners.as_ref(), filters, &mut unshown)?;
         }
         println!("ring {} ({}): {tally}{}, {:.1} s", ring as u8, ring.title(), ignored(tally), started.elapsed().as_secs_f64());
         sum += tally;
     }
+    unshown.iter().for_each(|what| println!("not shown here: {what}"));
     println!("{sum}");
     Ok(sum.failed == 0)
 }
@@ -51,7 +53,8 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
 fn prepare(ring: Ring, tally: &mut Tally) -> anyhow::Result<Vec<TestBinary>> {
     machine::need(&[("cc", "build-essential"), ("git", "git"), ("strace", "strace"), ("setpriv", "util-linux"), ("python3", "python3")])?;
     machine::need(&[("ssh-keygen", "openssh-client"), ("gpg", "gnupg"), ("sshd", "openssh-server")])?;
-    machine::need(&[("age", "age"), ("age-keygen", "age")])?;
+    machine::need(&[("age", "age"), ("age-keygen", "age"), ("validlocale", "locales")])?;
+    machine::need_locale()?;
     if ring == Ring::CheckAndSim {
         let started = Instant::now();
         let lint = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
@@ -73,14 +76,20 @@ fn start_partners() -> anyhow::Result<Partners> {
     Ok(partners)
 }
 
-fn run(ring: Ring, built: &[TestBinary], partners: Option<&Partners>, filters: &[String]) -> anyhow::Result<Tally> {
+fn run(
+    ring: Ring,
+    built: &[TestBinary],
+    partners: Option<&Partners>,
+    filters: &[String],
+    unshown: &mut Vec<String>,
+) -> anyhow::Result<Tally> {
     let mut sum = Tally::default();
     for binary in built {
         let room =
             rooms::of(&binary.package, binary.is_driver).ok_or_else(|| anyhow!("{} has no place in xtask/src/rooms.rs", binary.package))?;
         if room.ring == ring {
             let name = format!("{} {}", binary.package, binary.target);
-            sum += report(&name, || binaries::run(binary, partners, filters))?;
+            sum += report(&name, || binaries::run(binary, partners, filters, unshown))?;
         }
     }
     if ring == Ring::ScriptsAndCrash && filters.is_empty() {

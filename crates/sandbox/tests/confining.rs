@@ -3,10 +3,8 @@
 mod ground;
 
 use std::fs;
-use std::io::Write as _;
-use std::time::Instant;
 
-use ground::{Ground, LEVELS, block, is_root, said, twice};
+use ground::{Ground, LEVELS, block, said, twice};
 use trued_doors::{Confines, Runner as _};
 use trued_model::{Bound, Code, Duration, Level, Limits, Size};
 use trued_sandbox::Programs;
@@ -269,22 +267,31 @@ fn identity_follows_the_bytes_of_the_program() {
     assert_eq!(programs.identify("tool", &[folder.path().to_owned()]).unwrap_err().code, Code::Absent);
 }
 
-/// The number is for a shipped build on a quiet machine; here it only must not be out of all proportion. `cargo test
-/// -- --nocapture what_confining_costs` prints it.
+/// What confining costs is what is started for it: time is measured by `cargo xtask bench`.
 #[test]
-fn what_confining_costs() {
+fn a_confined_program_costs_a_keeper_and_a_stage_beside_itself() {
+    const TEST: &str = "a_confined_program_costs_a_keeper_and_a_stage_beside_itself";
+    if let Ok(level) = std::env::var("TRUED_TEST_LEVEL") {
+        let level = LEVELS.into_iter().find(|known| known.word() == level).unwrap();
+        assert_eq!(Ground::at(level).shell("true").exit.status, Some(0));
+        return;
+    }
     for level in LEVELS {
-        let ground = Ground::at(level);
-        let mut spans: Vec<_> = (0..9)
-            .map(|_| {
-                let begun = Instant::now();
-                assert_eq!(ground.shell("true").exit.status, Some(0));
-                begun.elapsed()
-            })
-            .collect();
-        spans.sort();
-        let mut said = std::io::stderr();
-        let _ = writeln!(said, "confining at {}: median {:?} (root: {})", level.word(), spans[4], is_root());
-        assert!(spans[4].as_millis() < 1000, "{spans:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("trace");
+        let mut strace = std::process::Command::new("strace");
+        strace.args(["-f", "-qq", "-s", "64", "-e", "trace=execve,execveat", "-o"]).arg(&trace);
+        strace.arg(std::env::current_exe().unwrap()).args(["--exact", TEST, "--nocapture"]);
+        let output = strace.env("TRUED_TEST_LEVEL", level.word()).output().expect("strace is there: apt-get install strace");
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        let trace = fs::read_to_string(&trace).unwrap();
+        let started: Vec<&str> = trace.lines().filter(|line| line.contains("exec") && line.ends_with("= 0")).collect();
+        let of =
+            |line: &&str| ["\"keep\"]", "\"enter\"]", "[\"/bin/sh\""].into_iter().find(|word| line.contains(word)).unwrap_or("another");
+        let words: Vec<&str> = started.iter().map(of).collect();
+        // The test itself, one look at what this machine can do, and the program.
+        let (keep, enter) = ("\"keep\"]", "\"enter\"]");
+        assert_eq!(words, ["another", keep, enter, keep, enter, "[\"/bin/sh\""], "{level:?}: {started:#?}");
     }
 }
