@@ -47,6 +47,8 @@ pub struct RenderInput {
     pub sandbox: SandboxRules,
     /// Whether this only shows that it gives the same again: then what no render may depend on is otherwise, where it can.
     pub repeat: bool,
+    /// Whether what programs are promised of their place is otherwise too: locale, zone, dates of files, name of the machine.
+    pub elsewhere: bool,
 }
 
 /// A complete render. There is no partial one.

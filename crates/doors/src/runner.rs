@@ -42,6 +42,8 @@ pub struct Confines {
     pub limits: Limits,
     /// Whether its error output goes where its output goes, in order.
     pub one_log: bool,
+    /// Whether the machine has another name for it than usual, where it can be given one.
+    pub elsewhere: bool,
     /// Run it even where it cannot be confined; otherwise that is `Code::Denied`.
     pub even_unsafe: bool,
 }

@@ -131,6 +131,7 @@ impl Chain {
                 runner: input.runner.clone(),
                 sandbox: input.sandbox.clone(),
                 repeat: input.repeat,
+                elsewhere: input.elsewhere,
             };
             let named = |finding: Finding| Finding { message: format!("step {} (`{kind}`): {}", at + 1, finding.message), ..finding };
             let mut rendered = renderer.render(step).await.map_err(|findings| findings.into_iter().map(named).collect::<Vec<_>>())?;

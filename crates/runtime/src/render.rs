@@ -257,6 +257,7 @@ impl Runtime {
             runner: self.doors.runner.clone(),
             sandbox: self.sandbox_of(stack),
             repeat,
+            elsewhere: self.elsewhere,
         }
     }
 

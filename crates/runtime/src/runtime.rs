@@ -37,6 +37,7 @@ pub struct Runtime {
     pub(crate) term: Duration,
     /// Whether all it renders is only compared with what was rendered before.
     pub(crate) repeats: bool,
+    pub(crate) elsewhere: bool,
     /// Who is told what is waited for.
     pub(crate) told: Option<Told>,
     state: Mutex<State>,
@@ -114,6 +115,7 @@ impl Runtime {
             walked: AtomicU64::new(0),
             term: TERM,
             repeats: false,
+            elsewhere: false,
             told: None,
             state: Mutex::default(),
         }
@@ -127,6 +129,11 @@ impl Runtime {
     /// Has all renders done as repeats of earlier ones.
     pub fn repeating(self) -> Runtime {
         Runtime { repeats: true, ..self }
+    }
+
+    /// Has all renders done as repeats of earlier ones, in another place than the one programs are promised.
+    pub fn elsewhere(self) -> Runtime {
+        Runtime { elsewhere: true, ..self.repeating() }
     }
 
     /// Tells somebody what a pass waits for, each time that changes.

@@ -72,9 +72,9 @@ pub async fn confined(own: &Path, level: Level, start: Start, input: Vec<u8>, co
     if level == Level::Unsafe && !confines.even_unsafe {
         return Err(cannot_confine(&name));
     }
-    let Confines { read, room, limits, one_log, .. } = confines;
+    let Confines { read, room, limits, one_log, elsewhere, .. } = confines;
     let (folder, scratch) = room.map_or((None, None), |room| (Some(room.folder), Some(room.scratch)));
-    let cage = Cage { level, scratch, read, limits, uid: None, groups: Vec::new() };
+    let cage = Cage { level, scratch, read, limits, elsewhere, uid: None, groups: Vec::new() };
     let spec = Spec { parent: this_process(), start, folder, cage: Some(cage), spoken: false };
     let cap = usize::try_from(limits.log.bytes()).unwrap_or(usize::MAX);
     let outcome = attend(own, &name, spec, input, limits.time.to_std(), cap, one_log).await?;

@@ -48,6 +48,9 @@ pub struct Cage {
     pub scratch: Option<PathBuf>,
     pub read: Vec<PathBuf>,
     pub limits: Limits,
+    /// Whether its machine has another name than usual.
+    #[serde(default)]
+    pub elsewhere: bool,
     /// The uid and gid it gets; set by the keeper where it is root.
     pub uid: Option<u32>,
     /// A control group it joins, once for each hierarchy; set by the keeper.

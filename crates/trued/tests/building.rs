@@ -198,11 +198,34 @@ fn fault_25_a_build_that_differs_when_repeated_is_found() {
     assert_eq!(status, Some(2), "{said}");
     assert!(said.contains("homepage: two renders of the same inputs differ: b.html from byte "), "{said}");
     assert!(!said.contains("a.html") && site.left().is_empty(), "{said}");
-    site.script("cp words out/a.html; date -d \"@$SOURCE_DATE_EPOCH\" > out/b.html; ls -l --time-style=+%s words > out/c.html");
+    site.script("cp words out/a.html; date -u -d \"@$SOURCE_DATE_EPOCH\" +%F > out/b.html; ls words > out/c.html");
     let (status, said) = site.said(&["check", "--twice"]);
     assert_eq!(status, Some(0), "{said}");
     site.script("exit 4");
     assert!(site.said(&["check", "--twice"]).1.contains("ended with status 4"));
+}
+
+#[test]
+fn fault_25_a_build_that_depends_on_its_place_is_found() {
+    let site = Site::new("true");
+    let locales = Command::new("locale").arg("-a").output().expect("locale runs").stdout;
+    let has = String::from_utf8_lossy(&locales).lines().any(|name| name == "et_EE.utf8");
+    assert!(has, "this test needs a locale (Debian: locales): localedef -i et_EE -f UTF-8 et_EE.UTF-8");
+    let estonian = "printf 'z\\nt\\n' | sort";
+    for depends in ["date +%Z", "stat -c %Y words", "uname -n", "echo $LANG", estonian] {
+        site.script(&format!("cp words out/a.html; {depends} > out/b.html"));
+        let (status, said) = site.said(&["check", "--twice"]);
+        assert_eq!(status, Some(2), "{depends}: {said}");
+        assert!(said.contains("homepage: what is rendered depends on where it is rendered: b.html from byte "), "{depends}: {said}");
+        assert!(!said.contains("a.html") && said.contains("LC_ALL=C") && site.left().is_empty(), "{depends}: {said}");
+    }
+    // A build that says what it needs has it everywhere; and what differs in any place is said as before.
+    site.script("cp words out/a.html; TZ=UTC date +%Z > out/b.html; printf 'z\\nt\\n' | LC_ALL=C sort > out/c.html");
+    let (status, said) = site.said(&["check", "--twice"]);
+    assert_eq!(status, Some(0), "{said}");
+    site.script("cp words out/a.html; date +%Z > out/b.html; cat /proc/sys/kernel/random/uuid > out/c.html");
+    let (_, said) = site.said(&["check", "--twice"]);
+    assert!(said.contains("two renders of the same inputs differ: c.html") && !said.contains("b.html"), "{said}");
 }
 
 #[test]
@@ -313,6 +336,25 @@ fn fault_29_a_template_that_eats_memory_ends_with_a_finding_that_names_the_cap()
     site.write("site/index.html.j2", "again\n");
     site.applied();
     assert_eq!(site.live("index.html"), "again\n");
+}
+
+#[test]
+fn fault_29_a_build_that_asks_for_more_memory_than_it_may_have_ends_with_a_finding_that_names_the_cap() {
+    let site = Site::new("cp words out/index.html");
+    site.configure("", "    limits: { memory: 64MiB }\n");
+    site.applied();
+    // One piece that the kernel refuses, so that nobody sees it grow: what is left is a status, or SIGABRT, of the program's own.
+    for asks in ["python3 -c 'bytearray(4 << 30)'", "ulimit -c 0; echo 'memory allocation of 4294967296 bytes failed' >&2; kill -ABRT $$"] {
+        site.script(asks);
+        let (status, said) = site.said(&["apply"]);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("used more than 64MiB of memory (`memory`)") && said.contains("raise `memory`"), "{said}");
+        assert_eq!(site.live("index.html"), "hello\n", "the last good state stays");
+    }
+    // Another end is not taken for that one.
+    site.script("ulimit -c 0; echo memory is fine >&2; kill -ABRT $$");
+    let (_, said) = site.said(&["apply"]);
+    assert!(said.contains("memory is fine") && !said.contains("`memory`"), "{said}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub fn parse(bytes: &[u8]) {
         runner: Arc::new(Nothing),
         sandbox: SandboxRules::default(),
         repeat: false,
+        elsewhere: false,
         known: Arc::default(),
     };
     let renderer = trued_render::kinds().into_iter().find(|kind| Renderer::describe(kind.as_ref()).kind == "template");

@@ -9,16 +9,19 @@ use std::sync::{Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trued_doors::{Confined, Confines, Program, RenderInput, Rendered, Workspace};
-use trued_model::{Code, Digest, Finding, Level, Refusal, Tool};
+use trued_model::{Bound, Code, Digest, Finding, Level, Refusal, Tool};
 
 use crate::copy::bounded;
 use crate::sensitive::Sensitive;
 use crate::worker::{blocking, off_the_worker};
 
+mod elsewhere;
 mod source;
 mod taken;
 
 pub use taken::below;
+
+use elsewhere::{Elsewhere, elsewhere};
 
 /// Bytes of the log that a finding carries: its end is where the reason stands.
 const TAIL: usize = 2 << 10;
@@ -52,7 +55,7 @@ pub async fn lay_out(
         let workspace = runner.workspace().map_err(refused)?;
         let folder = workspace.room.folder.join(below);
         fs::create_dir_all(&folder).map_err(not_written)?;
-        source::lay_out(&input.bundle, &folder, input.repeat)?;
+        source::lay_out(&input.bundle, &folder, input.repeat, input.elsewhere)?;
         more(&input, &workspace.room.folder)?;
         Ok(Copied { input, workspace, level })
     })
@@ -72,14 +75,14 @@ pub fn not_written(error: std::io::Error) -> Vec<Finding> {
 impl Copied {
     /// Runs a program in the copy; its own environment goes over what every program is told.
     pub async fn run(&self, argv: &[String], env: &[(&str, &str)]) -> Result<Confined, Vec<Finding>> {
-        let program = Program {
-            argv: argv.to_vec(),
-            env: SAID.iter().chain(env).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            folder: None,
-            input: Vec::new(),
-            deadline: self.input.sandbox.limits.time,
-            output_cap: 0,
-        };
+        let mut env: BTreeMap<String, String> =
+            SAID.iter().chain(env).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        if self.input.elsewhere {
+            let Elsewhere { zone, locale } = blocking(|| Ok(elsewhere())).await?;
+            env.extend([("TZ", zone), ("LANG", &locale), ("LC_ALL", &locale)].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        let program =
+            Program { argv: argv.to_vec(), env, folder: None, input: Vec::new(), deadline: self.input.sandbox.limits.time, output_cap: 0 };
         let confines = Confines { room: Some(self.workspace.room.clone()), ..confines(&self.input) };
         self.input.runner.confine(program, confines).await.map_err(refused)
     }
@@ -102,13 +105,15 @@ fn confines(input: &RenderInput) -> Confines {
         room: None,
         limits: input.sandbox.limits,
         one_log: true,
+        elsewhere: input.elsewhere,
         even_unsafe: input.sandbox.even_unsafe,
     }
 }
 
 /// Only a program that ended well, within its bounds, has made anything; otherwise what it did, and what helps.
 pub fn judge(input: &RenderInput, ended: &Confined) -> Result<(), (String, String)> {
-    match (ended.passed, ended.exit.status) {
+    let passed = ended.passed.or_else(|| wanted_more(ended).then_some(Bound::Memory));
+    match (passed, ended.exit.status) {
         (Some(bound), _) => {
             let key = bound.key();
             let help =
@@ -119,6 +124,18 @@ pub fn judge(input: &RenderInput, ended: &Confined) -> Result<(), (String, Strin
         (None, Some(status)) => Err((format!("ended with status {status}"), String::new())),
         (None, None) => Err(("was ended by a signal".to_owned(), String::new())),
     }
+}
+
+/// How programs say that they were given no more memory: Python, Rust, C++, Go, JavaScript, Perl and the C library, in small
+/// letters.
+const NO_MEMORY: [&str; 5] = ["memoryerror", "memory allocation of ", "bad_alloc", "out of memory", "cannot allocate memory"];
+
+/// Whether a program failed because a single piece of memory was more than it may have: the kernel refuses that before anybody
+/// sees it grow, and what a program makes of it is a status or a signal of its own. Only its own words tell.
+fn wanted_more(ended: &Confined) -> bool {
+    let log = &ended.exit.output;
+    let end = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).to_lowercase();
+    ended.exit.status != Some(0) && NO_MEMORY.iter().any(|words| end.contains(words))
 }
 
 /// The end of a log, as it follows a sentence.

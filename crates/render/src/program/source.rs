@@ -15,6 +15,9 @@ use crate::copy::in_source;
 /// When every file of a copy was changed last: a build that looks sees the same each time.
 const CHANGED: Duration = Duration::from_secs(315_532_800);
 
+/// When the first file of a copy was changed that is laid out elsewhere; each one after it a minute later.
+const OTHERWISE: Duration = Duration::from_secs(1_000_000_000);
+
 /// Larger files pass through in pieces.
 const HELD: u64 = 1 << 20;
 
@@ -29,14 +32,15 @@ pub fn bounded(bundle: &Bundle) -> Result<(), Vec<Finding>> {
 }
 
 /// Writes a bundle's entries into an empty folder, or the last of them first: nothing is said of the order in which a folder
-/// lists what is in it. All that cannot be written is reported.
-pub fn lay_out(bundle: &Bundle, folder: &Path, backwards: bool) -> Result<(), Vec<Finding>> {
+/// lists what is in it; `elsewhere` each file has a date of its own. All that cannot be written is reported.
+pub fn lay_out(bundle: &Bundle, folder: &Path, backwards: bool, elsewhere: bool) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
     let mut entries: Vec<_> = bundle.entries.iter().collect();
     if backwards {
         entries.reverse();
     }
-    for (path, entry) in entries {
+    for (number, (path, entry)) in entries.into_iter().enumerate() {
+        let changed = if elsewhere { OTHERWISE + Duration::from_secs(61) * u32::try_from(number).unwrap_or(u32::MAX) } else { CHANGED };
         let written = place(folder, path).ok_or_else(|| "it has no name that can be written".to_owned()).and_then(|at| {
             let failed = |error: io::Error| error.to_string();
             if let Some(parent) = at.parent() {
@@ -47,8 +51,10 @@ pub fn lay_out(bundle: &Bundle, folder: &Path, backwards: bool) -> Result<(), Ve
             }
             let refused = |refusal: Refusal| refusal.to_string();
             match entry.shape {
-                Shape::File { executable } if entry.bytes > HELD => write(&at, &mut bundle.reader.open(path).map_err(refused)?, executable),
-                Shape::File { executable } => write(&at, &mut bundle.reader.read(path).map_err(refused)?.as_slice(), executable),
+                Shape::File { executable } if entry.bytes > HELD => {
+                    write(&at, &mut bundle.reader.open(path).map_err(refused)?, executable, changed)
+                }
+                Shape::File { executable } => write(&at, &mut bundle.reader.read(path).map_err(refused)?.as_slice(), executable, changed),
                 _ => symlink(PathBuf::from(std::ffi::OsString::from_vec(bundle.reader.read(path).map_err(refused)?)), &at),
             }
             .map_err(failed)
@@ -68,9 +74,9 @@ fn place(folder: &Path, path: &str) -> Option<PathBuf> {
     stays.then(|| folder.join(path))
 }
 
-fn write(at: &Path, from: &mut dyn Read, executable: bool) -> io::Result<()> {
+fn write(at: &Path, from: &mut dyn Read, executable: bool, changed: Duration) -> io::Result<()> {
     let mode = if executable { 0o755 } else { 0o644 };
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(at)?;
     io::copy(from, &mut file)?;
-    file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + CHANGED))
+    file.set_times(FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + changed))
 }

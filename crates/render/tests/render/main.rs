@@ -94,6 +94,7 @@ struct Case {
     runner: Arc<dyn Runner>,
     sandbox: trued_model::SandboxRules,
     repeat: bool,
+    elsewhere: bool,
 }
 
 impl Case {
@@ -110,6 +111,7 @@ impl Case {
             runner: Arc::new(NoPrograms),
             sandbox: Default::default(),
             repeat: false,
+            elsewhere: false,
         }
     }
 
@@ -137,6 +139,7 @@ impl Case {
             runner: self.runner.clone(),
             sandbox: self.sandbox.clone(),
             repeat: self.repeat,
+            elsewhere: self.elsewhere,
         }
     }
 

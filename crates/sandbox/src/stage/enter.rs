@@ -32,7 +32,7 @@ pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<Exit
     let mut folder = folder;
     let mut scratch = cage.scratch.clone();
     if cage.level == Level::Namespaced {
-        rights::leave_the_rest()?;
+        rights::leave_the_rest(cage.elsewhere)?;
         // Finding out the level tries all that a program needs.
         let bare = matches!(&start, Start::Task(name) if name != crate::NOTHING);
         view::change(folder.as_deref(), scratch.as_deref(), &cage.read, bare)?;

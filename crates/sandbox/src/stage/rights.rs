@@ -52,11 +52,11 @@ pub fn leave_processes() -> Result<(), String> {
     map(0, uid, gid)
 }
 
-/// Leaves the network, mounts, messages, names and control groups of the machine.
-pub fn leave_the_rest() -> Result<(), String> {
+/// Leaves the network, mounts, messages, names and control groups of the machine. The name it has then is the same each time.
+pub fn leave_the_rest(elsewhere: bool) -> Result<(), String> {
     let all = [UnshareFlags::NEWNS, UnshareFlags::NEWNET, UnshareFlags::NEWIPC, UnshareFlags::NEWUTS, UnshareFlags::NEWCGROUP];
     unshare(all.into_iter().fold(UnshareFlags::empty(), |all, one| all | one))?;
-    rustix::system::sethostname(b"sandbox").map_err(|error| format!("name the machine: {error}"))
+    rustix::system::sethostname(if elsewhere { b"elsewhere" } else { b"sandbox" }).map_err(|error| format!("name the machine: {error}"))
 }
 
 /// Changes to the uid of its own, and drops every capability for good.

@@ -58,6 +58,7 @@ impl Ground {
             room: Some(self.workspace.room.clone()),
             limits: self.limits,
             one_log: true,
+            elsewhere: false,
             even_unsafe: false,
         };
         block(self.programs.confine(program, confines))
