@@ -17,6 +17,8 @@ pub struct Counters {
     pub target_writes: AtomicU64,
     /// Entries appended to the ledger.
     pub ledger_rows: AtomicU64,
+    /// Times the inputs of a render were named, to see whether there is anything to render: a digest of what is known already.
+    pub render_keys: AtomicU64,
     /// Renders repeated to see whether they give the same; none of `renders`.
     pub repeats: AtomicU64,
 }
@@ -26,7 +28,7 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The counts as one JSON object; repeats only where there were any.
+    /// The counts as one JSON object; keys of renders and repeats only where there were any.
     pub fn report(&self) -> Value {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counts = json!({
@@ -36,8 +38,10 @@ impl Counters {
             "target_writes": read(&self.target_writes),
             "ledger_rows": read(&self.ledger_rows),
         });
-        if let (repeats @ 1.., Some(counts)) = (read(&self.repeats), counts.as_object_mut()) {
-            counts.insert("repeats".to_owned(), json!(repeats));
+        for (name, count) in [("render_keys", &self.render_keys), ("repeats", &self.repeats)] {
+            if let (count @ 1.., Some(counts)) = (read(count), counts.as_object_mut()) {
+                counts.insert(name.to_owned(), json!(count));
+            }
         }
         counts
     }

@@ -208,6 +208,7 @@ impl Runtime {
                 terms,
             })
         };
+        Counters::add(&self.counters.render_keys, 1);
         let ignore = &stack.policy.ignore;
         let inputs = inputs_with(terms, ignore);
         // What only reading depends on.

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Longer than this nothing here may take; a bound, not a measure.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -75,6 +75,116 @@ fn ten_times_as_many_unchanged_stacks_cost_the_same() {
     let few = of_one_change(4);
     assert_eq!(few, of_one_change(40));
     assert_eq!((&few[0], &few[1]), (&1.into(), &1.into()), "one render, one write");
+}
+
+/// A `serve` whose counters are asked for.
+struct Served {
+    process: std::process::Child,
+    file: std::path::PathBuf,
+}
+
+impl Served {
+    fn start(story: &Story) -> Served {
+        let file = story.folder.path().join("served.json");
+        let log = fs::File::create(story.folder.path().join("serve.log")).expect("a log");
+        let mut serve = story.command(&["serve", "--poll", "100ms"]);
+        serve.env("TRUED_COUNTERS", &file).stdout(std::process::Stdio::null()).stderr(log);
+        Served { process: serve.spawn().expect("started"), file }
+    }
+
+    /// What it counted so far.
+    fn counted(&self) -> Value {
+        let _ = fs::remove_file(&self.file);
+        kill_process(Pid::from_child(&self.process), Signal::USR1).expect("asked");
+        let mut counted = Value::Null;
+        until("the counters", || {
+            counted = fs::read(&self.file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+            !counted.is_null()
+        });
+        counted
+    }
+
+    /// What it counted once that no longer changes; `reached` says from when on that may be.
+    fn at_rest(&self, what: &str, reached: impl Fn() -> bool) -> Value {
+        until(what, &reached);
+        let mut before = self.counted();
+        until("it to be at rest", || {
+            std::thread::sleep(Duration::from_millis(400));
+            let now = self.counted();
+            std::mem::replace(&mut before, now.clone()) == now
+        });
+        before
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Renders, keys of renders and writes, in this order, between two counts.
+fn between(earlier: &Value, later: &Value) -> [u64; 3] {
+    ["renders", "render_keys", "target_writes"].map(|key| later[key].as_u64().unwrap_or(0) - earlier[key].as_u64().unwrap_or(0))
+}
+
+/// So many stacks of the source `changing`, and so many of `still`, each of one file.
+fn two_sources(changing: usize, still: usize) -> Story {
+    let story = Story::empty();
+    let folder = story.folder.path().display().to_string();
+    let mut text = format!(
+        "sources:\n  changing: {{ folder: {{ path: {folder}/changing }} }}\n  still: {{ folder: {{ path: {folder}/still }} }}\n\
+         environments: {{ prod: {{}} }}\napps: [\"changing//*.yaml\", \"still//*.yaml\"]\ntargets:\n"
+    );
+    ["changing", "still", "www"].iter().for_each(|name| fs::create_dir(story.folder.path().join(name)).expect("made"));
+    for (source, n) in (0..changing).map(|n| ("changing", n)).chain((0..still).map(|n| ("still", n))) {
+        let name = format!("{source}-{n}");
+        text.push_str(&format!("  {name}: {{ files: {{ root: {folder}/www/{name}, create: true }}, allow: [\"{source}//**\"] }}\n"));
+        let app = format!("app: {name}\nrender: {{ plain: {{ path: site/{n} }} }}\nstacks: {{ prod: {{ target: {name} }} }}\n");
+        story.write(&format!("{source}/{name}.yaml"), &app);
+        story.write(&format!("{source}/site/{n}/file"), &format!("{name} one\n"));
+    }
+    story.write("trued.yaml", &text);
+    story
+}
+
+/// Asserts what `serve` counts for a change of one file, once all stacks have landed. What it still had to do from before may
+/// fall into the same time on a busy machine, and only ever adds to it: so there is more than one change.
+#[track_caller]
+fn of_one_change(changing: usize, still: usize, expected: [u64; 3]) {
+    let story = two_sources(changing, still);
+    let served = Served::start(&story);
+    let live = |name: &str| fs::read_to_string(story.folder.path().join("www").join(name).join("file")).unwrap_or_default();
+    let one = |name: String| live(&name) == format!("{name} one\n");
+    let all = || (0..changing).all(|n| one(format!("changing-{n}"))) && (0..still).all(|n| one(format!("still-{n}")));
+    let mut before = served.at_rest("all stacks", all);
+    let mut counted = Vec::new();
+    for change in 0..5 {
+        let text = format!("change {change}\n");
+        story.write("changing/site/0/file", &text);
+        let after = served.at_rest("the change", || live("changing-0") == text);
+        counted.push(between(&before, &after));
+        if counted.last() == Some(&expected) {
+            return;
+        }
+        before = after;
+    }
+    panic!("{changing} stacks of the source that changed, {still} of another: {counted:?} instead of {expected:?}");
+}
+
+#[test]
+fn a_change_of_one_source_renders_and_names_nothing_of_another() {
+    // The key is asked for to see whether to walk, and on the walk.
+    of_one_change(1, 10, [1, 2, 1]);
+    of_one_change(1, 100, [1, 2, 1]);
+}
+
+#[test]
+fn a_new_revision_names_each_stack_of_its_source_once_and_renders_the_one_that_changed() {
+    // Whether a new revision changes a stack is what naming its inputs tells: once for each stack, and once more on the walk.
+    of_one_change(10, 0, [1, 11, 1]);
+    of_one_change(100, 0, [1, 101, 1]);
 }
 
 #[test]
