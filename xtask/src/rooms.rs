@@ -56,7 +56,7 @@ const ROOMS: &[Room] = &[
     room("trued-signatures", &["trued-model"], Ring::RealThing),
     Room {
         tests_lean_on: &["trued-sandbox"],
-        ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures"], Ring::RealThing)
+        ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures", "trued-yaml"], Ring::RealThing)
     },
     room("trued-render", &["trued-model", "trued-doors"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),

@@ -19,6 +19,7 @@ mod load;
 mod operator;
 mod paths;
 mod previously;
+mod pull;
 mod render;
 mod roots;
 mod rules;

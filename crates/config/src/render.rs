@@ -7,6 +7,7 @@ use trued_model::{Name, RenderStep, encode_path};
 use trued_yaml::step;
 
 use crate::paths::{self, BadPath};
+use crate::pull;
 use crate::shape::Kinded;
 use crate::stack::{At, Scene};
 use crate::suggest;
@@ -55,11 +56,18 @@ pub(crate) fn resolve(
         settings.insert(key.to_owned(), path.into());
     }
 
+    let mut fetched = None;
+    if let Some(below) = descriptor.pulls
+        && let Some(setting) = below.strip_prefix('/').and_then(|key| settings.get_mut(key)).filter(|setting| setting.is_object())
+    {
+        fetched = Some(pull::resolve(scene, &format!("{pointer}{below}"), setting)?);
+    }
     let takes_vars = descriptor.schema.pointer("/properties/vars").is_some();
     let mut all: BTreeMap<String, (String, Value)> = BTreeMap::new();
     if takes_vars && let Some(Value::Object(own)) = settings.remove("vars") {
         all.extend(own.into_iter().map(|(name, value)| (name.clone(), (format!("{pointer}/vars{}", step(&name)), value))));
     }
+    no_secrets(scene, &kind, &pointer, &Value::Object(settings.clone()));
     let stack_vars = scene.pointer(At::Stack, "/vars");
     if !takes_vars && !vars.is_empty() {
         let fault = scene.text.key_fault(&stack_vars, format!("the renderer `{kind}` takes no values"), "use `template`, or remove `vars`");
@@ -67,7 +75,14 @@ pub(crate) fn resolve(
     }
     all.extend(vars.into_iter().map(|(name, value)| (name.clone(), (format!("{stack_vars}{}", step(&name)), value))));
 
-    let mut render = RenderStep { kind, settings: Value::Object(settings), vars: BTreeMap::new(), secrets: BTreeMap::new(), limits: None };
+    let mut render = RenderStep {
+        kind,
+        settings: Value::Object(settings),
+        vars: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        limits: None,
+        pull: fetched,
+    };
     for (name, (place, value)) in all {
         let part = if value.get("secret").is_some() { "secrets" } else { "vars" };
         scene.remember(&format!("/render/{part}{}", step(&name)), &place);
@@ -110,8 +125,30 @@ fn source_path(scene: &mut Scene<'_>, pointer: &str, path: &str) -> Option<Strin
     Some(joined)
 }
 
+/// Refuses settings that name a secret as values do: what a renderer gets there is plain text. Other things are called
+/// `secret` in charts too, so only those count that somebody has named.
+fn no_secrets(scene: &mut Scene<'_>, kind: &str, pointer: &str, settings: &Value) {
+    let named = |name: &str| scene.operator.text.as_ref().is_some_and(|text| text.has(&format!("/secrets{}", step(name))));
+    match settings {
+        Value::Object(map) => {
+            if let (Some(Value::String(name)), 1) = (map.get("secret"), map.len())
+                && named(name)
+            {
+                let message = format!("`{{ secret: {} }}` among the settings of `{kind}` would be plain text", shown(name));
+                let help = "a program of others is given no secrets: render the object that holds it with `template`, or rename the key";
+                return scene.fault(pointer, message, help);
+            }
+            map.iter().for_each(|(key, value)| no_secrets(scene, kind, &format!("{pointer}{}", step(key)), value));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, value)| no_secrets(scene, kind, &format!("{pointer}/{at}"), value));
+        }
+        _ => {}
+    }
+}
+
 /// A secret that exists and that this file may use.
-fn secret(scene: &mut Scene<'_>, pointer: &str, map: &Map<String, Value>) -> Option<Name> {
+pub(crate) fn secret(scene: &mut Scene<'_>, pointer: &str, map: &Map<String, Value>) -> Option<Name> {
     let operators = scene.operator.text.as_ref()?;
     let at = format!("{pointer}/secret");
     let (Some(Value::String(written)), 1) = (map.get("secret"), map.len()) else {

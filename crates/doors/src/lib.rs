@@ -18,6 +18,7 @@ pub mod conformance;
 mod descriptor;
 mod driver;
 mod happening;
+mod pull;
 mod renderer;
 mod runner;
 mod seal;
@@ -36,6 +37,7 @@ pub use driver::{
     Ask, Asked, Candidate, Compared, Connection, Done, Driver, Facts, HealthAsk, Hint, Kept, Link, Misfit, Order, Parsed, Reading,
 };
 pub use happening::{Happening, Told};
+pub use pull::{NoPuller, Puller};
 pub use renderer::{RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};

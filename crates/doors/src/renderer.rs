@@ -35,6 +35,8 @@ pub struct RenderInput {
     pub vars: BTreeMap<String, Value>,
     /// Secret values by the name templates use. What they touch is sealed whole.
     pub secrets: BTreeMap<String, Secret>,
+    /// The archive that the settings name by its digest, already proven ([`Descriptor::pulls`]).
+    pub pulled: Option<Arc<[u8]>>,
     /// Globs of document paths that are sealed whole.
     pub sensitive: Vec<String>,
     pub seal: Arc<dyn Seal>,

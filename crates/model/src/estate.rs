@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Duration, Finding, HealthPolicy, Limits, Name, Origin, Policy, SandboxRules, StackId};
+use crate::{Duration, Finding, HealthPolicy, Limits, Name, Origin, Policy, Pull, SandboxRules, StackId};
 
 /// All sources, targets and stacks of one resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +127,9 @@ pub struct RenderStep {
     /// The most a program that renders may use, where that is less than what the operator allows to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// What the renderer needs from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
 }
 
 /// One check after apply: which kind, and that kind's settings.

@@ -32,11 +32,16 @@ impl std::error::Error for Denied {}
 /// way it is written; a name when it is resolved: by [`Filtered`].
 pub fn admit(url: &Url, trust: &Trust) -> Result<Scope, Denied> {
     let scope = trust.scope(url.as_str()).ok_or_else(|| Denied("is not an address that the operator granted".to_owned()))?;
+    judged(url, scope).map(|()| scope)
+}
+
+/// Whether a URL with an IP address in it leads no further than a scope. A name is judged when it is resolved.
+pub fn judged(url: &Url, scope: Scope) -> Result<(), Denied> {
     // `Url` knows every spelling of an address: 0x7f.1 and 2130706433 are 127.0.0.1 to it.
     let host = url.host_str().unwrap_or_default();
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) => judge(address, scope).map(|()| scope),
-        Err(_) => Ok(scope),
+        Ok(address) => judge(address, scope),
+        Err(_) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ mod reach;
 
 pub use address::{Nature, nature};
 #[cfg(feature = "client")]
-pub use client::{Denied, Filtered, Lookup, admit, same_origin, staying};
+pub use client::{Denied, Filtered, Lookup, admit, judged, same_origin, staying};
 pub use reach::Reach;
 
 /// Who named an address.

@@ -75,6 +75,7 @@ impl Renderer for Chain {
             }),
             paths: &["/path"],
             reads_text: false,
+            pulls: None,
         }
     }
 
@@ -124,6 +125,7 @@ impl Chain {
                 into: input.into.clone(),
                 vars: if kind == "jsonnet" { input.vars.clone() } else { BTreeMap::new() },
                 secrets: BTreeMap::new(),
+                pulled: None,
                 // What lies between is kept by nobody.
                 sensitive: if at == last { input.sensitive.clone() } else { Vec::new() },
                 seal: input.seal.clone(),

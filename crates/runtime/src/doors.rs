@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use trued_doors::{Blobs, Cache, Check, Clock, Configuration, Driver, Holder, Renderer, Runner, Seal, Secrets, SourceKind, Store};
+use trued_doors::{Blobs, Cache, Check, Clock, Configuration, Driver, Holder, Puller, Renderer, Runner, Seal, Secrets, SourceKind, Store};
 
 /// Everything the runtime may touch.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub struct Doors {
     pub renderers: BTreeMap<String, Arc<dyn Renderer>>,
     pub drivers: BTreeMap<String, Arc<dyn Driver>>,
     pub checks: BTreeMap<String, Arc<dyn Check>>,
+    pub puller: Arc<dyn Puller>,
     /// Who we are, for leases.
     pub holder: Holder,
     /// Folder for sources' own copies.

@@ -13,6 +13,7 @@ mod import;
 mod incidents;
 mod lease;
 mod neighbours;
+mod pulled;
 mod record;
 mod remembered;
 mod render;

@@ -137,9 +137,10 @@ impl Runtime {
                 {
                     return Err(NoWish::Findings(failed.findings.clone()));
                 }
+                let pulled = self.pulled(stack).await?;
                 let _busy = self.places(&gathered).acquire().await;
                 Counters::add(&self.counters.renders, 1);
-                let input = self.input(stack, &mut gathered, cell.kept().copied.clone(), self.repeats);
+                let input = RenderInput { pulled, ..self.input(stack, &mut gathered, cell.kept().copied.clone(), self.repeats) };
                 let rendered = gathered.renderer.render(input).await;
                 cell.kept().failed = match &rendered {
                     Err(findings) if gathered.program => {
@@ -167,12 +168,13 @@ impl Runtime {
     /// else has work for the machine. Nothing is remembered.
     pub(crate) async fn rendered_again(&self, cell: &Cell, stack: &Stack, key: Digest) -> Result<Option<Wanted>, NoWish> {
         let mut gathered = self.gather(cell, stack).await?;
+        let pulled = self.pulled(stack).await?;
         let Ok(_busy) = self.places(&gathered).try_acquire() else { return Ok(None) };
         if gathered.key != key {
             return Ok(None);
         }
         Counters::add(&self.counters.repeats, 1);
-        let input = self.input(stack, &mut gathered, Arc::default(), true);
+        let input = RenderInput { pulled, ..self.input(stack, &mut gathered, Arc::default(), true) };
         let rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
         self.parsed(stack, &gathered, rendered, false).await.map(Some)
     }
@@ -252,6 +254,7 @@ impl Runtime {
             into: stack.into.clone(),
             vars: stack.render.vars.clone(),
             secrets: std::mem::take(&mut gathered.secrets),
+            pulled: None,
             sensitive: stack.policy.sensitive.clone(),
             seal: self.doors.seal.clone(),
             known,
@@ -384,7 +387,7 @@ impl Runtime {
     }
 
     /// How a program that renders this stack is held.
-    fn sandbox_of(&self, stack: &Stack) -> SandboxRules {
+    pub(crate) fn sandbox_of(&self, stack: &Stack) -> SandboxRules {
         let rules = self.estate().sandbox.clone();
         SandboxRules { limits: stack.render.limits.unwrap_or(rules.limits), ..rules }
     }

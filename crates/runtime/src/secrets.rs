@@ -15,15 +15,7 @@ impl Runtime {
         let mut all = BTreeMap::new();
         let mut findings = Vec::new();
         for (var, name) in &stack.render.secrets {
-            let lies = self.estate().secrets.get(name).and_then(SecretSource::encrypted).cloned();
-            let read = match lies {
-                None => blocking(|| self.doors.secrets.get(name)),
-                Some(file) => match self.encrypted(name, &file).await {
-                    Ok(bytes) => blocking(|| self.doors.secrets.open(name, &bytes)),
-                    Err(refusal) => Err(refusal),
-                },
-            };
-            match read {
+            match self.secret(name).await {
                 Ok(secret) => drop(all.insert(var.clone(), secret)),
                 Err(refusal) if refusal.place.is_some() && !refusal.passing() => {
                     findings.push(Finding { place: refusal.place, ..Finding::new(refusal.message, refusal.help) });
@@ -32,6 +24,18 @@ impl Runtime {
             }
         }
         if findings.is_empty() { Ok(all) } else { Err(NoWish::Findings(findings)) }
+    }
+
+    /// Reads one secret.
+    pub(crate) async fn secret(&self, name: &Name) -> Answer<Secret> {
+        let lies = self.estate().secrets.get(name).and_then(SecretSource::encrypted).cloned();
+        match lies {
+            None => blocking(|| self.doors.secrets.get(name)),
+            Some(file) => {
+                let bytes = self.encrypted(name, &file).await?;
+                blocking(|| self.doors.secrets.open(name, &bytes))
+            }
+        }
     }
 
     /// The bytes of an encrypted file at its source's revision.

@@ -40,6 +40,7 @@ pub fn doors(universe: &Arc<Universe>, process: &Arc<Process>) -> Doors {
         sources: BTreeMap::from([(SOURCE.to_owned(), Arc::new(OpenHistory(universe.history.clone())) as _)]),
         renderers: BTreeMap::from([("plain".to_owned(), Arc::new(AsItIs) as _)]),
         drivers: BTreeMap::from([(KIND.to_owned(), Arc::new(FakeDriver { universe: universe.clone(), process: process.clone() }) as _)]),
+        puller: Arc::new(trued_doors::NoPuller),
         checks: BTreeMap::from([(CHECK.to_owned(), Arc::new(way()) as _)]),
         holder: process.holder.clone(),
         source_cache: PathBuf::from("cache"),

@@ -108,6 +108,7 @@ impl World {
                 settings: json!({ "path": folder }),
                 vars: Default::default(),
                 secrets: Default::default(),
+                pull: None,
                 limits: None,
             },
             into: into.to_owned(),

@@ -13,8 +13,10 @@ mod git;
 mod kept;
 mod links;
 mod names;
+mod pull;
 
 pub use git::{RepositoryPlace, find_repository};
+pub use pull::Charts;
 
 /// All kinds of source that this crate knows.
 pub fn kinds() -> Vec<Arc<dyn SourceKind>> {

@@ -214,6 +214,7 @@ pub fn open_to_act(at: &Asked, hand: Hand, verb: &str) -> anyhow::Result<Acting>
         renderers: by_kind(renderers(), Renderer::describe),
         drivers: by_kind(drivers(), Driver::describe),
         checks: by_kind(checks(), Check::describe),
+        puller: Arc::new(trued_sources::Charts),
         holder: trued_ledger::this_process(verb)?,
         source_cache: source_cache(&state),
     };

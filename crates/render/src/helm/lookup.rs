@@ -16,44 +16,50 @@ const NAMED: usize = 20;
 
 const FUNCTION: &str = "lookup";
 
+const ASKS: &str = "the template asks the cluster (`lookup`), and a render has none";
+
 const HELP: &str = "choose values with which the chart does not ask and leave the template out, or write `lookup: empty`: then it \
                     finds nothing, as with `helm template`";
 
 /// Refuses a chart whose templates, or values that may be taken as templates, call `lookup`.
-pub fn refuse(bundle: &Bundle, chart: &str, values: &str) -> Result<(), Vec<Finding>> {
+pub fn refuse(bundle: &Bundle, chart: Option<&str>, pulled: Option<&[u8]>, values: &str) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
-    let message = "the template asks the cluster (`lookup`), and a render has none";
     for (path, entry) in bundle.entries.iter() {
-        let inside = chart.is_empty() || path == chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/'));
+        let inside = chart
+            .is_some_and(|chart| chart.is_empty() || path == chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/')));
         if !inside || findings.len() >= NAMED {
             continue;
         }
         if path.ends_with(".tgz") {
             let bytes = bundle.reader.read(path).map_err(|refusal| vec![Finding::new(refusal.message, refusal.help)])?;
-            let files = files_of(&bytes, LARGEST).map_err(|error| {
-                vec![Finding::new(format!("this is no archive of a chart: {error}"), "build it with `helm package`").at(
-                    in_source(bundle, path),
-                    1,
-                    1,
-                )]
-            })?;
-            let hit = files.iter().filter(|(name, _)| may_be_template(name)).find_map(|(name, text)| Some((name, called(text)?)));
-            if let Some((name, (line, _))) = hit {
-                let message = format!("{message}: `{name}` in this archive, line {line}");
-                findings.push(Finding::new(message, HELP).at(in_source(bundle, path), 1, 1));
-            }
+            let at = |finding: Finding| finding.at(in_source(bundle, path), 1, 1);
+            findings.extend(in_archive(&bytes).map_err(|finding| vec![at(finding)])?.map(at));
         } else if entry.bytes <= LARGEST && may_be_template(path) {
             let bytes = bundle.reader.read(path).map_err(|refusal| vec![Finding::new(refusal.message, refusal.help)])?;
             if let Some((line, column)) = called(&String::from_utf8_lossy(&bytes)) {
-                findings.push(Finding::new(message, HELP).at(in_source(bundle, path), line, column));
+                findings.push(Finding::new(ASKS, HELP).at(in_source(bundle, path), line, column));
             }
         }
     }
     if called(values).is_some() {
-        let message = "a value asks the cluster (`lookup`), and a render has none";
-        findings.push(Finding::new(message, HELP).at(in_source(bundle, &within(chart, "Chart.yaml")), 1, 1));
+        let finding = Finding::new("a value asks the cluster (`lookup`), and a render has none", HELP);
+        findings.push(match chart {
+            Some(chart) => finding.at(in_source(bundle, &within(chart, "Chart.yaml")), 1, 1),
+            None => finding,
+        });
+    }
+    if let (None, Some(archive)) = (chart, pulled) {
+        findings.extend(in_archive(archive).map_err(|finding| vec![finding])?);
     }
     if findings.is_empty() { Ok(()) } else { Err(findings) }
+}
+
+/// The first template of an archive that calls the function.
+fn in_archive(bytes: &[u8]) -> Result<Option<Finding>, Finding> {
+    let broken = |error| Finding::new(format!("this is no archive of a chart: {error}"), "build it with `helm package`");
+    let files = files_of(bytes, LARGEST).map_err(broken)?;
+    let hit = files.iter().filter(|(name, _)| may_be_template(name)).find_map(|(name, text)| Some((name, called(text)?)));
+    Ok(hit.map(|(name, (line, _))| Finding::new(format!("{ASKS}: `{name}` in this archive, line {line}"), HELP)))
 }
 
 /// Documentation is never rendered.

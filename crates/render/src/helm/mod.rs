@@ -20,6 +20,9 @@ const PROGRAM: &str = "helm";
 /// Values that stand in the configuration, in the room of the program: JSON is YAML.
 const VALUES: &str = "values.json";
 
+/// A chart from elsewhere, in the room of the program.
+const PULLED: &str = "chart.tgz";
+
 /// Renders a chart with helm.
 #[derive(Default)]
 pub struct Helm {
@@ -31,7 +34,7 @@ pub struct Helm {
 struct Settings {
     name: String,
     #[serde(default)]
-    chart: String,
+    chart: Chart,
     namespace: Option<String>,
     #[serde(default)]
     values: Map<String, Value>,
@@ -44,6 +47,25 @@ struct Settings {
     hooks: Hooks,
     #[serde(default)]
     lookup: Lookup,
+}
+
+/// Where the chart is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Chart {
+    /// Below `path`.
+    Here(String),
+    /// Somewhere else: where, and its digest. It comes with the input.
+    Elsewhere {
+        #[serde(default)]
+        from: String,
+    },
+}
+
+impl Default for Chart {
+    fn default() -> Chart {
+        Chart::Here(String::new())
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -77,7 +99,27 @@ impl Renderer for Helm {
                 "additionalProperties": false,
                 "properties": {
                     "path": { "type": "string", "description": "the folder in the source that holds the chart and its values" },
-                    "chart": { "type": "string", "description": "the chart, below `path`: a folder or an archive; `path` itself without it" },
+                    "chart": {
+                        "type": ["string", "object"],
+                        "additionalProperties": false,
+                        "description": "the chart, below `path`: a folder or an archive; `path` itself without it. Or one from elsewhere, by its digest",
+                        "properties": {
+                            "oci": { "type": "string", "description": "the chart in a registry, as `oci://ghcr.io/team/charts/shop`" },
+                            "repository": { "type": "string", "pattern": "^https?://", "title": "an address such as https://charts.example", "description": "the repository of charts that has it, with `name` and `version`" },
+                            "name": { "type": "string", "minLength": 1, "description": "the chart's name in the repository" },
+                            "version": { "type": "string", "minLength": 1, "description": "its version there" },
+                            "digest": { "type": "string", "description": "what it must be, `sha256:…`: the manifest in a registry, the archive in a repository" },
+                            "user": { "type": "string", "minLength": 1, "description": "who we are there" },
+                            "password": {
+                                "type": "object",
+                                "required": ["secret"],
+                                "additionalProperties": false,
+                                "properties": { "secret": { "type": "string", "description": "the name of a secret" } },
+                                "description": "the secret that proves it",
+                            },
+                            "plain_http": { "type": "boolean", "default": false, "description": "asks without encryption; credentials go so to this machine alone" },
+                        },
+                    },
                     "name": name("the release's name", RELEASE, 53, "a release's name: at most 53 small letters, digits, `-` and `.`"),
                     "namespace": name("the release's namespace; without it the stack's `into`, else `default`", NAMESPACE, 63, "a namespace's name: small letters, digits and `-`"),
                     "values": { "type": "object", "description": "values that go over those of the files" },
@@ -91,6 +133,7 @@ impl Renderer for Helm {
             example: json!({ "path": "charts/shop", "name": "shop", "values": { "replicas": 2 } }),
             paths: &["/path"],
             reads_text: false,
+            pulls: Some("/chart"),
         }
     }
 
@@ -114,27 +157,40 @@ const NAMESPACE: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 impl Helm {
     async fn template(&self, input: RenderInput) -> Result<Rendered, Vec<Finding>> {
         let settings: Settings = settings(PROGRAM, &input.settings)?;
-        let chart = below_bundle(&input.bundle, "chart", &settings.chart)?;
-        let argv = arguments(&input, &settings, &chart)?;
-        is_chart(&input.bundle, &chart)?;
+        let chart = match &settings.chart {
+            Chart::Here(chart) => {
+                let chart = below_bundle(&input.bundle, "chart", chart)?;
+                is_chart(&input.bundle, &chart)?;
+                Some(chart)
+            }
+            Chart::Elsewhere { from } => {
+                fit(&input, from)?;
+                None
+            }
+        };
+        let argv = arguments(&input, &settings, chart.as_ref().map_or(PULLED, |chart| &chart.argument))?;
         let tool = self.versions.tool(&input, PROGRAM, &["version", "--template", "{{.Version}}"]).await?;
         let values = Value::Object(settings.values.clone()).to_string();
         let refuses = settings.lookup == Lookup::Refuse;
-        let folder = chart.path.clone();
+        let folder = chart.map(|chart| chart.path);
+        let inside = folder.clone();
         let copied = lay_out(input, SOURCE, move |input, room| {
             if refuses {
-                lookup::refuse(&input.bundle, &folder, &values)?;
+                lookup::refuse(&input.bundle, inside.as_deref(), input.pulled.as_deref(), &values)?;
             }
             fs::write(room.join(VALUES), values).map_err(not_written)?;
+            if let (None, Some(archive)) = (&inside, &input.pulled) {
+                fs::write(room.join(PULLED), archive).map_err(not_written)?;
+            }
             make_output(room)
         })
         .await?;
-        make(copied, tool, &argv, |bundle, finding, said| placed(bundle, &chart.path, helped(finding, said), said)).await
+        make(copied, tool, &argv, |bundle, finding, said| placed(bundle, folder.as_deref(), helped(finding, said), said)).await
     }
 }
 
 /// What helm is called with. Everything that is not ours is the value of one option, or stands behind `--`.
-fn arguments(input: &RenderInput, settings: &Settings, chart: &Below) -> Result<Vec<String>, Vec<Finding>> {
+fn arguments(input: &RenderInput, settings: &Settings, chart: &str) -> Result<Vec<String>, Vec<Finding>> {
     let namespace = settings.namespace.clone().or_else(|| Some(input.into.clone()).filter(|into| !into.is_empty()));
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     named("name", &settings.name, 53, true)?;
@@ -162,7 +218,7 @@ fn arguments(input: &RenderInput, settings: &Settings, chart: &Below) -> Result<
     argv.push(format!("--values={VALUES}"));
     argv.extend(settings.api_versions.iter().map(|version| format!("--api-versions={version}")));
     argv.extend(settings.kube_version.iter().map(|version| format!("--kube-version={version}")));
-    argv.extend(["--".to_owned(), settings.name.clone(), chart.argument.clone()]);
+    argv.extend(["--".to_owned(), settings.name.clone(), chart.to_owned()]);
     Ok(argv)
 }
 
@@ -177,6 +233,22 @@ fn named(key: &str, name: &str, most: usize, dots: bool) -> Result<(), Vec<Findi
     Err(vec![Finding::new(message, format!("write at most {most} small letters, digits and `-`, in `{key}`"))])
 }
 
+/// A chart from elsewhere that is here, and holds what a chart may hold.
+fn fit(input: &RenderInput, from: &str) -> Result<(), Vec<Finding>> {
+    let Some(archive) = &input.pulled else {
+        let finding = Finding::new(format!("the chart {from} is not here: charts from elsewhere are not available in a chain yet"), "");
+        return Err(vec![Finding { help: "commit the chart, or render it without a chain".to_owned(), ..finding }]);
+    };
+    let why = archive::unfit(archive).unwrap_or_else(|error| Some(format!("this is no archive of a chart: {error}")));
+    match why {
+        None => Ok(()),
+        Some(why) => Err(vec![Finding::new(
+            format!("the chart {from} is not used: {why}"),
+            "look at what is there, and build it with `helm package`",
+        )]),
+    }
+}
+
 fn is_chart(bundle: &Bundle, chart: &Below) -> Result<(), Vec<Finding>> {
     let is_archive = chart.path.ends_with(".tgz") && bundle.entries.contains_key(&chart.path);
     if is_archive || bundle.entries.contains_key(&within(&chart.path, "Chart.yaml")) {
@@ -187,18 +259,20 @@ fn is_chart(bundle: &Bundle, chart: &Below) -> Result<(), Vec<Finding>> {
 }
 
 /// Puts a finding where helm says that it failed: `(shop/templates/web.yaml:9:14)`, `shop/templates/web.yaml: …`.
-fn placed(bundle: &Bundle, chart: &str, finding: Finding, said: &str) -> Finding {
+fn placed(bundle: &Bundle, chart: Option<&str>, finding: Finding, said: &str) -> Finding {
     for word in said.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '"' | '<' | '>' | ',')) {
         let mut parts = word.trim_end_matches(':').split(':');
         let (Some(file), line, column) = (parts.next(), parts.next(), parts.next()) else { continue };
         // A file of the chart begins with the chart's name; others are named as in the source.
-        let of_chart = file.split_once('/').map(|(_, file)| within(chart, file)).filter(|path| bundle.entries.contains_key(path));
+        let of_chart =
+            file.split_once('/').and_then(|(_, file)| Some(within(chart?, file))).filter(|path| bundle.entries.contains_key(path));
         let of_source = || bundle.entries.keys().find(|path| in_source(bundle, path) == file).cloned();
         if let Some(path) = of_chart.or_else(of_source) {
             let count = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok()).unwrap_or(1).max(1);
             return finding.at(in_source(bundle, &path), count(line), count(column));
         }
     }
+    let Some(chart) = chart else { return finding };
     let file = within(chart, "Chart.yaml");
     let file = if bundle.entries.contains_key(&file) { file } else { chart.to_owned() };
     finding.at(in_source(bundle, &file), 1, 1)

@@ -25,9 +25,9 @@ use super::watch::{Bounds, Watched};
 const CONNECT: Duration = Duration::from_secs(20);
 
 /// What says who we are to a server.
-pub(super) struct Identity {
-    pub(super) user: String,
-    pub(super) password: Secret,
+pub(crate) struct Identity {
+    pub(crate) user: String,
+    pub(crate) password: Secret,
 }
 
 /// One fetch's way to one server.
@@ -300,7 +300,8 @@ impl BufRead for Body {
     }
 }
 
-fn authorization(identity: &Identity) -> Answer<HeaderValue> {
+/// Who we are, as a header that is never shown.
+pub(crate) fn authorization(identity: &Identity) -> Answer<HeaderValue> {
     let plain = Secret::new([identity.user.as_bytes(), b":", identity.password.reveal().trim_ascii()].concat());
     let encoded = Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain.reveal())).into_bytes());
     let mut value = HeaderValue::from_bytes(encoded.reveal())

@@ -35,6 +35,8 @@ mod watch;
 mod way;
 mod worktree;
 
+pub(crate) use http::{Identity, authorization};
+
 /// The kind `git`.
 pub(crate) struct Git;
 

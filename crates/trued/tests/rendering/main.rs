@@ -5,4 +5,5 @@ mod helm;
 mod jsonnet;
 mod kit;
 mod kustomize;
+mod pulled;
 mod stream;
