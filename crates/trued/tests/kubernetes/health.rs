@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use crate::cluster::{Ground, until};
 
 /// A `serve` that ends with the test.
-struct Serving(Child);
+pub struct Serving(Child);
 
 impl Serving {
-    fn begin(ground: &Ground) -> Serving {
+    pub fn begin(ground: &Ground) -> Serving {
         let mut command = ground.command(&["serve", "--poll", "200ms"]);
         // One thread for everything: whoever waited on it would stop all others.
         command.env("TRUED_THREADS", "1").stdout(Stdio::null()).stderr(Stdio::null());
         Serving(command.spawn().expect("started"))
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         kill(Pid::from_raw(i32::try_from(self.0.id()).expect("an id")), Signal::SIGTERM).expect("asked to stop");
         assert!(self.0.wait().expect("ended").success());
     }

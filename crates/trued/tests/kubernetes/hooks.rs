@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Ground, until};
 use crate::faults::killed_at;
+use crate::health::Serving;
 
 /// Ends every Pod of a Job as a test says, until it is dropped.
 struct Kubelet {
@@ -23,10 +24,14 @@ impl Kubelet {
         let (ended, hands) = (over.clone(), ground.elsewhere());
         let thread = std::thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                for pod in pods(&hands) {
-                    let of = pod["metadata"]["labels"]["job-name"].as_str().unwrap_or_default();
-                    end(&hands, &pod, !fails.contains(&of));
-                }
+                let round = || {
+                    for pod in pods(&hands) {
+                        let of = pod["metadata"]["labels"]["job-name"].as_str().unwrap_or_default();
+                        end(&hands, &pod, !fails.contains(&of));
+                    }
+                };
+                // A request that the server has no time for is made again.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(round));
                 std::thread::sleep(std::time::Duration::from_millis(50));
             }
         });
@@ -162,6 +167,8 @@ fn fault_57_hooks_run_in_their_order_and_once_for_a_release_whatever_becomes_of_
     ground.edit(&ground.at("api/v1", "configmaps", "shop"), "kubectl", &json!({ "data": { "value": "9" } }));
     ground.run(&["apply"], 0);
     assert_eq!(value(&ground, "shop").as_deref(), Some("1"), "drift is put back");
+    // The server tells of a request a moment after it has answered.
+    until("the write is told of", || ground.writes() > writes);
     assert_eq!((ground.writes(), begun(&ground, "migrate"), begun(&ground, "greet")), (writes + 1, 1, 1), "by one write, without a hook");
 
     // An upgrade runs them again: what the last run left goes first.
@@ -257,6 +264,11 @@ fn what_somebody_else_installed_is_adopted_without_a_hook_and_upgraded_with_thos
     assert_eq!((begun(&ground, "first"), begun(&ground, "again"), value(&ground, "shop").as_deref()), (0, 1, Some("2")));
     assert!(ground.get(&at(&ground, "probe")).is_none());
     assert_eq!(ground.plan(), Vec::<String>::new());
+    // Going back is no release.
+    ground.run(&["rollback", "default/web"], 3);
+    assert_eq!((begun(&ground, "again"), value(&ground, "shop").as_deref()), (1, Some("1")));
+    assert!(ground.get(&at(&ground, "again")).is_some(), "what a hook left stays");
+    assert_eq!(ground.plan(), Vec::<String>::new());
 }
 
 #[test]
@@ -309,5 +321,52 @@ fn a_newer_release_takes_the_place_of_one_whose_hook_never_ends_and_a_hook_has_i
     play(&ground, "migrate", true);
     ground.run(&["apply"], 0);
     assert_eq!(value(&ground, "shop").as_deref(), Some("3"));
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_goes_on_when_a_hook_is_done_and_no_other_stack_waits_for_it() {
+    let ground = Ground::new("hookserve");
+    ground.configure(&[("web", ""), ("other", "")]);
+    ground.write("web/all.yaml", &(job("migrate", &[BEFORE]) + &config("shop", "1", &[]) + &job("greet", &[AFTER])));
+    ground.write("other/all.yaml", &config("other", "1", &[]));
+    // It has one thread: whoever waited on it would stop all others.
+    let serving = Serving::begin(&ground);
+    until("the hook is begun", || ground.get(&at(&ground, "migrate")).is_some());
+    until("the other stack landed", || value(&ground, "other").as_deref() == Some("1"));
+    ground.write("other/all.yaml", &config("other", "2", &[]));
+    until("the other stack goes on", || value(&ground, "other").as_deref() == Some("2"));
+    assert_eq!(value(&ground, "shop"), None);
+    play(&ground, "migrate", true);
+    until("what follows is written", || ground.get(&at(&ground, "greet")).is_some());
+    assert_eq!(value(&ground, "shop").as_deref(), Some("1"));
+    play(&ground, "greet", true);
+    until("it has landed", || {
+        log(&ground, "verdict").last().is_some_and(|last| last["body"]["verified"] == true && last["body"]["outcome"] == "landed")
+    });
+    serving.end();
+    assert_eq!((begun(&ground, "migrate"), begun(&ground, "greet")), (1, 1));
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
+fn hooks_of_a_chart_that_helm_renders_run_and_its_tests_do_not() {
+    let ground = Ground::new("hookchart");
+    ground.web("");
+    let text = std::fs::read_to_string(ground.path("trued.yaml")).expect("a configuration");
+    let render = "render: { helm: { path: chart, name: web, values: { colour: red } } }";
+    let text = text.replace("    path: web\n", &format!("    {render}\n"));
+    ground.write("trued.yaml", &format!("sandbox: {{ tools: [{}] }}\n{text}", crate::cluster::variable("TRUED_TEST_HELM")));
+    ground.write("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.2.3\n");
+    let named = |text: String| text.replace("name: web-", "name: {{ .Release.Name }}-");
+    ground.write("chart/templates/job.yaml", &named(job("web-migrate", &[BEFORE, ("hook-weight", "5")])));
+    ground.write("chart/templates/shop.yaml", &named(config("web-shop", "{{ .Values.colour }}", &[])));
+    ground.write("chart/templates/tests/probe.yaml", &job("probe", &[("hook", "test")]));
+    let _kubelet = Kubelet::begin(&ground, &[]);
+    ground.run(&["apply"], 0);
+    assert_eq!((begun(&ground, "web-migrate"), value(&ground, "web-shop").as_deref()), (1, Some("red")));
+    assert!(ground.get(&at(&ground, "probe")).is_none());
+    let shown = ground.run(&["render", "default/web"], 0);
+    assert!(shown.contains("kind: Job") && shown.contains("helm.sh/hook-weight"), "{shown}");
     assert_eq!(ground.plan(), Vec::<String>::new());
 }
