@@ -31,7 +31,7 @@ impl Runtime {
         }
         let mut neighbours = neighbours.lock().await;
         neighbours.catch_up(self, id).await?;
-        for (other, neighbour) in neighbours.others(id) {
+        for (other, neighbour) in neighbours.near(id, addresses) {
             if !(matches!(neighbour.wish, Wish::Gone) && inherits.contains(other)) {
                 let owned = addresses.iter().filter_map(|address| Some((address, neighbour.inventory.items.get(address)?)));
                 claims.owners.extend(owned.map(|(address, item)| (address.clone(), (other.clone(), item.fingerprint.clone()))));

@@ -2,12 +2,13 @@
 //! has gained since: so that a walk among a thousand neighbours costs what is new, not a thousand questions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use trued_doors::{Answer, Query};
-use trued_model::{Estate, Manifest, Name, Revision, StackId};
+use trued_model::{Address, Estate, Manifest, Name, Revision, StackId};
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Wanted};
 use crate::render::NoWish;
 use crate::runtime::Runtime;
 
@@ -18,6 +19,16 @@ pub(crate) struct Neighbours {
     all: BTreeMap<StackId, Neighbour>,
     /// How much of the record is known.
     through: u64,
+    near: Near,
+}
+
+/// Who has to do with which address, by its hash: whoever asks looks closer.
+#[derive(Default)]
+struct Near {
+    hashing: RandomState,
+    /// Hash of an address, number of a neighbour.
+    places: BTreeSet<(u64, u32)>,
+    numbered: u32,
 }
 
 /// What wishes were asked for.
@@ -33,6 +44,15 @@ pub(crate) struct Neighbour {
     /// What is its on the target.
     pub inventory: Arc<Manifest>,
     pub wish: Wish,
+    number: u32,
+    /// What stands of it in [`Near`].
+    noted: Noted,
+}
+
+#[derive(Default)]
+struct Noted {
+    inventory: Option<Arc<Manifest>>,
+    wanted: Option<Arc<Wanted>>,
 }
 
 /// Whether it is known what a neighbour wants.
@@ -57,6 +77,7 @@ impl Neighbours {
         if self.asked.as_ref().is_none_or(|asked| !asked.same(&now)) {
             self.asked = None;
             self.all.clear();
+            self.near = Near::default();
             let shares = |other: &&StackId| other.target == of.target;
             for id in now.estate.stacks.keys().filter(shares) {
                 self.ask(runtime, id, false).await?;
@@ -102,12 +123,56 @@ impl Neighbours {
                 }
             },
         };
-        self.all.insert(id.clone(), Neighbour { cell, inventory, wish });
+        let (number, noted) = match self.all.remove(id) {
+            Some(known) => (known.number, known.noted),
+            None => (self.near.next_number(), Noted::default()),
+        };
+        self.all.insert(id.clone(), Neighbour { cell, inventory, wish, number, noted });
         Ok(())
     }
 
-    pub fn others<'a>(&'a self, id: &'a StackId) -> impl Iterator<Item = (&'a StackId, &'a Neighbour)> {
-        self.all.iter().filter(move |(other, _)| *other != id)
+    /// The others who may own or want one of some addresses: those who do, as far as is known, and those of whom it is not known.
+    pub fn near<'a>(&'a mut self, of: &'a StackId, addresses: &[Address]) -> impl Iterator<Item = (&'a StackId, &'a Neighbour)> {
+        self.all.values_mut().for_each(|one| self.near.note(one));
+        let numbers: BTreeSet<u32> = addresses.iter().flat_map(|address| self.near.of(address)).collect();
+        let near = move |one: &Neighbour| matches!(one.wish, Wish::Unknown { .. }) || numbers.contains(&one.number);
+        self.all.iter().filter(move |(other, one)| *other != of && near(one))
+    }
+}
+
+impl Near {
+    fn next_number(&mut self) -> u32 {
+        self.numbered += 1;
+        self.numbered
+    }
+
+    /// Notes a neighbour's addresses, if they are not those that stand here.
+    fn note(&mut self, one: &mut Neighbour) {
+        let wanted = one.cell.kept().wanted.clone();
+        let same = one.noted.inventory.as_ref().is_some_and(|noted| Arc::ptr_eq(noted, &one.inventory))
+            && one.noted.wanted.as_ref().map(Arc::as_ptr) == wanted.as_ref().map(Arc::as_ptr);
+        if same {
+            return;
+        }
+        for address in one.noted.addresses() {
+            self.places.remove(&(self.hashing.hash_one(address), one.number));
+        }
+        one.noted = Noted { inventory: Some(one.inventory.clone()), wanted };
+        for address in one.noted.addresses() {
+            self.places.insert((self.hashing.hash_one(address), one.number));
+        }
+    }
+
+    fn of(&self, address: &Address) -> impl Iterator<Item = u32> + '_ {
+        let hash = self.hashing.hash_one(address);
+        self.places.range((hash, 0)..=(hash, u32::MAX)).map(|(_, number)| *number)
+    }
+}
+
+impl Noted {
+    fn addresses(&self) -> impl Iterator<Item = &Address> {
+        let owned = self.inventory.iter().flat_map(|inventory| inventory.items.keys());
+        owned.chain(self.wanted.iter().flat_map(|wanted| wanted.desired.resources.keys()))
     }
 }
 

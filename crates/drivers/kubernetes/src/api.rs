@@ -127,11 +127,11 @@ impl Api {
     }
 
     /// The same with all that the objects hold.
-    pub async fn list_whole(&self, path: &str) -> Result<Listed<Value>, Fault> {
-        self.list_as(path, WHOLE, |object| object).await
+    pub async fn list_whole<T>(&self, path: &str, read: impl FnMut(Value) -> T) -> Result<Listed<T>, Fault> {
+        self.list_as(path, WHOLE, read).await
     }
 
-    async fn list_as<T>(&self, path: &str, accept: &str, read: impl Fn(Value) -> T) -> Result<Listed<T>, Fault> {
+    async fn list_as<T>(&self, path: &str, accept: &str, mut read: impl FnMut(Value) -> T) -> Result<Listed<T>, Fault> {
         let mut listed = Listed { items: Vec::new(), version: String::new() };
         let mut next = String::new();
         loop {
@@ -143,7 +143,7 @@ impl Api {
             listed.version = text(&page, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned();
             next = text(&page, &["metadata", "continue"]).unwrap_or_default().to_owned();
             match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => listed.items.extend(items.into_iter().map(&read)),
+                Some(Value::Array(items)) => listed.items.extend(items.into_iter().map(&mut read)),
                 // An empty list of metadata says so.
                 Some(Value::Null) if text(&page, &["kind"]).is_some_and(|kind| kind.ends_with("List")) => {}
                 _ => return Err(Fault::Lost(Refusal::new(Code::Unknown, format!("list {path}: the answer is no list")))),

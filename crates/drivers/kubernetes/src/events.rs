@@ -37,15 +37,27 @@ pub(crate) struct Events {
     after: Option<u64>,
     /// What was over before is nobody's news, unless a mark says that we listened then.
     began: Timestamp,
+    /// What a list in hand brought that is news: told in the order of its versions.
+    news: Vec<(u64, Value)>,
 }
 
 impl Events {
     pub fn new(began: Timestamp, after: Option<u64>) -> Events {
-        Events { heard: HashMap::new(), after, began }
+        Events { heard: HashMap::new(), after, began, news: Vec::new() }
+    }
+
+    fn is_news(&self, event: &Value) -> bool {
+        let Some(at) = last(event) else { return false };
+        match (self.heard.get(text(event, &["metadata", "uid"]).unwrap_or_default()), self.after) {
+            (Some(before), _) => count(event) > *before,
+            (None, Some(after)) => number(event) > after,
+            (None, None) => at >= self.began,
+        }
     }
 
     fn take(&mut self, event: &Value, tell: &mut dyn FnMut(Told)) {
-        let number: u64 = text(event, &["metadata", "resourceVersion"]).and_then(|version| version.parse().ok()).unwrap_or(0);
+        let news = self.is_news(event);
+        let number = number(event);
         let uid = text(event, &["metadata", "uid"]).unwrap_or_default().to_owned();
         let count = count(event);
         let before = self.heard.insert(uid, count);
@@ -53,15 +65,7 @@ impl Events {
             // They are told again as one each, which is better than without end.
             self.heard.clear();
         }
-        let Some(at) = last(event) else { return };
-        let news = match (before, self.after) {
-            (Some(before), _) => count > before,
-            (None, Some(after)) => number > after,
-            (None, None) => at >= self.began,
-        };
-        if !news {
-            return;
-        }
+        let Some(at) = last(event).filter(|_| news) else { return };
         self.after = Some(self.after.unwrap_or(0).max(number));
         // How many of an event's count are new is known only of those that were heard before, or began since.
         let new = before.map_or_else(
@@ -73,10 +77,21 @@ impl Events {
 }
 
 impl Hearing for Events {
-    fn listed(&mut self, items: &[Value], tell: &mut dyn FnMut(Told)) {
-        let mut items: Vec<&Value> = items.iter().collect();
-        items.sort_by_key(|event| text(event, &["metadata", "resourceVersion"]).and_then(|version| version.parse::<u64>().ok()));
-        items.into_iter().for_each(|event| self.take(event, tell));
+    fn listing(&mut self) {
+        self.news.clear();
+    }
+
+    fn listed(&mut self, object: &Value, tell: &mut dyn FnMut(Told)) {
+        match self.is_news(object) {
+            true => self.news.push((number(object), object.clone())),
+            false => self.take(object, tell),
+        }
+    }
+
+    fn all_listed(&mut self, tell: &mut dyn FnMut(Told)) {
+        let mut news = std::mem::take(&mut self.news);
+        news.sort_by_key(|(number, _)| *number);
+        news.iter().for_each(|(_, event)| self.take(event, tell));
         // From now on all that comes is new.
         self.after.get_or_insert(0);
     }
@@ -130,6 +145,11 @@ fn spaced(reason: &str) -> String {
     words
 }
 
+/// Its version, which servers count up.
+fn number(event: &Value) -> u64 {
+    text(event, &["metadata", "resourceVersion"]).and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 fn count(event: &Value) -> u64 {
     let series = at(event, &["series", "count"]).and_then(Value::as_u64);
     series.or_else(|| at(event, &["count"]).and_then(Value::as_u64)).unwrap_or(1).max(1)
@@ -166,7 +186,9 @@ mod tests {
             Told::Missed(why) => told.push(why),
         };
         if !listed.is_empty() {
-            events.listed(listed, &mut tell);
+            events.listing();
+            listed.iter().for_each(|event| events.listed(event, &mut tell));
+            events.all_listed(&mut tell);
         }
         changed.iter().for_each(|object| events.changed(object, false, &mut tell));
         told

@@ -27,8 +27,12 @@ const SILENT_FOR: Duration = Duration::from_secs(150);
 
 /// What is taken from a watch of whole objects.
 pub(crate) trait Hearing: Send {
-    /// Everything there is, and whether it is the first time. What changed meanwhile is told.
-    fn listed(&mut self, items: &[Value], tell: &mut dyn FnMut(Told));
+    /// A list begins, perhaps after one that broke off.
+    fn listing(&mut self);
+    /// One object of it, in no order that means something.
+    fn listed(&mut self, object: &Value, tell: &mut dyn FnMut(Told));
+    /// That was everything there is.
+    fn all_listed(&mut self, tell: &mut dyn FnMut(Told));
     fn changed(&mut self, object: &Value, gone: bool, tell: &mut dyn FnMut(Told));
 }
 
@@ -95,9 +99,11 @@ impl Drop for Ending {
 async fn hear(api: Api, path: String, mut hearing: impl Hearing, telling: Telling) {
     let mut said = None;
     loop {
-        let pause = match api.list_whole(&path).await {
+        hearing.listing();
+        let mut tell = |told| telling.tell(told);
+        let pause = match api.list_whole(&path, |object| hearing.listed(&object, &mut tell)).await {
             Ok(listed) => {
-                hearing.listed(&listed.items, &mut |told| telling.tell(told));
+                hearing.all_listed(&mut tell);
                 said = None;
                 follow(&api, &path, listed.version, &mut hearing, &telling).await;
                 AGAIN_AFTER

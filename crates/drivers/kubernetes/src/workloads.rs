@@ -1,7 +1,7 @@
 //! What others do to workloads: another number of replicas, other images, a restart. Our own writes are no news: they are
 //! on record already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -65,16 +65,17 @@ pub(crate) struct Workloads {
     kind: Kind,
     clock: Arc<dyn Clock>,
     known: HashMap<(String, String), Shape>,
+    /// What a list in hand has named so far.
+    there: HashSet<(String, String)>,
 }
 
 impl Workloads {
     pub fn new(kind: &str, clock: Arc<dyn Clock>) -> Workloads {
-        Workloads { kind: Kind::new("apps", kind), clock, known: HashMap::new() }
+        Workloads { kind: Kind::new("apps", kind), clock, known: HashMap::new(), there: HashSet::new() }
     }
 
     fn take(&mut self, object: &Value, tell: &mut dyn FnMut(Told)) {
-        let of = |key| text(object, &["metadata", key]).unwrap_or_default().to_owned();
-        let (namespace, name) = (of("namespace"), of("name"));
+        let (namespace, name) = key_of(object);
         let shape = Shape::read(object);
         let before = self.known.insert((namespace.clone(), name.clone()), shape.clone());
         let Some(before) = before.filter(|before| before.uid == shape.uid) else { return };
@@ -92,6 +93,12 @@ impl Workloads {
     }
 }
 
+/// Namespace and name.
+fn key_of(object: &Value) -> (String, String) {
+    let of = |key| text(object, &["metadata", key]).unwrap_or_default().to_owned();
+    (of("namespace"), of("name"))
+}
+
 /// Whether the newest change is one that we applied.
 fn ours_is_newest(object: &Value) -> bool {
     let other = fields::last_other(object).and_then(|owner| owner.time.map(str::to_owned));
@@ -99,22 +106,23 @@ fn ours_is_newest(object: &Value) -> bool {
 }
 
 impl Hearing for Workloads {
-    fn listed(&mut self, items: &[Value], tell: &mut dyn FnMut(Told)) {
-        let there: std::collections::HashSet<(String, String)> = items
-            .iter()
-            .map(|item| {
-                let of = |key| text(item, &["metadata", key]).unwrap_or_default().to_owned();
-                (of("namespace"), of("name"))
-            })
-            .collect();
+    fn listing(&mut self) {
+        self.there.clear();
+    }
+
+    fn listed(&mut self, object: &Value, tell: &mut dyn FnMut(Told)) {
+        self.there.insert(key_of(object));
+        self.take(object, tell);
+    }
+
+    fn all_listed(&mut self, _: &mut dyn FnMut(Told)) {
+        let there = std::mem::take(&mut self.there);
         self.known.retain(|key, _| there.contains(key));
-        items.iter().for_each(|item| self.take(item, tell));
     }
 
     fn changed(&mut self, object: &Value, gone: bool, tell: &mut dyn FnMut(Told)) {
-        let of = |key| text(object, &["metadata", key]).unwrap_or_default().to_owned();
         match gone {
-            true => drop(self.known.remove(&(of("namespace"), of("name")))),
+            true => drop(self.known.remove(&key_of(object))),
             false => self.take(object, tell),
         }
     }

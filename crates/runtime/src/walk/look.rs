@@ -250,8 +250,9 @@ impl Walk<'_> {
             }
             plan = self.busily(|| propose(&previews)).await;
         }
-        let _busy = self.runtime.busy.acquire().await;
+        // Before there is a place on the processor: a stack that comes first may have to be rendered, which needs one too.
         let blocked = self.blocked().await;
+        let _busy = self.runtime.busy.acquire().await;
         let standing = Standing {
             resources: self.inventory.items.len(),
             empty: !self.orphan && self.desired.resources.is_empty() && self.desired.errands.is_empty() && !self.inventory.items.is_empty(),
