@@ -9,9 +9,9 @@ use futures::executor::block_on;
 use support::Place;
 use trued_doors::conformance::SteppedClock;
 use trued_doors::conformance::store::{START, Subject, draft};
-use trued_doors::{Holder, Store};
+use trued_doors::{Fence, Holder, Store};
 use trued_ledger::{Mode, this_process};
-use trued_model::Kind;
+use trued_model::{Code, Kind};
 
 trued_doors::store_suite!(fresh);
 
@@ -61,6 +61,41 @@ impl Drop for World {
             let _ = child.wait();
         }
     }
+}
+
+/// Those who ask while another writes wait for the disk together, and each gets its own answer.
+#[test]
+fn who_asks_at_once_is_written_at_once_and_a_lost_lease_is_refused_alone() {
+    const MANY: u64 = 50;
+    let place = Place::new();
+    let store = place.open(Mode::Create).store;
+    let (site, holder) = (draft(Kind::Observed, Some("dev/site@web"), 0).stack.unwrap(), this_process("serve").unwrap());
+    let lease = block_on(store.take(&site, &holder, 0, trued_model::Duration(60_000))).unwrap();
+    block_on(store.append(vec![draft(Kind::Observed, None, 0)], None)).unwrap();
+    let journal = || std::fs::metadata(place.state.join("ledger.sqlite-wal")).unwrap().len();
+    let before = journal();
+    let ask = |n: u64| {
+        let epoch = if n == 7 { lease.epoch + 1 } else { lease.epoch };
+        store.append(vec![draft(Kind::Observed, Some("dev/site@web"), n)], Some(Fence { stack: site.clone(), epoch }))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answers = runtime.block_on(futures::future::join_all((1..=MANY).map(ask)));
+    let together = journal() - before;
+    for (n, answer) in (1..).zip(&answers) {
+        match answer {
+            Ok(appended) => assert_eq!(appended[0].entry.body["n"], n, "each hears of its own"),
+            Err(refusal) => assert_eq!((n, refusal.code), (7, Code::Fenced)),
+        }
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
+    let indexes: Vec<u64> = answers.iter().flatten().map(|appended| appended[0].index).collect();
+    assert_eq!(indexes, (1..MANY).collect::<Vec<u64>>(), "in the order they asked");
+    // One by one each would write every page anew.
+    let before = journal();
+    block_on(ask(1)).unwrap();
+    let alone = journal() - before;
+    assert!(together < alone * MANY / 4, "{together} bytes of journal for {MANY}, {alone} for one");
+    place.verified();
 }
 
 /// Appends from other processes: this test binary, started again with a place to append to.

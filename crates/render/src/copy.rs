@@ -96,8 +96,10 @@ fn name_all(input: &RenderInput, paths: &[&str], sensitive: &Sensitive) -> Vec<R
 
 /// How many threads share so many pieces of work.
 pub fn threads_for(pieces: usize) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    pieces.div_ceil(32).clamp(1, cores.min(THREADS))
+    let worth = pieces.div_ceil(32);
+    // How many cores there are is asked of the system, which reads files for it.
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if worth <= 1 { 1 } else { worth.min(cores()).min(THREADS) }
 }
 
 /// The blob of an entry that needs no reading.

@@ -21,8 +21,6 @@ use crate::report::{Report, StackReport};
 use crate::runtime::{Aim, Runtime, blocking};
 use crate::waiting::Attending;
 
-/// How many stacks of a pass walk at once. Waiting for a target is no work, so the number is generous.
-const ABREAST: usize = 64;
 /// How often a pass goes round again for stacks that waited for each other.
 const ROUNDS: usize = 4;
 /// How often a pass walks one stack again because what it waited for was decided.
@@ -47,7 +45,7 @@ pub type Stop = watch::Receiver<bool>;
 
 impl Runtime {
     /// One pass: refreshes the estate and walks each aimed stack. Writes only if the aim does.
-    pub async fn pass(&self, aim: &Aim) -> Answer<Report> {
+    pub async fn pass(self: &Arc<Self>, aim: &Aim) -> Answer<Report> {
         let mut report = Report { findings: self.refresh(aim).await?, ..Report::default() };
         // Somebody asks: a build that failed is tried again.
         self.cells().iter().for_each(|cell| cell.kept().failed = None);
@@ -59,10 +57,9 @@ impl Runtime {
         let mut rounds = 0;
         while rounds < ROUNDS {
             rounds += 1;
-            let walking = futures::stream::iter(self.in_turn(&left, aim)).buffer_unordered(ABREAST).collect();
             let walked: Vec<StackReport> = tokio::select! {
                 biased;
-                walked = walking => walked,
+                walked = self.walk_in_turn(&left, aim) => walked,
                 // Those who are waited for are attended to meanwhile: nobody keeps what it holds of the target for a whole round.
                 never = attended.keep_gathering() => match never {},
                 // A pass may take longer than a lease lasts.

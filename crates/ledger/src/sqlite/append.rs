@@ -24,6 +24,12 @@ pub(super) struct Appending {
     known: Option<Known>,
 }
 
+/// What one asks to have appended.
+pub(super) struct Asked {
+    pub drafts: Vec<Draft>,
+    pub fence: Option<Fence>,
+}
+
 struct Known {
     frontier: Frontier,
     signer: Signer,
@@ -53,15 +59,25 @@ impl Appending {
         self.seen.accept(newest_checkpoint(file)?.as_deref())
     }
 
-    pub fn append(&mut self, file: &mut Connection, drafts: Vec<Draft>, fence: Option<&Fence>, clock: &dyn Clock) -> Answer<Vec<Indexed>> {
+    /// Appends the drafts of several who ask at once, in their order: one transaction, one checkpoint, one wait for the disk.
+    /// Whoever's fence no longer holds is refused alone; what else fails, fails for all, and nothing is written.
+    pub fn append(&mut self, file: &mut Connection, asked: Vec<Asked>, clock: &dyn Clock) -> Answer<Vec<Answer<Vec<Indexed>>>> {
         let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        if let Some(fence) = fence {
-            leases::passes(&step, fence)?;
+        let mut passed = Vec::with_capacity(asked.len());
+        for Asked { drafts, fence } in asked {
+            let passes = fence.as_ref().map_or(Ok(()), |fence| leases::passes(&step, fence));
+            match passes {
+                Err(refusal) if refusal.code == Code::Broken => return Err(refusal),
+                passes => passed.push(passes.map(|()| drafts)),
+            }
+        }
+        if passed.iter().all(Result::is_err) {
+            return Ok(passed.into_iter().map(|refused| refused.map(|_: Vec<Draft>| Vec::new())).collect());
         }
         // Kept aside until the commit: what fails leaves nothing behind, here as there.
         let Known { mut frontier, signer } = self.take_known(&step, clock)?;
         let before = frontier.clone();
-        let appended = write(&step, &mut frontier, &signer, drafts, clock.now())
+        let appended = write(&step, &mut frontier, &signer, passed, clock.now())
             .and_then(|(appended, note)| step.commit().map_err(failed).map(|()| (appended, note)));
         let frontier = if appended.is_ok() { frontier } else { before };
         self.known = Some(Known { frontier, signer });
@@ -145,23 +161,29 @@ fn write(
     step: &Transaction<'_>,
     frontier: &mut Frontier,
     signer: &Signer,
-    drafts: Vec<Draft>,
+    passed: Vec<Answer<Vec<Draft>>>,
     now: Timestamp,
-) -> Answer<(Vec<Indexed>, String)> {
+) -> Answer<(Vec<Answer<Vec<Indexed>>>, String)> {
     let last = frontier.size() as i64 - 1;
     let predecessor = step.prepare_cached("SELECT recorded_at FROM lookup WHERE idx = ?").map_err(failed)?;
     let predecessor = { predecessor }.query_row([last], |row| row.get(0)).optional().map_err(failed)?;
     let recorded_at = recorded_at(now, predecessor.map(Timestamp));
 
-    let mut appended = Vec::with_capacity(drafts.len());
+    let mut appended = Vec::with_capacity(passed.len());
     let mut writing = Writing::new(step).map_err(failed)?;
     let mut insert = step.prepare_cached("INSERT INTO entries VALUES(?, ?)").map_err(failed)?;
-    for draft in drafts {
+    let mut place = |draft: Draft| {
         let entry = Entry::new(draft, recorded_at);
         let (index, leaf) = (frontier.size(), entry.leaf());
         insert.execute(params![index as i64, leaf]).map_err(failed)?;
         writing.entry(frontier, &entry, &leaf).map_err(failed)?;
-        appended.push(Indexed { index, entry });
+        Ok(Indexed { index, entry })
+    };
+    for drafts in passed {
+        appended.push(match drafts {
+            Ok(drafts) => Ok(drafts.into_iter().map(&mut place).collect::<Answer<Vec<Indexed>>>()?),
+            Err(refusal) => Err(refusal),
+        });
     }
 
     let head = TreeHead { size: frontier.size(), root: frontier.root() };

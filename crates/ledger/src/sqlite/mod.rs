@@ -1,13 +1,15 @@
 //! The ledger in one SQLite file: WAL, full synchronous, any number of processes.
 //!
-//! Appending is one immediate transaction, so reading the head and writing the next one cannot be torn apart. Calls
-//! block and are moved off the async worker; without a runtime they run where they are awaited.
+//! Appending is one immediate transaction, so reading the head and writing the next one cannot be torn apart; those who ask
+//! while another writes are written together. Calls block and are moved off the async worker; without a runtime they run
+//! where they are awaited.
 
 mod append;
 mod index;
 mod leases;
 mod query;
 mod schema;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,13 +18,13 @@ use std::time::Duration as Span;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
-use tokio::sync::Semaphore;
 use trued_doors::{Answer, BoxFuture, Clock, Fence, Holder, Lease, Query, Store, TreeHead};
 use trued_model::{Code, Digest, Draft, Duration, Indexed, Refusal, StackId};
 
 use crate::memory::opened_for_reading;
 use crate::seen::Seen;
-use append::Appending;
+use append::{Appending, Asked};
+use turns::{For, Turns, Waiting};
 
 pub(crate) use index::SPAN;
 pub(crate) use query::leaves;
@@ -46,19 +48,7 @@ pub(crate) struct Opened {
     /// A write or sync failed: what reached the disk is not known, and trying again could hide that.
     broken: AtomicBool,
     turns: Turns,
-}
-
-/// Who reads and who writes now: one each. The others wait without a thread of their own.
-#[derive(Clone)]
-struct Turns {
-    read: Arc<Semaphore>,
-    write: Arc<Semaphore>,
-}
-
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns { read: Arc::new(Semaphore::new(1)), write: Arc::new(Semaphore::new(1)) }
-    }
+    waiting: Waiting,
 }
 
 struct Writer {
@@ -97,6 +87,7 @@ impl SqliteStore {
             reader: Mutex::new(reader),
             broken: AtomicBool::new(false),
             turns: Turns::default(),
+            waiting: Waiting::default(),
         })))
     }
 
@@ -145,33 +136,11 @@ impl SqliteStore {
     }
 
     fn reads<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
-        self.blocking(self.0.turns.read.clone(), work)
+        Box::pin(turns::in_turn(self.0.clone(), For::Reading, work))
     }
 
     fn writes<'a, T: Send + 'static>(&self, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> BoxFuture<'a, Answer<T>> {
-        self.blocking(self.0.turns.write.clone(), work)
-    }
-
-    fn blocking<'a, T: Send + 'static>(
-        &self,
-        turns: Arc<Semaphore>,
-        work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static,
-    ) -> BoxFuture<'a, Answer<T>> {
-        let opened = self.0.clone();
-        Box::pin(async move {
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => {
-                    // A task of its own: whoever asks may go away or be left waiting, and must not keep a turn from the others.
-                    let taken = runtime.spawn(async move {
-                        let _turn = turns.acquire_owned().await;
-                        tokio::task::spawn_blocking(move || work(&opened)).await
-                    });
-                    let ended = taken.await.and_then(|ended| ended);
-                    ended.unwrap_or_else(|error| Err(Refusal::new(Code::Broken, format!("use the ledger: {error}"))))
-                }
-                Err(_) => work(&opened),
-            }
-        })
+        Box::pin(turns::in_turn(self.0.clone(), For::Writing, work))
     }
 }
 
@@ -229,17 +198,24 @@ impl Opened {
         self.writing("write a note", |step| query::set_note(step, key, value))
     }
 
-    fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
-        drafts.iter().try_for_each(crate::draft::check)?;
-        if let (Some(fence), true) = (&fence, drafts.is_empty()) {
-            return self.reading("read the leases", |file| leases::passes(file, fence)).map(|()| Vec::new());
+    /// Appends what waits to be appended, and answers everybody who waits.
+    fn append_waiting(&self) {
+        let waiting = self.waiting.take();
+        if waiting.is_empty() {
+            return;
         }
-        if drafts.is_empty() {
-            return Ok(Vec::new());
+        let (asked, answers): (Vec<_>, Vec<_>) = waiting.into_iter().map(|one| (one.asked, one.answer)).unzip();
+        match self.append(asked) {
+            // Whoever does not listen any more has been served all the same.
+            Ok(appended) => answers.into_iter().zip(appended).for_each(|(to, answer)| drop(to.send(answer))),
+            Err(refusal) => answers.into_iter().for_each(|to| drop(to.send(Err(refusal.clone())))),
         }
+    }
+
+    fn append(&self, asked: Vec<Asked>) -> Answer<Vec<Answer<Vec<Indexed>>>> {
         let mut writer = self.writer()?;
         let Writer { file, appending } = &mut *writer;
-        let done = appending.append(file, drafts, fence.as_ref(), &*self.clock);
+        let done = appending.append(file, asked, &*self.clock);
         self.noting(file, done)
     }
 }
@@ -371,7 +347,14 @@ impl Store for SqliteStore {
     }
 
     fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
-        self.writes(move |opened| opened.append(drafts, fence))
+        if let Err(refusal) = drafts.iter().try_for_each(crate::draft::check) {
+            return Box::pin(async { Err(refusal) });
+        }
+        if drafts.is_empty() {
+            let Some(fence) = fence else { return Box::pin(async { Ok(Vec::new()) }) };
+            return self.reads(move |opened| opened.reading("read the leases", |file| leases::passes(file, &fence)).map(|()| Vec::new()));
+        }
+        Box::pin(turns::append(self.0.clone(), Asked { drafts, fence }))
     }
 
     fn find(&self, query: Query) -> BoxFuture<'_, Answer<Vec<Indexed>>> {

@@ -321,8 +321,9 @@ impl Place {
                 }
             }),
             At::WorkTree(tree) => {
-                let inside = tree.leaves.iter().filter_map(|(path, leaf)| Some((names::below(&from, path)?.to_vec(), leaf.clone())));
-                let leaves: Leaves = inside.collect();
+                let begins = if from.is_empty() { Vec::new() } else { [&from[..], b"/"].concat() };
+                let inside = tree.leaves.range(begins.clone()..).take_while(|(path, _)| path.starts_with(&begins));
+                let leaves: Leaves = inside.map(|(path, leaf)| (path[begins.len()..].to_vec(), leaf.clone())).collect();
                 if leaves.is_empty() && !from.is_empty() {
                     return Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty"));
                 }

@@ -2,7 +2,7 @@
 //! path, no environment, no replacements; and every object's hash is computed again before its bytes are used.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::ObjectId;
 use gix::bstr::ByteSlice as _;
@@ -16,11 +16,16 @@ pub(super) const LARGEST_OBJECT: u64 = 512 << 20;
 pub(super) const OTHER_BYTES: &str = "its bytes are not those of its name";
 /// Handles kept for the next reader; more than this are made when needed and dropped after.
 const IDLE_HANDLES: usize = 8;
+/// Commits and trees kept that lead to folders, and the largest of them in bytes.
+const LEADING: usize = 8;
+const LEADING_BYTES: usize = 256 << 10;
 
 /// An open repository that any thread may read.
 pub(super) struct Repository {
     shared: gix::ThreadSafeRepository,
     idle: Mutex<Vec<gix::Repository>>,
+    /// The objects that lead to folders, asked last at the end: many stacks ask for the way from one commit.
+    led: Mutex<Vec<(ObjectId, Kind, Arc<Vec<u8>>)>>,
 }
 
 /// Why something could not be read from objects.
@@ -96,7 +101,7 @@ impl Repository {
             }
             refuse(Code::Invalid, &error.to_string()).help("name the folder that holds .git, or a bare repository")
         })?;
-        Ok(Repository { shared, idle: Mutex::new(Vec::new()) })
+        Ok(Repository { shared, idle: Mutex::default(), led: Mutex::default() })
     }
 
     /// Lends a handle of this thread's own.
@@ -154,6 +159,26 @@ impl Repository {
             let borrowed = store.alternate_db_paths().unwrap_or_default();
             std::iter::once(store.path().to_owned()).chain(borrowed).collect()
         })
+    }
+
+    /// [`Repository::object_of`] for a commit or tree on the way to a folder: those asked last are kept.
+    pub(super) fn leading(&self, id: ObjectId, wanted: Kind) -> Result<Arc<Vec<u8>>, Fault> {
+        {
+            let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = led.iter().position(|(known, kind, _)| (*known, *kind) == (id, wanted)) {
+                led[known..].rotate_left(1);
+                return Ok(led[led.len() - 1].2.clone());
+            }
+        }
+        let bytes = Arc::new(self.object_of(id, wanted)?);
+        if bytes.len() <= LEADING_BYTES {
+            let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+            if led.len() >= LEADING {
+                led.remove(0);
+            }
+            led.push((id, wanted, bytes.clone()));
+        }
+        Ok(bytes)
     }
 
     /// The size of an object, from its header; not verified.

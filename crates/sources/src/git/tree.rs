@@ -41,7 +41,7 @@ pub(super) struct Assembled {
 
 /// Finds the tree of a commit.
 pub(super) fn of_commit(repository: &Repository, commit: ObjectId) -> Result<ObjectId, Fault> {
-    let bytes = repository.object_of(commit, Kind::Commit)?;
+    let bytes = repository.leading(commit, Kind::Commit)?;
     let parsed = gix::objs::CommitRef::from_bytes(&bytes, commit.kind());
     let parsed = parsed.map_err(|_| Refusal::new(Code::Invalid, format!("read commit {commit}: it is malformed")))?;
     Ok(parsed.tree())
@@ -55,7 +55,7 @@ pub(super) fn find(repository: &Repository, tree: ObjectId, path: &[u8]) -> Resu
         if !mode.is_tree() {
             return Ok(None);
         }
-        let bytes = repository.object_of(id, Kind::Tree)?;
+        let bytes = repository.leading(id, Kind::Tree)?;
         let mut next = None;
         for entry in TreeRefIter::from_bytes(&bytes, id.kind()) {
             let entry = entry.map_err(|_| malformed(path))?;
