@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
@@ -19,6 +19,7 @@ use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
 use crate::runtime::{Aim, Runtime, blocking};
+use crate::turn::ABREAST;
 use crate::waiting::Attending;
 
 /// How often a pass goes round again for stacks that waited for each other.
@@ -254,6 +255,10 @@ impl Runtime {
             let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
             let due = cell.kept().settled.as_ref().map_or(0, |settled| settled.at + interval.as_millis());
             let look = due <= self.doors.clock.monotonic();
+            let turn = bells.turn(&id.target).await;
+            if self.state().stopping {
+                break;
+            }
             // Boxed, both: a stack at rest, and most are, keeps no room for a walk.
             if self.weigh(&id, look).boxed().await {
                 let aim = Aim { want: Want::Newest, stacks: vec![id.clone()], writes: true, look, waits: false };
@@ -274,6 +279,7 @@ impl Runtime {
                     cell.kept().hinted = true;
                 }
             }
+            drop(turn);
             let again = cell.kept().hinted && failures == 0;
             if again {
                 continue;
@@ -396,16 +402,27 @@ fn merge(reports: &mut BTreeMap<StackId, StackReport>, mut newer: StackReport) {
     reports.insert(newer.stack.clone(), newer);
 }
 
-/// One bell per stack.
+/// One bell per stack, and for each target the turns of those who walk there.
 #[derive(Default)]
 struct Bell {
     stacks: std::sync::Mutex<BTreeMap<StackId, Arc<Notify>>>,
+    turns: std::sync::Mutex<BTreeMap<Name, Arc<Semaphore>>>,
 }
 
 impl Bell {
     fn of(&self, id: &StackId) -> Arc<Notify> {
         let mut stacks = self.stacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         stacks.entry(id.clone()).or_default().clone()
+    }
+
+    /// Waits until fewer than [`ABREAST`] weigh or walk on a target: a thousand that wake at once would otherwise each hold what
+    /// a walk needs.
+    async fn turn(&self, target: &Name) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut turns = self.turns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            turns.entry(target.clone()).or_insert_with(|| Arc::new(Semaphore::new(ABREAST))).clone()
+        };
+        turns.acquire_owned().await.ok()
     }
 
     fn ring_all(&self) {

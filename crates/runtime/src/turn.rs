@@ -13,8 +13,8 @@ use trued_model::{Stack, StackId, turns};
 use crate::report::StackReport;
 use crate::runtime::{Aim, Runtime};
 
-/// How many stacks of a pass walk at once. Waiting for a target is no work, so the number is generous.
-const ABREAST: usize = 64;
+/// How many stacks of a pass walk at once, or in serve of one target. Waiting for a target is no work, so the number is generous.
+pub(crate) const ABREAST: usize = 64;
 
 impl Runtime {
     /// Which stack that comes first has not landed what it desires now, in a sentence; `None` when all have.
