@@ -1,6 +1,7 @@
 //! The program: reads the command line, runs one verb, ends with its status. Decides nothing else.
 
 mod acting;
+mod arenas;
 mod cli;
 mod commands;
 mod configured;
@@ -29,6 +30,7 @@ use crate::exit::Exit;
 use crate::screen::Screen;
 
 fn main() -> ExitCode {
+    arenas::share();
     if let Some(ended) = wire::stage() {
         return ended;
     }

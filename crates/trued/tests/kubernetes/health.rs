@@ -204,6 +204,32 @@ fn t04_ten_stacks_that_never_become_ready_keep_no_other_waiting() {
 }
 
 #[test]
+fn many_stacks_that_wake_at_once_come_to_rest_and_the_next_change_finds_nobody_in_its_way() {
+    const MANY: usize = 150;
+    let ground = Ground::new("many");
+    let names: Vec<String> = (0..MANY).map(|n| format!("one{n}")).collect();
+    ground.configure(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
+    names.iter().for_each(|name| ground.write(&format!("{name}/all.yaml"), &deployment(name, 0)));
+    let serving = Serving::begin(&ground);
+    let ready = || {
+        let shown = ground.json(&["status"]);
+        shown["stacks"].as_array().map_or(0, |rows| rows.iter().filter(|row| row["health"] == "ready").count())
+    };
+    until("all are ready", || ready() == MANY);
+    // Somebody attends to each of them now, and all have asked the cluster and the record at once before.
+    let deployments = format!("/apis/apps/v1/namespaces/{}/deployments/one7", ground.namespace);
+    ground.write("one7/all.yaml", &deployment("one7", 0).replace("web:1", "web:2"));
+    until("the change lands", || {
+        let live = ground.get(&deployments);
+        live.is_some_and(|live| live["spec"]["template"]["spec"]["containers"][0]["image"] == "web:2")
+    });
+    until("all are ready again", || ready() == MANY);
+    serving.end();
+    assert_eq!(ground.writes(), MANY + 1, "each object once, and the changed one once more");
+    ground.run(&["verify"], 0);
+}
+
+#[test]
 fn kinds_of_ones_own_tell_by_expressions_and_what_comes_after_waits_until_they_are_ready() {
     let ground = Ground::new("own");
     ground.apply("test", &definition(&ground));
