@@ -28,6 +28,14 @@ pub struct Row {
     holds: bool,
 }
 
+impl Row {
+    fn show(&self) {
+        let missed = if self.holds { "" } else { "  MISSED" };
+        println!("{:<44} {:>18}   {:<38} {:<22}{missed}", self.what, self.measured, self.yardstick, self.bar);
+    }
+}
+
+/// Gives its rows at its end; one that takes many minutes shows each when it has it, and gives none.
 type Bench = fn(&Ground) -> anyhow::Result<Vec<Row>>;
 
 const BENCHES: &[(&str, Bench)] = &[
@@ -75,10 +83,7 @@ pub fn bench(names: &[String]) -> anyhow::Result<()> {
     println!("{:<44} {:>18}   {:<38} {:<22}", "what", "measured", "yardstick", "bar");
     for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|named| named == name)) {
         let rows = bench(&ground).with_context(|| format!("failed to measure {name}"))?;
-        for row in rows {
-            let missed = if row.holds { "" } else { "  MISSED" };
-            println!("{:<44} {:>18}   {:<38} {:<22}{missed}", row.what, row.measured, row.yardstick, row.bar);
-        }
+        rows.iter().for_each(Row::show);
     }
     clear(&ground.scratch)
 }

@@ -29,24 +29,18 @@ pub fn kubernetes(ground: &Ground) -> anyhow::Result<Vec<Row>> {
         Some(named) => named.split(',').map(|size| size.trim().parse()).collect::<Result<_, _>>().context("TRUED_BENCH_STACKS")?,
         None => SIZES.to_vec(),
     };
-    let mut rows = Vec::new();
     for stacks in sizes {
-        rows.extend(many(ground, &partners, stacks)?);
+        many(ground, &partners, stacks)?;
     }
-    rows.extend(one_large(ground, &partners)?);
-    Ok(rows)
+    one_large(ground, &partners)?.iter().for_each(Row::show);
+    Ok(Vec::new())
 }
 
-fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<Vec<Row>> {
-    let row = |what: &str, measured: String, yardstick: String, bar: &'static str, holds: bool| Row {
-        what: format!("{stacks} stacks: {what}"),
-        measured,
-        yardstick,
-        bar,
-        holds,
+fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<()> {
+    let show = |what: &str, measured: String, yardstick: String, bar: &'static str, holds: bool| {
+        Row { what: format!("{stacks} stacks: {what}"), measured, yardstick, bar, holds }.show();
     };
     let each = stacks as f64;
-    let mut rows = Vec::new();
 
     let bare = Estate::of_applications(ground, partners, &format!("bare-{stacks}"), stacks)?;
     let (bare, _) = measured(bare.bare_command()?)?;
@@ -55,33 +49,27 @@ fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<V
     let (first, used) = measured(estate.trued(&["apply", "--no-wait"]))?;
     let requests = estate.requests_since(before)? as f64 / each;
     let ratio = first.wall.as_secs_f64() / bare.wall.as_secs_f64();
-    rows.push(row("first apply", seconds(first.wall), format!("bare client {}: {ratio:.2} ×", seconds(bare.wall)), "1.3 ×", ratio <= 1.3));
-    rows.push(row("  requests per stack", format!("{requests:.2}"), "4 objects each".to_owned(), "4.5", requests <= 4.5));
+    show("first apply", seconds(first.wall), format!("bare client {}: {ratio:.2} ×", seconds(bare.wall)), "1.3 ×", ratio <= 1.3);
+    show("  requests per stack", format!("{requests:.2}"), "4 objects each".to_owned(), "4.5", requests <= 4.5);
     let own = used.as_secs_f64() / each;
-    rows.push(row(
-        "  own processor time per stack",
-        format!("{own:.4} s"),
-        format!("{:.0} MiB at most", mib(&first)),
-        "0.01 s",
-        own <= 0.01,
-    ));
+    show("  own processor time per stack", format!("{own:.4} s"), format!("{:.0} MiB at most", mib(&first)), "0.01 s", own <= 0.01);
 
     let changed = stacks.min(100);
     let plan = planned(&estate, changed)?;
-    rows.push(row(
+    show(
         &format!("plan of a commit that touches {changed}"),
         seconds(plan.wall),
         String::new(),
         "5 s",
         plan.wall <= Duration::from_secs(5),
-    ));
+    );
     run(estate.trued(&["apply", "--no-wait"]))?;
 
     let serving = estate.serve()?;
     until("the first pass", || Ok(estate.folder.join(".trued").exists()))?;
     serving.quiet()?;
     let (memory, peak) = serving.memory()?;
-    rows.push(row("  memory of serve", format!("{memory:.0} MiB"), format!("{peak:.0} MiB at most"), "100 MiB", peak <= 100.0));
+    show("  memory of serve", format!("{memory:.0} MiB"), format!("{peak:.0} MiB at most"), "100 MiB", peak <= 100.0);
 
     let (place, counted, used) = (estate.audited()?, serving.count(&estate)?, serving.used()?);
     std::fs::write(estate.folder.join("README"), "nothing that any stack reads\n")?;
@@ -93,13 +81,13 @@ fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<V
     let requests = estate.requests_since(place)?;
     let news = |name: &str| -> u64 { number(&after, name).saturating_sub(number(&counted, name)) };
     let nothing = requests == 0 && news("renders") == 0 && news("ledger_rows") <= 1;
-    rows.push(row(
+    show(
         "no-op pass in serve, own processor time",
         seconds(pass),
         format!("{requests} requests, {} renders, {} rows", news("renders"), news("ledger_rows")),
         "0.5 s, nothing else",
         nothing && pass <= Duration::from_millis(500),
-    ));
+    );
 
     let receipts = estate.entries("receipt")?.len();
     let counted = serving.count(&estate)?;
@@ -112,13 +100,13 @@ fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<V
     let after = serving.count(&estate)?;
     let news = |name: &str| -> u64 { number(&after, name).saturating_sub(number(&counted, name)) };
     let took = written.saturating_sub(committed);
-    rows.push(row(
+    show(
         "a commit that changes one, to its receipt",
         seconds(took),
         format!("asked for every 0.1 s; {} renders, {} writes", news("renders"), news("target_writes")),
         "0.5 s, 1, 1",
         took <= Duration::from_millis(500) && news("renders") == 1 && news("target_writes") == 1,
-    ));
+    );
 
     let touched = stacks.min(100);
     let drifts = estate.entries("drift.opened")?.len();
@@ -128,14 +116,14 @@ fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<V
     let edited = now()?;
     until("the drift", || Ok(estate.entries("drift.opened")?.len() >= drifts + touched))?;
     let seen = instant(estate.entries("drift.opened")?.last())?.saturating_sub(edited);
-    rows.push(row(
+    show(
         &format!("drift of {touched}, all seen after the last edit"),
         seconds(seen),
         format!("the edits took {}", seconds(by_hand)),
         "2 s",
         seen <= Duration::from_secs(2),
-    ));
-    Ok(rows)
+    );
+    Ok(())
 }
 
 /// A plan in a process of its own, after a commit that touches so many stacks.

@@ -84,6 +84,15 @@ pub(super) async fn in_turn<T: Send + 'static>(
     ended.unwrap_or_else(|error| Err(broken_off(&error.to_string())))
 }
 
+/// The same for what is read in less time than it takes to hand it to another thread: here and now, unless somebody reads.
+pub(super) async fn at_once<T: Send + 'static>(opened: Arc<Opened>, work: impl FnOnce(&Opened) -> Answer<T> + Send + 'static) -> Answer<T> {
+    let turn = opened.turns.read.clone().try_acquire_owned();
+    match turn {
+        Ok(_turn) => work(&opened),
+        Err(_) => in_turn(opened, For::Reading, work).await,
+    }
+}
+
 /// Appends in turn. What somebody else appended meanwhile, with what was theirs, needs no turn of its own.
 pub(super) async fn append(opened: Arc<Opened>, asked: Asked) -> Answer<Vec<Indexed>> {
     let answer = opened.waiting.add(asked);

@@ -25,7 +25,14 @@ pub(super) struct Repository {
     shared: gix::ThreadSafeRepository,
     idle: Mutex<Vec<gix::Repository>>,
     /// The objects that lead to folders, asked last at the end: many stacks ask for the way from one commit.
-    led: Mutex<Vec<(ObjectId, Kind, Arc<Vec<u8>>)>>,
+    led: Mutex<Vec<Leading>>,
+}
+
+/// A commit or tree on the way to a folder.
+struct Leading {
+    id: ObjectId,
+    kind: Kind,
+    bytes: Arc<Vec<u8>>,
 }
 
 /// Why something could not be read from objects.
@@ -165,9 +172,9 @@ impl Repository {
     pub(super) fn leading(&self, id: ObjectId, wanted: Kind) -> Result<Arc<Vec<u8>>, Fault> {
         {
             let mut led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = led.iter().position(|(known, kind, _)| (*known, *kind) == (id, wanted)) {
+            if let Some(known) = led.iter().position(|known| (known.id, known.kind) == (id, wanted)) {
                 led[known..].rotate_left(1);
-                return Ok(led[led.len() - 1].2.clone());
+                return Ok(led[led.len() - 1].bytes.clone());
             }
         }
         let bytes = Arc::new(self.object_of(id, wanted)?);
@@ -176,7 +183,7 @@ impl Repository {
             if led.len() >= LEADING {
                 led.remove(0);
             }
-            led.push((id, wanted, bytes.clone()));
+            led.push(Leading { id, kind: wanted, bytes: bytes.clone() });
         }
         Ok(bytes)
     }

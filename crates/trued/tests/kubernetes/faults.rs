@@ -183,6 +183,61 @@ fn fault_43_an_account_that_is_not_known_any_more_is_said_and_nothing_is_removed
 }
 
 #[test]
+fn fault_43_a_token_that_ends_in_the_middle_is_said_and_the_next_run_goes_on_from_there() {
+    let mut ground = Ground::new("f43token");
+    let unknown =
+        json!({ "kind": "Status", "status": "Failure", "reason": "Unauthorized", "message": "Unauthorized", "code": 401 }).to_string();
+    let (renewed, written) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+    let is_renewed = renewed.clone();
+    let _between = ground.through(move |asked| {
+        let goes = is_renewed.load(Ordering::SeqCst)
+            || match asked.writes() {
+                true => written.fetch_add(1, Ordering::SeqCst) < 2,
+                false => written.load(Ordering::SeqCst) < 2,
+            };
+        if goes { Fate::Passes } else { Fate::Answered(401, "", unknown.clone()) }
+    });
+    let names = ["one", "two", "three", "four", "five"];
+    ground.web(&names.map(|name| config(name, "1")).concat());
+    let said = ground.run(&["apply"], 1);
+    assert!(said.contains("renew the token"), "{said}");
+    ground.run(&["verify"], 0);
+    renewed.store(true, Ordering::SeqCst);
+    ground.run(&["apply"], 0);
+    assert!(names.iter().all(|name| ground.get(&ground.at("api/v1", "configmaps", name)).is_some()));
+    assert_eq!(ground.writes(), names.len(), "each once: what had landed is found, not sent again");
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
+fn fault_43_an_object_that_changed_under_our_hands_is_looked_at_again_before_it_is_written() {
+    let mut ground = Ground::new("f43changed");
+    ground.web(&config("one", "1"));
+    ground.run(&["apply"], 0);
+    let changed = json!({ "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409,
+        "message": "Operation cannot be fulfilled: the object has been modified; please apply your changes to the latest version" })
+    .to_string();
+    let first = AtomicBool::new(true);
+    let between = ground.through(move |asked| match asked.writes() && first.swap(false, Ordering::SeqCst) {
+        true => Fate::Answered(409, "", changed.clone()),
+        false => Fate::Passes,
+    });
+    ground.web(&config("one", "2"));
+    let output = ground.command(&["apply"]).output().expect("started");
+    if !output.status.success() {
+        // It was said, and nothing was forced.
+        assert!(String::from_utf8_lossy(&output.stdout).contains("the object has been modified"), "{output:?}");
+        ground.run(&["apply"], 0);
+    }
+    drop(between);
+    ground.direct();
+    let one = ground.get(&ground.at("api/v1", "configmaps", "one")).expect("it is there");
+    assert_eq!(one["data"]["value"], "2");
+    assert_eq!(ground.writes(), 2, "made once, changed once");
+    ground.run(&["verify"], 0);
+}
+
+#[test]
 fn fault_44_of_many_one_is_refused_and_the_rest_lands_and_both_are_on_record() {
     let mut ground = Ground::new("f44");
     let invalid = json!({ "kind": "Status", "status": "Failure", "reason": "Invalid", "message": "two is not to our liking", "code": 422 })

@@ -178,6 +178,29 @@ fn what_fails_goes_back_to_the_last_release_that_was_ready() {
 }
 
 #[test]
+fn t03_a_circle_of_two_is_named_and_every_other_stack_reacts_to_the_next_commits() {
+    let ground = Ground::new("t03");
+    ground.configure(&[("one", "after: [two]"), ("two", "after: [one]"), ("web", ""), ("last", "after: [web]")]);
+    for name in ["one", "two", "web", "last"] {
+        ground.write(&format!("{name}/all.yaml"), &config(name, "1"));
+    }
+    let said = ground.run(&["check"], 2);
+    assert!(said.contains("trued.yaml:") && said.contains("take one `after` out of the circle"), "{said}");
+    let serving = Serving::begin(&ground);
+    for n in 1..=3 {
+        let now = Some(n.to_string());
+        ground.write("web/all.yaml", &config("web", &n.to_string()));
+        ground.write("last/all.yaml", &config("last", &n.to_string()));
+        until("those beside it land", || value(&ground, "web") == now && value(&ground, "last") == now);
+    }
+    assert_eq!(["one", "two"].map(|name| value(&ground, name)), [None, None], "nothing of the circle goes");
+    ground.configure(&[("one", ""), ("two", "after: [one]"), ("web", ""), ("last", "after: [web]")]);
+    until("it goes on once it is no circle", || value(&ground, "one").is_some() && value(&ground, "two").is_some());
+    serving.end();
+    assert_eq!(ground.writes(), 8, "two of the circle, and three times two beside it");
+}
+
+#[test]
 fn t04_ten_stacks_that_never_become_ready_keep_no_other_waiting() {
     let ground = Ground::new("t04");
     let never: Vec<String> = (0..10).map(|n| format!("never{n}")).collect();
