@@ -70,7 +70,7 @@ pub(crate) struct TargetEntry {
     /// The only programs app files may name, each as a list of arguments.
     #[schemars(schema_with = "commands")]
     pub commands: BTreeMap<String, Vec<String>>,
-    /// The only addresses app files may check: `http://127.0.0.1/*`.
+    /// The only addresses app files may check, or fetch charts from: `http://127.0.0.1/*`.
     pub reach: Vec<String>,
     /// What nobody need manage there: globs of addresses (`cache/**`, `core/Secret/*/vault-*`), which `trued coverage` counts apart.
     pub ignore: Vec<String>,

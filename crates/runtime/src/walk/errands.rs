@@ -138,3 +138,49 @@ pub(super) fn begun_before(change: &Change, of: Option<Digest>, in_place: bool, 
         false => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trued_model::{Action, Fingerprint, Timestamp, Turn};
+
+    use super::super::act::batches;
+    use super::*;
+
+    fn change(turn: Option<(bool, bool)>) -> Change {
+        let turn = turn.map(|(ends, vanishes)| Turn { called: "before".to_owned(), rank: -75, weight: 0, kind: 0, ends, vanishes });
+        Change {
+            address: Address::new("kind/one"),
+            action: Action::Create,
+            before: None,
+            after: Some(Fingerprint::new("1:object:1")),
+            uid: None,
+            other: None,
+            content: None,
+            keep: false,
+            reasons: Vec::new(),
+            hold: None,
+            turn,
+            awaits: None,
+        }
+    }
+
+    #[test]
+    fn fault_57_what_an_interrupted_run_made_was_begun_and_what_may_have_gone_by_itself_asks_a_person() {
+        let told =
+            |turn, in_place| begun_before(&change(turn), Some(Digest::of(b"release")), in_place, Timestamp(0)).map(|ran| ran.progress);
+        assert_eq!(told(Some((true, false)), true), Some(Progress::Begun));
+        assert_eq!(told(Some((false, false)), true), Some(Progress::Done), "being there is its end");
+        assert_eq!(told(Some((true, false)), false), None, "nobody made it");
+        assert_eq!(told(Some((true, true)), false), Some(Progress::Failed), "it may have run");
+        assert_eq!(told(None, true), None);
+    }
+
+    #[test]
+    fn what_runs_once_is_handed_over_by_itself() {
+        let (lasts, once) = (|| change(None), || change(Some((false, false))));
+        let writes = [once(), once(), lasts(), lasts(), once(), lasts()];
+        assert_eq!(batches(&writes), [0..1, 1..2, 2..4, 4..5, 5..6]);
+        let many: Vec<Change> = (0..super::super::BATCH + 1).map(|_| lasts()).collect();
+        assert_eq!(batches(&many), [0..super::super::BATCH, super::super::BATCH..super::super::BATCH + 1]);
+    }
+}
