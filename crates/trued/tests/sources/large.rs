@@ -8,7 +8,7 @@ use crate::kit::{Shop, repo_of};
 use crate::servers::{Repo, Server};
 
 /// Bytes of the file, and how many MiB the program may hold at the most: what it needs itself, and pieces.
-const SIZE: usize = 160 << 20;
+const SIZE: usize = 96 << 20;
 const MOST: u64 = 80;
 
 /// Writes bytes that no compression makes fewer, other ones for each seed.
@@ -104,10 +104,7 @@ fn fault_29_a_large_file_that_is_fetched_is_held_while_its_pack_is_taken_apart_a
     noise(&file, 5);
     commit(&repo, "1m");
     let server = Server::start(repo.path.parent().expect("a folder"));
-    let shop = Shop::new(&[(
-        "shop",
-        format!("{{ git: {{ url: \"{}\", branch: main, limits: {{ object_bytes: 268435456 }} }} }}", server.url("repo")),
-    )]);
+    let shop = Shop::new(&[("shop", format!("{{ git: {{ url: \"{}\", branch: main }} }}", server.url("repo")))]);
     let fetched = shop.peak(&["plan"]);
     let applied = shop.peak(&["apply"]);
     assert!(same(&file, &shop.path("www/shop/disk.img")));
