@@ -499,16 +499,17 @@ async fn watch_target(runtime: Arc<Runtime>, target: Name, bell: Arc<Bell>) {
     };
     let nested = link.facts().await.is_ok_and(|facts| facts.nested);
     while let Some(hint) = hints.next().await {
-        for cell in runtime.cells() {
-            let into = runtime.stack(&cell.id).map(|stack| stack.into).unwrap_or_default();
+        let estate = runtime.estate();
+        for cell in runtime.cells().iter().filter(|cell| cell.id.target == target) {
+            let into = estate.stacks.get(&cell.id).map_or("", |stack| stack.into.as_str());
             let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
             // A hint about a folder above the stack's place may be about the place itself. Where addresses do not nest, a
             // stack's place is no part of them: what counts is what it desires and has.
             let near = |address: &Address| match nested {
-                true => into.is_empty() || inside(address.as_str(), &into) || inside(&into, address.as_str()),
+                true => into.is_empty() || inside(address.as_str(), into) || inside(into, address.as_str()),
                 false => cell.kept().may_be_about(address),
             };
-            if cell.id.target == target && (hint.addresses.is_empty() || hint.addresses.iter().any(near)) {
+            if hint.addresses.is_empty() || hint.addresses.iter().any(near) {
                 cell.kept().hinted = true;
                 bell.of(&cell.id).notify_one();
             }

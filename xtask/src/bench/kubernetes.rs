@@ -19,20 +19,20 @@ use estate::{Estate, children, until};
 const SIZES: [usize; 3] = [100, 500, 1_000];
 const MAPS: usize = 5_000;
 
-/// All of it, on one control plane. `TRUED_BENCH_STACKS` names other sizes: `100,1000`.
+/// All of it. `TRUED_BENCH_STACKS` names other sizes: `100,1000`.
 pub fn kubernetes(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     let built = machine::cargo().args(["build", "--release", "--quiet", "-p", "trued-kubernetes", "--example", "bare_apply"]).status()?;
     ensure!(built.success(), "the bare client does not build");
-    let partners = Partners::start()?;
     let named = std::env::var("TRUED_BENCH_STACKS").ok();
     let sizes: Vec<usize> = match &named {
         Some(named) => named.split(',').map(|size| size.trim().parse()).collect::<Result<_, _>>().context("TRUED_BENCH_STACKS")?,
         None => SIZES.to_vec(),
     };
+    // A cluster of its own for each: what is in it beside the estate is watched too.
     for stacks in sizes {
-        many(ground, &partners, stacks)?;
+        many(ground, &Partners::start()?, stacks)?;
     }
-    one_large(ground, &partners)?.iter().for_each(Row::show);
+    one_large(ground, &Partners::start()?)?.iter().for_each(Row::show);
     Ok(Vec::new())
 }
 
