@@ -172,12 +172,73 @@ impl Near {
 impl Noted {
     fn addresses(&self) -> impl Iterator<Item = &Address> {
         let owned = self.inventory.iter().flat_map(|inventory| inventory.items.keys());
-        owned.chain(self.wanted.iter().flat_map(|wanted| wanted.desired.resources.keys()))
+        owned.chain(self.wanted.iter().flat_map(|wanted| wanted.desired.all().into_keys()))
     }
 }
 
 impl Asked {
     fn same(&self, now: &Asked) -> bool {
         Arc::ptr_eq(&self.estate, &now.estate) && self.revisions == now.revisions && self.orphans == now.orphans
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use trued_doors::Contents;
+    use trued_model::{BlobRef, Clears, Desired, Digest, Errand, Fingerprint, Origin, Resource};
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Contents for Nothing {
+        fn open(&self, _: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+            Ok(Box::new(std::io::empty()))
+        }
+    }
+
+    #[test]
+    fn what_a_neighbour_wants_for_once_is_found_as_what_it_wants_for_good() {
+        let resource = |address: &str| Resource {
+            address: Address::new(address),
+            fingerprint: Fingerprint::new("1:object:1"),
+            content: None,
+            origin: Origin::default(),
+        };
+        let errand = Errand { resource: resource("kind/once"), first: None, next: None, clears: Clears::default(), ends: Vec::new() };
+        let desired = Desired {
+            resources: BTreeMap::from([(Address::new("kind/good"), resource("kind/good"))]),
+            errands: BTreeMap::from([(Address::new("kind/once"), errand)]),
+        };
+        let digest = Digest::of(b"any");
+        let wanted = Wanted {
+            key: digest,
+            inputs: digest,
+            desired: Arc::new(desired),
+            digest,
+            contents: Arc::new(Nothing),
+            revision: None,
+            sandbox: None,
+            tools: Vec::new(),
+            deferred: BTreeMap::new(),
+            not_run: BTreeMap::new(),
+        };
+        let name = |text: &str| text.parse::<Name>().expect("a name");
+        let id = StackId { environment: name("prod"), app: name("shop"), target: name("cluster") };
+        let cell = Arc::new(Cell::new(id));
+        cell.kept().wanted = Some(Arc::new(wanted));
+        let mut near = Near::default();
+        let (inventory, wish, noted) = (Arc::default(), Wish::Known, Noted::default());
+        let mut one = Neighbour { cell: cell.clone(), inventory, wish, number: near.next_number(), noted };
+        let mut found = |address: &str| {
+            near.note(&mut one);
+            near.of(&Address::new(address)).count()
+        };
+        assert_eq!(["kind/good", "kind/once", "kind/other"].map(&mut found), [1, 1, 0]);
+        // It wants something else now: what stood of it goes.
+        cell.kept().wanted = None;
+        assert_eq!(["kind/good", "kind/once"].map(&mut found), [0, 0]);
     }
 }
