@@ -1,5 +1,6 @@
 //! What a stack desires at a revision: rendered once per content of all inputs, then remembered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::panic::AssertUnwindSafe;
@@ -168,11 +169,11 @@ impl Runtime {
     /// else has work for the machine. Nothing is remembered.
     pub(crate) async fn rendered_again(&self, cell: &Cell, stack: &Stack, key: Digest) -> Result<Option<Wanted>, NoWish> {
         let mut gathered = self.gather(cell, stack).await?;
-        let pulled = self.pulled(stack).await?;
-        let Ok(_busy) = self.places(&gathered).try_acquire() else { return Ok(None) };
         if gathered.key != key {
             return Ok(None);
         }
+        let pulled = self.pulled(stack).await?;
+        let Ok(_busy) = self.places(&gathered).try_acquire() else { return Ok(None) };
         Counters::add(&self.counters.repeats, 1);
         let input = RenderInput { pulled, ..self.input(stack, &mut gathered, Arc::default(), true) };
         let rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
@@ -291,8 +292,10 @@ impl Runtime {
             false => Arc::new(Made { made: std::mem::take(&mut parsed.made), rest: rendered.contents }) as Arc<dyn Contents>,
         };
         if validate {
-            let once = parsed.errands.iter().map(|errand| &errand.resource);
-            let resources: Vec<Resource> = parsed.resources.iter().chain(once).cloned().collect();
+            let resources = match parsed.errands.as_slice() {
+                [] => Cow::Borrowed(&parsed.resources),
+                once => Cow::Owned(parsed.resources.iter().chain(once.iter().map(|errand| &errand.resource)).cloned().collect()),
+            };
             let misfits = self.misfits(stack, &resources, contents.clone()).await;
             parsed.findings.extend(misfits.into_iter().map(|misfit| {
                 let place = driver.locate(&reading, &misfit.address, &misfit.pointer);

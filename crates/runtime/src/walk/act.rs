@@ -151,8 +151,7 @@ impl Walk<'_> {
     }
 
     fn batch(&self, batch: u32) -> &[Change] {
-        let range = batches(&self.writes).into_iter().nth(batch as usize);
-        range.and_then(|range| self.writes.get(range)).unwrap_or_default()
+        self.batches.get(batch as usize).and_then(|range| self.writes.get(range.clone())).unwrap_or_default()
     }
 
     /// Whether what was refused ends the run here: an errand comes next, or was it.
@@ -220,7 +219,8 @@ impl Walk<'_> {
             })?),
         };
         let there = |change: &&Change| landed.iter().any(|landed| landed.address == change.address);
-        let errands: Vec<_> = self.batch(batch).iter().filter(there).filter_map(|change| self.begun(change)).collect();
+        let errands: Vec<_> =
+            self.batch(batch).iter().filter(|change| change.turn.is_some()).filter(there).filter_map(|change| self.begun(change)).collect();
         if let Some(ran) = errands.iter().find(|ran| ran.progress == trued_model::Progress::Begun) {
             self.awaits = format!("{}: it runs", ran.words());
             self.report.waiting = Some(self.awaits.clone());

@@ -118,15 +118,12 @@ impl Walk<'_> {
 
     /// What a landed change began, where it runs once.
     pub(super) fn begun(&self, change: &Change) -> Option<Ran> {
-        let turn = change.turn.as_ref()?;
-        let progress = if turn.ends { Progress::Begun } else { Progress::Done };
-        let (address, called) = (change.address.clone(), turn.called.clone());
-        Some(Ran { address, called, of: self.release()?, progress, since: self.now(), why: String::new() })
+        begun_by(change, self.release(), true, self.now())
     }
 }
 
-/// What an interrupted run began of those that run once, for the release it worked towards.
-pub(super) fn begun_before(change: &Change, of: Option<Digest>, in_place: bool, now: trued_model::Timestamp) -> Option<Ran> {
+/// What a change began, where it runs once, for the release it worked towards; one that is not in place may have gone.
+pub(super) fn begun_by(change: &Change, of: Option<Digest>, in_place: bool, now: trued_model::Timestamp) -> Option<Ran> {
     let (turn, of) = (change.turn.as_ref()?, of?);
     let (address, called) = (change.address.clone(), turn.called.clone());
     let ran = Ran { address, called, of, progress: Progress::Done, since: now, why: String::new() };
@@ -166,8 +163,7 @@ mod tests {
 
     #[test]
     fn fault_57_what_an_interrupted_run_made_was_begun_and_what_may_have_gone_by_itself_asks_a_person() {
-        let told =
-            |turn, in_place| begun_before(&change(turn), Some(Digest::of(b"release")), in_place, Timestamp(0)).map(|ran| ran.progress);
+        let told = |turn, in_place| begun_by(&change(turn), Some(Digest::of(b"release")), in_place, Timestamp(0)).map(|ran| ran.progress);
         assert_eq!(told(Some((true, false)), true), Some(Progress::Begun));
         assert_eq!(told(Some((false, false)), true), Some(Progress::Done), "being there is its end");
         assert_eq!(told(Some((true, false)), false), None, "nobody made it");

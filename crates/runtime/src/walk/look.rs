@@ -15,7 +15,7 @@ use trued_model::{
 
 use super::Walk;
 use super::act::batches;
-use super::errands::begun_before;
+use super::errands::begun_by;
 use crate::Counters;
 use crate::record::{Drafting, draft};
 use crate::render::FromBlobs;
@@ -48,7 +48,7 @@ impl Walk<'_> {
                 }
                 let made_so = in_place(change, &changes, nested, &look);
                 if self.memory.errands.get(&change.address).is_none_or(|ran| Some(ran.of) != open.intent.desired) {
-                    errands.extend(begun_before(change, open.intent.desired, made_so, self.now()));
+                    errands.extend(begun_by(change, open.intent.desired, made_so, self.now()));
                 }
                 if made_so {
                     found += 1;
@@ -278,8 +278,9 @@ impl Walk<'_> {
         };
         let over = self.errands_over(&course, &writes);
         let commands = if over { self.commands_due(!writes.is_empty(), blocked.is_some()) } else { Vec::new() };
+        self.batches = batches(&writes);
         let planned = Planned {
-            batches: batches(&writes).len() as u32,
+            batches: self.batches.len() as u32,
             bookkeeping: !bookkeeping.is_empty(),
             keeps: writes.iter().any(|change| change.keep),
             unproven: !proven

@@ -8,6 +8,7 @@ mod look;
 mod note;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use trued_doors::{Facts, Link};
@@ -51,6 +52,8 @@ pub(crate) struct Walk<'a> {
     plan: Option<(Plan, Decision)>,
     /// Changes that write to the target and may run now, in order.
     writes: Vec<Change>,
+    /// How they are handed over.
+    batches: Vec<Range<usize>>,
     /// Changes to the inventory alone that may be made now.
     bookkeeping: Vec<Change>,
     /// Commands of `on_change` that are due in this run.
@@ -119,6 +122,7 @@ impl Runtime {
             assessment: Assessment::default(),
             plan: None,
             writes: Vec::new(),
+            batches: Vec::new(),
             bookkeeping: Vec::new(),
             commands: Vec::new(),
             whole: false,
