@@ -74,7 +74,7 @@ impl Check for Command {
             example: json!({ "argv": ["nginx", "-t"], "within": "10s" }),
             paths: &[],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

@@ -118,7 +118,7 @@ impl Check for Http {
             example: json!({ "url": "http://127.0.0.1/healthz", "body": "ok", "within": "30s" }),
             paths: &[],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

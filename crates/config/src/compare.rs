@@ -141,6 +141,9 @@ fn plain<T: Serialize>(value: &T) -> Value {
     if let Value::Object(map) = &mut value {
         map.remove("origin");
     }
+    for pull in value.pointer_mut("/render/pulls").and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+        pull.remove("origin");
+    }
     value
 }
 

@@ -1,35 +1,78 @@
 //! What a renderer needs from elsewhere: an address, a digest and who we are there, each at its place.
 
 use serde_json::{Map, Value, json};
-use trued_model::{Digest, Origin, Pull, PullFrom};
+use trued_model::{Digest, Place, Pull, PullFrom};
+use trued_yaml::{pointer_steps, step};
 
 use crate::render::secret;
 use crate::stack::Scene;
 use crate::text::shown;
 
-/// Resolves the setting at `pointer`. In the renderer's settings stays only what it is: the digest, and words for people.
-pub(crate) fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &mut Value) -> Option<Pull> {
-    let written = setting.as_object()?.clone();
-    let text = |key: &str| written.get(key).and_then(Value::as_str);
-    let from = place(scene, pointer, &written)?;
-    let Some(digest) = text("digest").and_then(|digest| digest.parse::<Digest>().ok()) else {
-        scene.fault(
+/// What pins a chart, in words.
+const PIN: &str = "of the manifest in a registry (`helm push` says it), of the archive elsewhere (its index has it)";
+
+/// Resolves the settings at these places, as far as they name something elsewhere; `None` when one is at fault. In the
+/// renderer's settings stays only what each is: the digest, and words for people.
+pub(crate) fn resolve_all(scene: &mut Scene<'_>, pointer: &str, patterns: &[&str], settings: &mut Value) -> Option<Vec<Pull>> {
+    let (mut pulls, mut good) = (Vec::new(), true);
+    for below in patterns.iter().flat_map(|pattern| places(settings, pattern)).collect::<Vec<_>>() {
+        let Some(setting) = settings.pointer_mut(&below).filter(|setting| leads_elsewhere(setting)) else { continue };
+        let written = std::mem::take(setting);
+        let at = format!("{pointer}{below}");
+        match resolve(scene, &at, &written) {
+            Some(pull) => {
+                *setting = json!({ "from": pull.from.words(), "digest": pull.digest });
+                scene.remember(&format!("/render/pulls/{}", pulls.len()), &at);
+                pulls.push(pull);
+            }
+            None => good = false,
+        }
+    }
+    good.then_some(pulls)
+}
+
+/// The places that a pattern means in these settings.
+fn places(settings: &Value, pattern: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for one in pointer_steps(pattern) {
+        let below = |at: String| -> Vec<String> {
+            match (settings.pointer(&at), one.as_str()) {
+                (Some(Value::Array(items)), "*") => (0..items.len()).map(|item| format!("{at}/{item}")).collect(),
+                (Some(Value::Object(map)), "*") => map.keys().map(|key| format!("{at}{}", step(key))).collect(),
+                (Some(Value::Object(map)), key) if map.contains_key(key) => vec![format!("{at}{}", step(key))],
+                _ => Vec::new(),
+            }
+        };
+        found = found.into_iter().flat_map(below).collect();
+    }
+    found
+}
+
+/// A path in the source has no scheme.
+fn leads_elsewhere(setting: &Value) -> bool {
+    setting.is_object() || setting.as_str().is_some_and(|text| text.contains("://"))
+}
+
+fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &Value) -> Option<Pull> {
+    if let Some(text) = setting.as_str() {
+        let (from, digest) = in_one(scene, pointer, text)?;
+        return granted(
+            scene,
             pointer,
-            "nothing pins what is fetched",
-            "write `digest: sha256:…`: of the manifest in a registry (`helm push` says it), of the archive elsewhere (its index has it)",
+            Pull { from, digest, user: None, password: None, plain_http: false, reach: None, origin: here(scene, pointer) },
         );
+    }
+    let written = setting.as_object()?;
+    let text = |key: &str| written.get(key).and_then(Value::as_str);
+    let from = place(scene, pointer, written)?;
+    let Some(digest) = text("digest").and_then(|digest| digest.parse::<Digest>().ok()) else {
+        scene.fault(pointer, "nothing pins what is fetched", format!("write `digest: sha256:…`: {PIN}"));
         return None;
     };
     let plain_http = written.get("plain_http").and_then(Value::as_bool).unwrap_or(false);
-    let address = from.address(plain_http);
-    if address.starts_with("http:") && !plain_http {
+    if from.address(plain_http).starts_with("http:") && !plain_http {
         let help = "write `https://`, or `plain_http: true` where nobody can listen on the way";
-        scene.fault(&format!("{pointer}/repository"), format!("`{}` is not encrypted", shown(&address)), help);
-        return None;
-    }
-    if !scene.one_owner() && !scene.target.reach.iter().any(|reach| reach.reaches(&address)) {
-        let message = format!("`{}` is not an address that target `{}` grants", shown(&address), scene.target.target.name);
-        scene.fault(pointer, message, "the operator grants it: `reach: [\"https://HOST/*\"]`");
+        scene.fault(&format!("{pointer}/repository"), format!("`{}` is not encrypted", shown(&from.address(plain_http))), help);
         return None;
     }
     let user = text("user").map(str::to_owned);
@@ -41,11 +84,52 @@ pub(crate) fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &mut Value)
         scene.fault(pointer, "`user` and `password` stand together", "write both, or none");
         return None;
     }
-    let reach = (!scene.one_owner()).then(|| scene.target.reach.iter().map(|reach| reach.written().to_owned()).collect());
-    scene.remember("/render/pull", pointer);
-    let origin: Origin = scene.text.origin(pointer);
-    *setting = json!({ "from": from.words(), "digest": digest });
-    Some(Pull { from, digest, user, password, plain_http, reach, origin })
+    granted(scene, pointer, Pull { from, digest, user, password, plain_http, reach: None, origin: here(scene, pointer) })
+}
+
+fn here(scene: &Scene<'_>, pointer: &str) -> Place {
+    let mark = scene.text.root.key_mark_of(pointer);
+    Place { file: scene.text.file.clone(), line: mark.line, column: mark.column }
+}
+
+/// Lets pass what the operator named, or granted.
+fn granted(scene: &mut Scene<'_>, pointer: &str, pull: Pull) -> Option<Pull> {
+    if scene.one_owner() {
+        return Some(pull);
+    }
+    let address = pull.from.address(pull.plain_http);
+    let reach = &scene.target.reach;
+    if !reach.iter().any(|reach| reach.reaches(&address)) {
+        let message = format!("`{}` is not an address that target `{}` grants", shown(&address), scene.target.target.name);
+        scene.fault(pointer, message, "the operator grants it: `reach: [\"https://HOST/*\"]`");
+        return None;
+    }
+    Some(Pull { reach: Some(reach.iter().map(|reach| reach.written().to_owned()).collect()), ..pull })
+}
+
+/// Reads a chart that is written in one: `oci://REGISTRY/PATH/CHART@sha256:…`.
+fn in_one(scene: &mut Scene<'_>, pointer: &str, text: &str) -> Option<(PullFrom, Digest)> {
+    let Some(rest) = text.strip_prefix("oci://") else {
+        let help = "write `{ repository: ADDRESS, name: …, version: …, digest: sha256:… }`, or the chart's path below `path`";
+        scene.fault(pointer, format!("`{}` does not say which chart", shown(text)), help);
+        return None;
+    };
+    let (place, digest) = rest.split_once('@').map_or((rest, None), |(place, digest)| (place, Some(digest)));
+    // A tag stands behind the last name; a port behind the first.
+    let (names, tag) = match place.rsplit_once(':') {
+        Some((names, tag)) if names.contains('/') && !tag.contains('/') => (names, Some(tag)),
+        _ => (place, None),
+    };
+    let help = format!("write `oci://{}@sha256:…`: the digest is that of the manifest (`helm push` says it)", shown(names));
+    let why = match (PullFrom::oci(&format!("oci://{names}")), tag, digest.map(str::parse::<Digest>)) {
+        (Some(from), None, Some(Ok(digest))) => return Some((from, digest)),
+        (None, ..) => format!("`{}` is no place in a registry", shown(text)),
+        (_, Some(tag), Some(_)) => format!("`{}` and a digest say the same twice, and may come to differ", shown(tag)),
+        (_, _, None) => "nothing pins what is fetched".to_owned(),
+        (_, None, Some(Err(_))) => format!("`{}` does not end in a digest", shown(text)),
+    };
+    scene.fault(pointer, why, help);
+    None
 }
 
 fn place(scene: &mut Scene<'_>, pointer: &str, written: &Map<String, Value>) -> Option<PullFrom> {

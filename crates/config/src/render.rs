@@ -56,18 +56,14 @@ pub(crate) fn resolve(
         settings.insert(key.to_owned(), path.into());
     }
 
-    let mut fetched = None;
-    if let Some(below) = descriptor.pulls
-        && let Some(setting) = below.strip_prefix('/').and_then(|key| settings.get_mut(key)).filter(|setting| setting.is_object())
-    {
-        fetched = Some(pull::resolve(scene, &format!("{pointer}{below}"), setting)?);
-    }
+    let mut settings = Value::Object(settings);
+    let pulls = pull::resolve_all(scene, &pointer, descriptor.pulls, &mut settings);
     let takes_vars = descriptor.schema.pointer("/properties/vars").is_some();
     let mut all: BTreeMap<String, (String, Value)> = BTreeMap::new();
-    if takes_vars && let Some(Value::Object(own)) = settings.remove("vars") {
+    if takes_vars && let Some(Value::Object(own)) = settings.as_object_mut().and_then(|settings| settings.remove("vars")) {
         all.extend(own.into_iter().map(|(name, value)| (name.clone(), (format!("{pointer}/vars{}", step(&name)), value))));
     }
-    no_secrets(scene, &kind, &pointer, &Value::Object(settings.clone()));
+    no_secrets(scene, &kind, &pointer, &settings);
     let stack_vars = scene.pointer(At::Stack, "/vars");
     if !takes_vars && !vars.is_empty() {
         let fault = scene.text.key_fault(&stack_vars, format!("the renderer `{kind}` takes no values"), "use `template`, or remove `vars`");
@@ -75,14 +71,7 @@ pub(crate) fn resolve(
     }
     all.extend(vars.into_iter().map(|(name, value)| (name.clone(), (format!("{stack_vars}{}", step(&name)), value))));
 
-    let mut render = RenderStep {
-        kind,
-        settings: Value::Object(settings),
-        vars: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        limits: None,
-        pull: fetched,
-    };
+    let mut render = RenderStep { kind, settings, vars: BTreeMap::new(), secrets: BTreeMap::new(), limits: None, pulls: pulls? };
     for (name, (place, value)) in all {
         let part = if value.get("secret").is_some() { "secrets" } else { "vars" };
         scene.remember(&format!("/render/{part}{}", step(&name)), &place);

@@ -17,6 +17,6 @@ pub struct Descriptor {
     pub paths: &'static [&'static str],
     /// Drivers: whether documents are needed as text in memory.
     pub reads_text: bool,
-    /// Renderers: the setting that may name an archive from elsewhere, by its digest, as a JSON pointer.
-    pub pulls: Option<&'static str>,
+    /// Renderers: the settings that may name archives from elsewhere, by their digests, as JSON pointers; `*` stands for any one step.
+    pub pulls: &'static [&'static str],
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{Document, Finding, Level, SandboxRules, Secret, Tool};
+use trued_model::{Digest, Document, Finding, Level, SandboxRules, Secret, Tool};
 
 use crate::{BoxFuture, Bundle, Contents, Descriptor, Runner, Seal};
 
@@ -35,8 +35,8 @@ pub struct RenderInput {
     pub vars: BTreeMap<String, Value>,
     /// Secret values by the name templates use. What they touch is sealed whole.
     pub secrets: BTreeMap<String, Secret>,
-    /// The archive that the settings name by its digest, already proven ([`Descriptor::pulls`]).
-    pub pulled: Option<Arc<[u8]>>,
+    /// The archives that the settings name, by their digests there, already proven ([`Descriptor::pulls`]).
+    pub pulled: BTreeMap<Digest, Arc<[u8]>>,
     /// Globs of document paths that are sealed whole.
     pub sensitive: Vec<String>,
     pub seal: Arc<dyn Seal>,

@@ -127,9 +127,9 @@ pub struct RenderStep {
     /// The most a program that renders may use, where that is less than what the operator allows to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
-    /// What the renderer needs from elsewhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pull: Option<Pull>,
+    /// What the renderer needs from elsewhere; its settings name each by its digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pulls: Vec<Pull>,
 }
 
 /// One check after apply: which kind, and that kind's settings.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Name, Origin};
+use crate::{Digest, Name, Place};
 
 /// An archive that a render needs, where it is, and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub struct Pull {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Vec<String>>,
     /// Where it is written.
-    pub origin: Origin,
+    pub origin: Place,
 }
 
 /// Where an archive is.

@@ -41,7 +41,7 @@ impl Renderer for Build {
             example: json!({ "path": "site", "command": ["./build.sh"], "output": "out" }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

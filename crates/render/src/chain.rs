@@ -75,7 +75,7 @@ impl Renderer for Chain {
             }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &["/steps/*/helm/chart"],
         }
     }
 
@@ -125,7 +125,7 @@ impl Chain {
                 into: input.into.clone(),
                 vars: if kind == "jsonnet" { input.vars.clone() } else { BTreeMap::new() },
                 secrets: BTreeMap::new(),
-                pulled: None,
+                pulled: input.pulled.clone(),
                 // What lies between is kept by nobody.
                 sensitive: if at == last { input.sensitive.clone() } else { Vec::new() },
                 seal: input.seal.clone(),
@@ -213,5 +213,18 @@ impl BundleReader for WithOne {
 
     fn name(&self, path: &str) -> Answer<BlobRef> {
         if path == self.path { Ok(BlobRef::of(&self.bytes)) } else { self.base.name(path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_step_may_pull_the_chain_may_pull_for_it() {
+        let chain = Chain::default();
+        let of_steps =
+            chain.steps.iter().flat_map(|(kind, step)| step.describe().pulls.iter().map(move |below| format!("/steps/*/{kind}{below}")));
+        assert_eq!(of_steps.collect::<Vec<_>>(), chain.describe().pulls);
     }
 }

@@ -45,7 +45,7 @@ impl Renderer for Kustomize {
             example: json!({ "path": "deploy", "overlay": "overlays/prod" }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

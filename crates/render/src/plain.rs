@@ -30,7 +30,7 @@ impl Renderer for Plain {
             example: json!({ "path": "site" }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

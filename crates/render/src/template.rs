@@ -51,7 +51,7 @@ impl Renderer for Template {
             example: json!({ "path": "site", "vars": { "title": "Shop" } }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

@@ -255,7 +255,7 @@ impl Runtime {
             into: stack.into.clone(),
             vars: stack.render.vars.clone(),
             secrets: std::mem::take(&mut gathered.secrets),
-            pulled: None,
+            pulled: BTreeMap::new(),
             sensitive: stack.policy.sensitive.clone(),
             seal: self.doors.seal.clone(),
             known,

@@ -108,7 +108,7 @@ impl World {
                 settings: json!({ "path": folder }),
                 vars: Default::default(),
                 secrets: Default::default(),
-                pull: None,
+                pulls: Vec::new(),
                 limits: None,
             },
             into: into.to_owned(),

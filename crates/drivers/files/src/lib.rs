@@ -57,7 +57,7 @@ impl Driver for Files {
             example: json!({ "root": "/srv/www" }),
             paths: &["/root"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

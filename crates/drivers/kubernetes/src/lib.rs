@@ -64,7 +64,7 @@ impl Driver for Kubernetes {
             example: json!({ "kubeconfig": "/etc/trued/kubeconfig", "context": "prod" }),
             paths: &["/kubeconfig"],
             reads_text: true,
-            pulls: None,
+            pulls: &[],
         }
     }
 

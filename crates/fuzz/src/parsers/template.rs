@@ -35,7 +35,7 @@ pub fn parse(bytes: &[u8]) {
         into: String::new(),
         vars: BTreeMap::from([("title".to_owned(), json!("Shop")), ("items".to_owned(), json!([1, { "a": "b" }]))]),
         secrets: BTreeMap::from([("token".to_owned(), Secret::new(SECRET.into()))]),
-        pulled: None,
+        pulled: BTreeMap::new(),
         sensitive: Vec::new(),
         seal: Arc::new(NullSeal),
         runner: Arc::new(Nothing),

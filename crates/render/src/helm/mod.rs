@@ -2,11 +2,12 @@
 //! lie in the chart, and no cluster is asked.
 
 use std::fs;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer};
-use trued_model::Finding;
+use trued_model::{Digest, Finding};
 
 use crate::copy::in_source;
 use crate::objects::{Below, OUTPUT, SOURCE, below_bundle, make, make_output, within};
@@ -56,10 +57,7 @@ enum Chart {
     /// Below `path`.
     Here(String),
     /// Somewhere else: where, and its digest. It comes with the input.
-    Elsewhere {
-        #[serde(default)]
-        from: String,
-    },
+    Elsewhere { from: String, digest: Digest },
 }
 
 impl Default for Chart {
@@ -102,7 +100,7 @@ impl Renderer for Helm {
                     "chart": {
                         "type": ["string", "object"],
                         "additionalProperties": false,
-                        "description": "the chart, below `path`: a folder or an archive; `path` itself without it. Or one from elsewhere, by its digest",
+                        "description": "the chart, below `path`: a folder or an archive; `path` itself without it. Or one from elsewhere, by its digest: so, or in one as `oci://ghcr.io/team/charts/shop@sha256:…`",
                         "properties": {
                             "oci": { "type": "string", "description": "the chart in a registry, as `oci://ghcr.io/team/charts/shop`" },
                             "repository": { "type": "string", "pattern": "^https?://", "title": "an address such as https://charts.example", "description": "the repository of charts that has it, with `name` and `version`" },
@@ -133,7 +131,7 @@ impl Renderer for Helm {
             example: json!({ "path": "charts/shop", "name": "shop", "values": { "replicas": 2 } }),
             paths: &["/path"],
             reads_text: false,
-            pulls: Some("/chart"),
+            pulls: &["/chart"],
         }
     }
 
@@ -157,16 +155,13 @@ const NAMESPACE: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 impl Helm {
     async fn template(&self, input: RenderInput) -> Result<Rendered, Vec<Finding>> {
         let settings: Settings = settings(PROGRAM, &input.settings)?;
-        let chart = match &settings.chart {
+        let (chart, pulled) = match &settings.chart {
             Chart::Here(chart) => {
                 let chart = below_bundle(&input.bundle, "chart", chart)?;
                 is_chart(&input.bundle, &chart)?;
-                Some(chart)
+                (Some(chart), None)
             }
-            Chart::Elsewhere { from } => {
-                fit(&input, from)?;
-                None
-            }
+            Chart::Elsewhere { from, digest } => (None, Some(fit(&input, from, digest)?)),
         };
         let argv = arguments(&input, &settings, chart.as_ref().map_or(PULLED, |chart| &chart.argument))?;
         let tool = self.versions.tool(&input, PROGRAM, &["version", "--template", "{{.Version}}"]).await?;
@@ -176,10 +171,10 @@ impl Helm {
         let inside = folder.clone();
         let copied = lay_out(input, SOURCE, move |input, room| {
             if refuses {
-                lookup::refuse(&input.bundle, inside.as_deref(), input.pulled.as_deref(), &values)?;
+                lookup::refuse(&input.bundle, inside.as_deref(), pulled.as_deref(), &values)?;
             }
             fs::write(room.join(VALUES), values).map_err(not_written)?;
-            if let (None, Some(archive)) = (&inside, &input.pulled) {
+            if let Some(archive) = &pulled {
                 fs::write(room.join(PULLED), archive).map_err(not_written)?;
             }
             make_output(room)
@@ -234,14 +229,13 @@ fn named(key: &str, name: &str, most: usize, dots: bool) -> Result<(), Vec<Findi
 }
 
 /// A chart from elsewhere that is here, and holds what a chart may hold.
-fn fit(input: &RenderInput, from: &str) -> Result<(), Vec<Finding>> {
-    let Some(archive) = &input.pulled else {
-        let finding = Finding::new(format!("the chart {from} is not here: charts from elsewhere are not available in a chain yet"), "");
-        return Err(vec![Finding { help: "commit the chart, or render it without a chain".to_owned(), ..finding }]);
+fn fit(input: &RenderInput, from: &str, digest: &Digest) -> Result<Arc<[u8]>, Vec<Finding>> {
+    let Some(archive) = input.pulled.get(digest) else {
+        return Err(vec![Finding::new(format!("the chart {from} is not here"), "nothing was rendered; it is tried again")]);
     };
     let why = archive::unfit(archive).unwrap_or_else(|error| Some(format!("this is no archive of a chart: {error}")));
     match why {
-        None => Ok(()),
+        None => Ok(archive.clone()),
         Some(why) => Err(vec![Finding::new(
             format!("the chart {from} is not used: {why}"),
             "look at what is there, and build it with `helm package`",

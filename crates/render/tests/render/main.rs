@@ -133,7 +133,7 @@ impl Case {
             into: self.into.to_owned(),
             vars: self.vars.as_object().map(|vars| vars.clone().into_iter().collect()).unwrap_or_default(),
             secrets: self.secrets.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(value.as_bytes().to_vec()))).collect(),
-            pulled: None,
+            pulled: BTreeMap::new(),
             sensitive: self.sensitive.iter().map(|glob| (*glob).to_owned()).collect(),
             seal: Arc::new(Turned),
             known: Arc::new(self.known.clone()),

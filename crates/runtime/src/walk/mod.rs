@@ -324,7 +324,7 @@ fn nothing_to_render(id: &StackId) -> Stack {
             vars: BTreeMap::new(),
             secrets: BTreeMap::new(),
             limits: None,
-            pull: None,
+            pulls: Vec::new(),
         },
         into: String::new(),
         policy: trued_model::Policy::default(),

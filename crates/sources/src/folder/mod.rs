@@ -78,7 +78,7 @@ impl SourceKind for Folder {
             example: json!({ "path": "site" }),
             paths: &["/path"],
             reads_text: false,
-            pulls: None,
+            pulls: &[],
         }
     }
 

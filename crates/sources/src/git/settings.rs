@@ -327,7 +327,7 @@ pub(super) fn describe() -> Descriptor {
         example: json!({ "url": "https://git.example/shop", "branch": "main", "token": { "secret": "git-token" } }),
         paths: &["/path", "/ca", "/known_hosts", "/signers/ssh", "/signers/pgp"],
         reads_text: false,
-        pulls: None,
+        pulls: &[],
     };
     if let Some(properties) = descriptor.schema["properties"].as_object_mut() {
         properties.extend(signing::schema());

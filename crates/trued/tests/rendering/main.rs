@@ -6,4 +6,5 @@ mod jsonnet;
 mod kit;
 mod kustomize;
 mod pulled;
+mod registry;
 mod stream;

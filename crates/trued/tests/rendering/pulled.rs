@@ -1,153 +1,13 @@
 //! Charts from elsewhere: by digest from a registry or a repository, fetched once, had offline, and never from where nobody granted.
 //! The server is ours and speaks what `helm push` and `helm repo index` make.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use trued_model::Digest;
 
 use crate::kit::{Site, canonical};
-
-/// One request: method, path with its query, authorization.
-type Asked = (String, String, String);
-type Answer = (u16, Vec<(String, String)>, Vec<u8>);
-
-#[derive(Default)]
-struct Kept {
-    /// By path.
-    bytes: Mutex<BTreeMap<String, Vec<u8>>>,
-    asked: Mutex<Vec<Asked>>,
-    over: AtomicBool,
-}
-
-/// A registry and a web server in one, on this machine.
-struct Server {
-    port: u16,
-    kept: Arc<Kept>,
-}
-
-type Before = dyn Fn(&Asked) -> Option<Answer> + Send + Sync;
-
-impl Server {
-    /// `before` may answer the program under test instead of it.
-    fn start(before: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let kept = Arc::new(Kept::default());
-        let (held, before): (_, Arc<Before>) = (kept.clone(), Arc::new(before));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if held.over.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (kept, before) = (held.clone(), before.clone());
-                // A client that goes away is none of its business.
-                std::thread::spawn(move || drop(one(stream, &kept, before.as_ref())));
-            }
-        });
-        Server { port, kept }
-    }
-
-    fn at(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://127.0.0.1:{}{path}", self.port)
-    }
-
-    fn put(&self, path: &str, bytes: Vec<u8>) {
-        self.kept.bytes.lock().unwrap().insert(path.to_owned(), bytes);
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.kept.asked.lock().unwrap().clone()
-    }
-
-    /// What a chart was pushed as.
-    fn manifest(&self) -> Digest {
-        let bytes = self.kept.bytes.lock().unwrap();
-        let tagged = bytes.keys().find(|path| path.ends_with("/manifests/1.2.3")).expect("a chart was pushed");
-        Digest::of(&bytes[tagged])
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kept.over.store(true, Ordering::Relaxed);
-        // Wakes the listener.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
-    }
-}
-
-fn one(stream: TcpStream, kept: &Kept, before: &Before) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let mut words = line.split_whitespace().map(str::to_owned);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
-    let (mut authorization, mut length, mut ours) = (String::new(), 0, false);
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        let Some((name, value)) = header.trim().split_once(": ") else { break };
-        match name.to_ascii_lowercase().as_str() {
-            "authorization" => authorization = value.to_owned(),
-            // What `helm push` asks is nobody's business here.
-            "user-agent" => ours = value == "trued",
-            "content-length" => length = value.parse().unwrap(),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let asked = (method, path, authorization);
-    if ours {
-        kept.asked.lock().unwrap().push(asked.clone());
-    }
-    let told = if ours { before(&asked) } else { None };
-    let (status, headers, bytes) = told.unwrap_or_else(|| answer(&asked, body, kept));
-    let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} Said\r\nConnection: close\r\nContent-Length: {}\r\n", bytes.len())?;
-    headers.iter().try_for_each(|(name, value)| write!(stream, "{name}: {value}\r\n"))?;
-    write!(stream, "\r\n")?;
-    if asked.0 == "HEAD" { Ok(()) } else { stream.write_all(&bytes) }
-}
-
-/// As a registry does, as far as `helm push` asks; files for everybody else.
-fn answer((method, path, _): &Asked, body: Vec<u8>, kept: &Kept) -> Answer {
-    let mut bytes = kept.bytes.lock().unwrap();
-    let (place, query) = path.split_once('?').unwrap_or((path, ""));
-    match method.as_str() {
-        "POST" => (202, vec![("Location".to_owned(), format!("{place}1"))], Vec::new()),
-        "PUT" => {
-            let digest = Digest::of(&body);
-            let into = match place.split_once("/uploads/") {
-                Some((blobs, _)) => {
-                    assert!(query.replace("%3A", ":").contains(&digest.to_string()), "{query}");
-                    format!("{blobs}/{digest}")
-                }
-                None => {
-                    let (manifests, _) = place.rsplit_once('/').unwrap();
-                    bytes.insert(format!("{manifests}/{digest}"), body.clone());
-                    place.to_owned()
-                }
-            };
-            bytes.insert(into, body);
-            (201, vec![("Docker-Content-Digest".to_owned(), digest.to_string()), ("Location".to_owned(), place.to_owned())], Vec::new())
-        }
-        _ if place == "/v2/" => (200, Vec::new(), b"{}".to_vec()),
-        _ => match bytes.get(place) {
-            Some(found) => {
-                let manifest = place.contains("/manifests/");
-                let kind = if manifest { "application/vnd.oci.image.manifest.v1+json" } else { "application/octet-stream" };
-                let digest = ("Docker-Content-Digest".to_owned(), Digest::of(found).to_string());
-                (200, vec![("Content-Type".to_owned(), kind.to_owned()), digest], found.clone())
-            }
-            None => (404, Vec::new(), Vec::new()),
-        },
-    }
-}
+use crate::registry::{Answer, Asked, Server};
 
 const TEMPLATE: &str = "\
 apiVersion: v1
@@ -157,8 +17,8 @@ data: { colour: {{ .Values.colour | quote }}, chart: {{ .Chart.Version | quote }
 ";
 
 /// A stack that renders a chart from elsewhere, and the chart's archive, made by helm.
-fn site(render: &str) -> Site {
-    let site = Site::new("{ plain: { path: deploy } }", &["helm"]);
+pub fn site(render: &str) -> Site {
+    let site = Site::new("{ plain: { path: deploy } }", &["helm", "kustomize"]);
     site.write("deploy/prod.yaml", "colour: red\n");
     site.write("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.2.3\n");
     site.write("chart/values.yaml", "colour: none\n");
@@ -357,6 +217,74 @@ fn what_does_not_say_where_and_what_is_a_finding_at_its_place() {
     assert!(refused(&plain).contains("is not encrypted"));
     let user = format!("oci: \"oci://ghcr.io/shop\", digest: \"{digest}\", user: robot");
     assert!(refused(&user).contains("`user` and `password` stand together"));
+}
+
+#[test]
+fn a_chart_written_in_one_is_an_address_and_a_digest_or_a_finding_that_says_how() {
+    let digest = Digest::of(b"chart");
+    let site = site("{ plain: { path: deploy } }");
+    let refused = |chart: &str| {
+        site.configure(&format!("{{ helm: {{ path: deploy, name: web, chart: \"{chart}\" }} }}"));
+        let said = site.refused();
+        assert!(said.contains("trued.yaml:4:"), "{said}");
+        said
+    };
+    let form = "write `oci://ghcr.io/team/shop@sha256:…`";
+    let said = refused("oci://ghcr.io/team/shop");
+    assert!(said.contains("nothing pins what is fetched") && said.contains(form), "{said}");
+    let said = refused("oci://ghcr.io/team/shop:1.2.3");
+    assert!(said.contains("nothing pins what is fetched") && said.contains(form), "{said}");
+    let said = refused(&format!("oci://ghcr.io/team/shop:1.2.3@{digest}"));
+    assert!(said.contains("`1.2.3` and a digest say the same twice") && said.contains(form), "{said}");
+    let said = refused("oci://ghcr.io/team/shop@sha256:12");
+    assert!(said.contains("does not end in a digest") && said.contains(form), "{said}");
+    assert!(refused("oci://robot@ghcr.io/team/shop").contains("is no place in a registry"));
+    let said = refused("https://charts.example/shop");
+    assert!(said.contains("does not say which chart") && said.contains("repository: ADDRESS, name: …"), "{said}");
+    // One that is as it should be is asked for, and is not there.
+    site.configure(&format!("{{ helm: {{ path: deploy, name: web, chart: \"oci://127.0.0.1:1/team/shop@{digest}\" }} }}"));
+    let (status, said) = site.said(&["plan"]);
+    assert!(status == Some(1) && said.contains("fetch oci://127.0.0.1:1/team/shop: 127.0.0.1 cannot be asked"), "{said}");
+    // A folder is a folder.
+    site.configure("{ helm: { path: ., name: web, chart: chart } }");
+    site.applied();
+}
+
+#[test]
+fn a_chart_from_a_registry_is_a_step_of_a_chain_rendered_once_and_had_offline() {
+    let server = Server::start(|_| None);
+    let site = pushed(&server, "");
+    let chain = |overlay: &str| {
+        let helm = settings(&of_registry(&server), "").replace("path: deploy, ", "");
+        site.configure(&format!("{{ chain: {{ path: deploy, steps: [{helm}, {{ kustomize: {{ overlay: {overlay} }} }}] }} }}"));
+    };
+    let overlay = |name: &str, namespace: &str| {
+        let text = format!("namespace: {namespace}\nnamePrefix: a-\nresources: [rendered.yaml]\n");
+        site.write(&format!("deploy/{name}/kustomization.yaml"), &text);
+        site.write(&format!("by-hand/{name}/kustomization.yaml"), &text);
+        let chart = site.by_hand("helm", &["template", "web", "packed/shop-1.2.3.tgz", "-f", "deploy/prod.yaml", "--include-crds"]);
+        site.write(&format!("by-hand/{name}/rendered.yaml"), &chart);
+        canonical(&site.by_hand("kustomize", &["build", &format!("by-hand/{name}")]))
+    };
+    let (one, other) = (overlay("one", "shop"), overlay("other", "market"));
+    chain("one");
+    site.applied();
+    assert_eq!((site.renders(), canonical(&site.landed())), (1, one.clone()));
+    assert!(one.len() == 1 && one[0].contains("a-web-words") && one[0].contains("red"), "{one:?}");
+    let names: Vec<_> = site.tools().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(names, ["helm", "kustomize"]);
+    let asked = server.asked().len();
+    site.applied();
+    assert_eq!((site.renders(), server.asked().len()), (0, asked), "the same inputs were rendered again");
+    chain("other");
+    drop(server);
+    site.applied();
+    assert_eq!((site.renders(), canonical(&site.landed())), (1, other));
+    // What is wrong with a step's chart is told at its place.
+    let text = fs::read_to_string(site.path("trued.yaml")).unwrap();
+    site.write("trued.yaml", &text.replace("digest:", "digst:"));
+    let said = site.refused();
+    assert!(said.contains("trued.yaml:4:") && said.contains("digst"), "{said}");
 }
 
 #[test]
