@@ -72,6 +72,9 @@ pub struct RefusedItem {
     pub address: Address,
     pub code: Code,
     pub message: String,
+    /// What to do about it, where that is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub next: String,
 }
 
 /// A run's outcome.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trued_model::body::{DriftItem, Outcome};
+use trued_model::body::{DriftItem, Outcome, RefusedItem};
 use trued_model::{Address, Decision, Finding, Plan, Refusal, StackId};
 
 /// One stack after a pass.
@@ -22,6 +22,8 @@ pub struct StackReport {
     pub drift: Vec<DriftItem>,
     pub findings: Vec<Finding>,
     pub refusal: Option<Refusal>,
+    /// What the target would not do in the last run.
+    pub refused: Vec<RefusedItem>,
     /// What is in place and not ready yet: why.
     pub waiting: Option<String>,
     /// Whether what was refused lacks something that another stack may bring.
@@ -71,6 +73,7 @@ impl StackReport {
             drift: Vec::new(),
             findings: Vec::new(),
             refusal: None,
+            refused: Vec::new(),
             waiting: None,
             lacks: false,
             pending: Vec::new(),

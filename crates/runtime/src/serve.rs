@@ -367,6 +367,9 @@ impl Runtime {
         for line in &report.lines {
             tracing::info!(stack = %report.name, "{line}");
         }
+        for item in &report.refused {
+            tracing::warn!(stack = %report.name, next = item.next, "{}", item.message);
+        }
         if let Some(outcome) = report.outcome {
             tracing::info!(stack = %report.name, written = report.written, revision = report.revision, "{}", outcome.word());
         }
@@ -394,7 +397,9 @@ fn is_deferred(report: &StackReport) -> bool {
 fn merge(reports: &mut BTreeMap<StackId, StackReport>, mut newer: StackReport) {
     if let Some(older) = reports.remove(&newer.stack) {
         newer.written += older.written;
-        newer.outcome = newer.outcome.or(older.outcome);
+        if newer.outcome.is_none() {
+            (newer.outcome, newer.refused) = (older.outcome, older.refused);
+        }
         let mut lines = older.lines;
         lines.append(&mut newer.lines);
         newer.lines = lines;

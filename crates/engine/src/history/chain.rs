@@ -1,10 +1,10 @@
 //! Why something is as it is, and who had a hand in it: receipt, intent, revision, approvals, drifts, answers.
 
-use trued_model::body::{Drift, Happened, Happenings, Landed};
+use trued_model::body::{Drift, Happened, Happenings, Landed, Refused};
 use trued_model::{Address, Commit, Indexed, Kind, Reason, Timestamp, Verified};
 
 use super::evidence::{Grade, grade_of, witness_words};
-use super::sentence::{Voice, drift_words, sentence, short};
+use super::sentence::{Voice, drift_words, refused_words, sentence, short};
 
 /// A change that touched an address: the receipt that proves it, and why it was planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +78,13 @@ pub fn why(story: &Story, voice: &Voice) -> Vec<Telling> {
     }
     if let Some(intent) = intent(story) {
         told.extend(ended(story, intent).map(tell));
+        told.extend(refusals(story, intent).filter_map(|e| match story.address {
+            None => Some(tell(e)),
+            Some(address) => {
+                let item = e.entry.body::<Refused>().ok()?.items.into_iter().find(|item| item.address == *address)?;
+                Some(Telling { said: refused_words(&item), ..tell(e) })
+            }
+        }));
         told.push(tell(intent));
         if let Some(revision) = &intent.entry.revision {
             let said = match story.commit {
@@ -192,6 +199,12 @@ fn intent<'a>(story: &Story<'a>) -> Option<&'a Indexed> {
 
 fn ended<'a>(story: &Story<'a>, intent: &'a Indexed) -> Option<&'a Indexed> {
     story.entries.iter().find(|e| e.entry.kind == Kind::Verdict && e.entry.link("outcome-of") == Some(intent.index))
+}
+
+/// What the target would not do of an intent, with what to do about it.
+fn refusals<'a>(story: &Story<'a>, intent: &'a Indexed) -> impl Iterator<Item = &'a Indexed> {
+    let (entries, index) = (story.entries, intent.index);
+    entries.iter().filter(move |e| e.entry.kind == Kind::Refusal && e.entry.link("receipt-of") == Some(index))
 }
 
 /// What an intent points back to: approvals, answers, a rollback.

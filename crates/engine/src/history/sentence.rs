@@ -2,7 +2,7 @@
 
 use trued_model::body::{
     Answered, Approved, Blind, Closed, ConfigChanged, Drift, DriftItem, Happened, Happenings, Heartbeat, Held, Incident, Intent,
-    KeyRotated, Observed, Outcome, Receipt, Refused, Rollback, Said, Verdict,
+    KeyRotated, Observed, Outcome, Receipt, Refused, RefusedItem, Rollback, Said, Verdict,
 };
 use trued_model::{DriftPolicy, Entry, Indexed, Kind, Level, StackId, StackNames, Timestamp, Verified};
 
@@ -123,7 +123,13 @@ fn receipt(receipt: Receipt) -> String {
 fn refusal(refused: Refused) -> String {
     let first = refused.items.first().map(|item| format!(": {}: {}", item.address, item.message)).unwrap_or_default();
     let more = more(refused.count, usize::from(!refused.items.is_empty()));
-    format!("{} refused{first}{more}", things(refused.count, "change"))
+    let advice = refused.items.first().map(|item| item.next.as_str()).unwrap_or_default();
+    next(format!("{} refused{first}{more}", things(refused.count, "change")), advice)
+}
+
+/// Says why one change was refused and what to do: `index.html: refused: no space left; make room`.
+pub fn refused_words(item: &RefusedItem) -> String {
+    next(format!("{}: refused: {}", item.address, item.message), &item.next)
 }
 
 fn verdict(entry: &Entry, verdict: Verdict) -> String {

@@ -64,6 +64,11 @@ fn body(kind: Kind, said: &BTreeMap<&str, &str>, seconds: i64) -> Value {
             let command = said.get("command");
             json!({ "plan": digest, "part": digest, "changes": number("changes", 3), "epoch": "1", "command": command })
         }
+        Kind::Refusal => {
+            let item =
+                json!({ "address": word("path", "index.html"), "code": "denied", "message": word("why", ""), "next": word("next", "") });
+            json!({ "count": number("count", 1), "items": [item] })
+        }
         Kind::Receipt => json!({ "batch": 1, "done": number("done", 3), "so_far": number("done", 3), "of": number("changes", 3) }),
         Kind::Verdict => {
             let outcome = word("outcome", "landed");
@@ -267,7 +272,9 @@ fn sentences_say_what_happened() {
          23 blind.start
          24 intent command=reload
          25 heartbeat stack=none
-         26 promotion",
+         26 promotion
+         27 refusal count=3 why=no_space next=make_room
+         28 refusal why=gone",
     );
     let names = StackNames::new([&stack("prod/site")]);
     let voice = Voice { names: &names, clock: &clock };
@@ -290,6 +297,8 @@ fn sentences_say_what_happened() {
         #14 prod/site: will run reload
         #15 awake, watching 2 stacks
         #16 prod/site: promotion
+        #17 prod/site: 3 changes refused: index.html: no space, and 2 more; make room
+        #18 prod/site: 1 change refused: index.html: gone
     "#]]
     .assert_eq(&said);
 }
@@ -428,6 +437,25 @@ fn why_goes_from_the_drift_back_to_the_commit_and_the_approval() {
         #0 10s prod/site: ada approved 64879f7d6b96 until 70s: fine
     "#]]
     .assert_eq(&told.iter().map(row).collect::<String>());
+}
+
+#[test]
+fn why_tells_what_was_refused_and_what_to_do_about_it() {
+    let entries = story(
+        "11 intent run=a
+         12 refusal run=a receipt=0 path=index.html why=Unauthorized next=renew_the_token
+         13 verdict run=a of=0 outcome=failed done=0 why=index.html:_Unauthorized",
+    );
+    let names = StackNames::new([&stack("prod/site")]);
+    let voice = Voice { names: &names, clock: &clock };
+    let address = Address::new("index.html");
+    let told = |address: Option<&Address>| {
+        let told = why(&Story { entries: &entries, address, touch: None, commit: None }, &voice);
+        told.into_iter().filter(|step| step.index == Some(1)).map(|step| step.said).collect::<Vec<_>>()
+    };
+    assert_eq!(told(None), ["prod/site: 1 change refused: index.html: Unauthorized; renew the token"]);
+    assert_eq!(told(Some(&address)), ["index.html: refused: Unauthorized; renew the token"]);
+    assert_eq!(told(Some(&Address::new("other.html"))), Vec::<String>::new());
 }
 
 #[test]

@@ -196,7 +196,8 @@ impl Walk<'_> {
         // What it needs may be brought by another stack.
         let lacks = refusal.code == Code::Absent && change.action == trued_model::Action::Create;
         self.lacks = lacks && (self.refused.is_empty() || self.lacks);
-        let item = RefusedItem { address: change.address.clone(), code: refusal.code, message: refusal.message.clone() };
+        let Refusal { code, message, help, .. } = refusal.clone();
+        let item = RefusedItem { address: change.address.clone(), code, message, next: help };
         self.refused.push(item.clone());
         self.batch_refused.push(item);
     }

@@ -16,9 +16,6 @@ use crate::runtime::blocking;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 const OUTPUT_CAP: usize = 64 << 10;
 
-/// How many refusals of a run are told; the record has all.
-const TOLD: usize = 3;
-
 impl Walk<'_> {
     /// Runs the commands of `on_change`, each once, each with an intent of its own: nobody can look whether one ran.
     pub(super) async fn command(&mut self) -> Result<Event, Refusal> {
@@ -123,10 +120,7 @@ impl Walk<'_> {
                 self.runtime.lease(self.cell, link.as_ref()).await.inspect_err(|refusal| self.runtime.lost(self.cell, refusal))?
             }
         };
-        self.report.lines.extend(self.refused.iter().take(TOLD).map(|item| item.message.clone()));
-        if self.refused.len() > TOLD {
-            self.report.lines.push(format!("and {} more refused; `trued log` has them", self.refused.len() - TOLD));
-        }
+        self.report.refused.clone_from(&self.refused);
         let checked = outcome == Outcome::Failed && self.refused.is_empty() && !self.checks.is_empty();
         let in_place = outcome == Outcome::Landed || (checked && self.whole);
         let mut verdict = self.verdict(outcome, epoch, in_place);
@@ -239,6 +233,7 @@ impl Walk<'_> {
             Some(item) => {
                 let message = format!("{}: {} ({} refused)", item.address, item.message, self.refused.len());
                 let next = match item.code {
+                    _ if !item.next.is_empty() => &item.next,
                     Code::Full => "make room; the rest is applied then",
                     Code::Denied => "give trued the right to write there",
                     _ => "the next wake looks and tries again",

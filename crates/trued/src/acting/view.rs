@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use trued_engine::history::{self, Voice};
+use trued_model::body::RefusedItem;
 use trued_model::{Action, Change, Decision, Finding, Level, Plan, StackNames};
 use trued_runtime::{Pending, Report, StackReport};
 
@@ -11,6 +12,9 @@ use crate::when;
 
 /// How many changes of a stack people are shown.
 const SHOWN: usize = 40;
+
+/// How many refusals of a run people are shown; the record has all.
+const TOLD: usize = 3;
 
 /// The exit status of a pass.
 pub fn status(report: &Report, proposes: bool) -> Exit {
@@ -47,6 +51,7 @@ pub fn applied(report: &Report) -> Value {
             shown.insert("outcome".to_owned(), json!(stack.outcome.map(|outcome| outcome.word())));
             shown.insert("written".to_owned(), json!(stack.written));
             shown.insert("waiting".to_owned(), json!(stack.waiting));
+            shown.insert("refused".to_owned(), json!(stack.refused));
         }
         shown
     };
@@ -149,6 +154,9 @@ pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
         for line in &stack.lines {
             screen.line(format!("{}: {line}", stack.name))?;
         }
+        for line in refusals(&stack.refused) {
+            screen.line(format!("{}: {line}", stack.name))?;
+        }
         screen.line(one_line(stack))?;
         if let Some(why) = &stack.waiting {
             screen.line(format!("  {} not ready yet: {why}", screen.yellow("waits")))?;
@@ -157,6 +165,22 @@ pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
     }
     say_findings(report, screen);
     Ok(())
+}
+
+/// What the target would not do, and below each run of equal advice what to do about it.
+pub fn refusals(refused: &[RefusedItem]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let told = &refused[..refused.len().min(TOLD)];
+    for (at, item) in told.iter().enumerate() {
+        lines.push(item.message.clone());
+        if !item.next.is_empty() && told.get(at + 1).is_none_or(|after| after.next != item.next) {
+            lines.push(format!("  {}", item.next));
+        }
+    }
+    if refused.len() > TOLD {
+        lines.push(format!("and {} more refused; `trued log` has them", refused.len() - TOLD));
+    }
+    lines
 }
 
 /// What became of a stack, in one line.

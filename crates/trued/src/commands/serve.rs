@@ -137,7 +137,8 @@ impl Control {
                 if let Some(body) = body.as_object_mut() {
                     body.insert("status".to_owned(), json!(status));
                 }
-                let did: Vec<String> = report.stacks.iter().map(view::one_line).collect();
+                let told = |stack: &trued_runtime::StackReport| [view::refusals(&stack.refused), vec![view::one_line(stack)]].concat();
+                let did: Vec<String> = report.stacks.iter().flat_map(told).collect();
                 wire::Response { ok: true, body, message: did.join("\n") }
             }
             Err(refusal) => wire::Response::refused(refusal.to_string()),

@@ -201,7 +201,14 @@ fn fault_43_a_token_that_ends_in_the_middle_is_said_and_the_next_run_goes_on_fro
     ground.web(&names.map(|name| config(name, "1")).concat());
     let said = ground.run(&["apply"], 1);
     assert!(said.contains("Unauthorized") && said.contains("failed, 2 written"), "{said}");
+    assert_eq!(said.matches("renew the token").count(), 1, "the same advice is given once: {said}");
     ground.run(&["verify"], 0);
+    let refused = ground.json(&["apply"])["stacks"][0].clone();
+    let next = |value: &serde_json::Value| value.as_str().is_some_and(|next| next.contains("renew the token"));
+    assert!(next(&refused["error"]["help"]), "nobody is known to the server any more: {refused}");
+    assert!(ground.run(&["why", "default/web"], 0).contains("renew the token"));
+    let refusal = ground.json(&["log", "--limit", "1", "--kind", "refusal"]);
+    assert!(next(&refusal["body"]["items"][0]["next"]), "{refusal}");
     renewed.store(true, Ordering::SeqCst);
     ground.run(&["apply"], 0);
     assert!(names.iter().all(|name| ground.get(&ground.at("api/v1", "configmaps", name)).is_some()));
@@ -247,8 +254,10 @@ fn fault_44_of_many_one_is_refused_and_the_rest_lands_and_both_are_on_record() {
         false => Fate::Passes,
     });
     ground.web(&(config("one", "1") + &config("two", "2") + &config("three", "3")));
-    let said = ground.run(&["apply"], 1);
-    assert!(said.contains("two is not to our liking"), "{said}");
+    let said = ground.json(&["apply"])["stacks"][0]["refused"].clone();
+    assert_eq!(said.as_array().map(Vec::len), Some(1), "{said}");
+    assert!(said[0]["message"].as_str().is_some_and(|said| said.contains("two is not to our liking")), "{said}");
+    assert_eq!((&said[0]["code"], &said[0]["next"]), (&json!("invalid"), &json!("correct the manifest")));
     let names = ["one", "two", "three"];
     assert_eq!(names.map(|name| ground.get(&ground.at("api/v1", "configmaps", name)).is_some()), [true, false, true]);
     let refused = ground.json(&["log", "--limit", "1", "--kind", "refusal"]);
