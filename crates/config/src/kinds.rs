@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
-use trued_doors::{Cache, Descriptor, Driver, SourceKind};
+use trued_doors::{Cache, Descriptor, Driver, NoPuller, Puller, SourceKind};
 use trued_model::{Code, Digest, Refusal};
 
 use crate::grants;
@@ -30,6 +30,8 @@ pub struct Kinds {
     pub(crate) renderers: BTreeMap<&'static str, Descriptor>,
     pub(crate) checks: BTreeMap<&'static str, Descriptor>,
     pub(crate) drivers: BTreeMap<&'static str, (Descriptor, Arc<dyn Driver>)>,
+    /// What fetches archives, and how it describes the way to a place.
+    pub(crate) puller: (Descriptor, Arc<dyn Puller>),
     pub(crate) operator: Compiled,
     pub(crate) app: Compiled,
     /// Where it is noted which files are sound.
@@ -92,7 +94,17 @@ impl Kinds {
             checks: settings(&checks)?.into_iter().map(|(kind, schema)| (kind.clone(), grants::with_names(&kind, schema))).collect(),
         };
         let (operator, app) = (Compiled::new(operator_schema(&slots)), Compiled::new(app_schema(&slots)));
-        Ok(Kinds { sources, source_kinds: BTreeMap::new(), renderers, checks, drivers, operator, app, sound: None })
+        let puller: (_, Arc<dyn Puller>) = (NoPuller.describe(), Arc::new(NoPuller));
+        let kinds = Kinds { sources, source_kinds: BTreeMap::new(), renderers, checks, drivers, puller, operator, app, sound: None };
+        kinds.pulled_by(Arc::new(NoPuller))
+    }
+
+    /// Lets archives be fetched by this one: the operator says how places are asked in its settings.
+    pub fn pulled_by(self, puller: Arc<dyn Puller>) -> Result<Kinds, Refusal> {
+        let described = puller.describe();
+        let mut schema = self.operator.schema;
+        schema["properties"]["registries"]["additionalProperties"] = standing_alone(&described)?;
+        Ok(Kinds { puller: (described, puller), operator: Compiled::new(schema), ..self })
     }
 
     /// Notes there which files are sound, and does not check the same bytes against the same schema again.
@@ -138,6 +150,10 @@ struct Slots {
     checks: Map<String, Value>,
 }
 
+/// The name of a place that is asked over https.
+const HOST_PATTERN: &str = r"^([a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$";
+const HOST_TITLE: &str = "a host such as charts.example, or charts.example:8443";
+
 /// A kind's schema without what belongs to a document of its own.
 fn standing_alone(one: &Descriptor) -> Result<Value, Refusal> {
     let mut schema = one.schema.clone();
@@ -160,6 +176,7 @@ fn operator_schema(slots: &Slots) -> Value {
     for section in ["sources", "environments", "targets", "secrets", "stacks"] {
         named(&mut schema["properties"][section]);
     }
+    schema["properties"]["registries"]["propertyNames"] = json!({ "pattern": HOST_PATTERN, "title": HOST_TITLE });
     schema["properties"]["sources"]["additionalProperties"] = kinded(&slots.sources);
     schema["properties"]["environments"]["additionalProperties"]["type"] = json!(["object", "null"]);
     with_kinds(&mut schema["properties"]["targets"]["additionalProperties"], &slots.drivers);

@@ -1,5 +1,6 @@
 //! The operator's file: sources, environments, targets, secrets, and what is granted to app files.
 
+pub(crate) mod registry;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub(crate) struct Operator {
     pub environments: BTreeMap<Name, EnvironmentRules>,
     pub targets: BTreeMap<Name, Granted>,
     pub secrets: BTreeMap<Name, SecretGranted>,
+    /// How places of charts are asked, by host and port.
+    pub registries: BTreeMap<String, Registry>,
     pub sandbox: SandboxRules,
     pub apps: Vec<Apps>,
     /// Absent when the file could not be read.
@@ -55,6 +58,13 @@ pub(crate) struct Granted {
 pub(crate) struct SecretGranted {
     pub source: SecretSource,
     pub allow: Option<Allow>,
+}
+
+/// How one place of charts is asked.
+pub(crate) struct Registry {
+    pub road: Value,
+    /// Where that stands in the operator's file.
+    pub pointer: String,
 }
 
 /// One glob of app files.
@@ -128,6 +138,7 @@ impl Reader<'_> {
                 operator.secrets.insert(name, granted);
             }
         }
+        self.registries(text, &file, &mut operator);
         operator.sandbox = limits::sandbox(text, &file.sandbox, self.input.folder, &mut self.faults);
         if text.has("/sandbox") {
             operator.origins.insert("/sandbox".to_owned(), text.origin("/sandbox"));
@@ -431,7 +442,7 @@ fn names<T>(section: &BTreeMap<String, T>) -> impl Iterator<Item = (Name, &T)> {
 }
 
 /// An address without the credentials in it; `None` when there are none. Over ssh a user alone is none.
-fn without_credentials(url: &str) -> Option<String> {
+pub(crate) fn without_credentials(url: &str) -> Option<String> {
     let Some((scheme, rest)) = url.split_once("://") else {
         // `me:word@host:path`; a path on this machine may hold what it wants.
         let (who, place) = url.rsplit_once('@').filter(|_| !url.starts_with(['/', '.']))?;

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 use trued_model::{Digest, Place, Pull, PullFrom};
 use trued_yaml::{pointer_steps, step};
 
+use crate::operator::registry::asked_at;
+use crate::operator::without_credentials;
 use crate::render::secret;
 use crate::stack::Scene;
 use crate::text::shown;
@@ -22,7 +24,12 @@ pub(crate) fn resolve_all(scene: &mut Scene<'_>, pointer: &str, patterns: &[&str
         match resolve(scene, &at, &written) {
             Some(pull) => {
                 *setting = json!({ "from": pull.from.words(), "digest": pull.digest });
-                scene.remember(&format!("/render/pulls/{}", pulls.len()), &at);
+                let resolved = format!("/render/pulls/{}", pulls.len());
+                scene.remember(&resolved, &at);
+                let said = scene.operator.registries.get(&asked_at(&pull.from.address(pull.plain_http)));
+                if let Some(pointer) = said.map(|registry| registry.pointer.clone()) {
+                    scene.remember_operators(&format!("{resolved}/road"), &pointer);
+                }
                 pulls.push(pull);
             }
             None => good = false,
@@ -59,7 +66,16 @@ fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &Value) -> Option<Pull
         return granted(
             scene,
             pointer,
-            Pull { from, digest, user: None, password: None, plain_http: false, reach: None, origin: here(scene, pointer) },
+            Pull {
+                from,
+                digest,
+                user: None,
+                password: None,
+                plain_http: false,
+                reach: None,
+                road: Value::Null,
+                origin: here(scene, pointer),
+            },
         );
     }
     let written = setting.as_object()?;
@@ -84,7 +100,7 @@ fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &Value) -> Option<Pull
         scene.fault(pointer, "`user` and `password` stand together", "write both, or none");
         return None;
     }
-    granted(scene, pointer, Pull { from, digest, user, password, plain_http, reach: None, origin: here(scene, pointer) })
+    granted(scene, pointer, Pull { from, digest, user, password, plain_http, reach: None, road: Value::Null, origin: here(scene, pointer) })
 }
 
 fn here(scene: &Scene<'_>, pointer: &str) -> Place {
@@ -92,12 +108,20 @@ fn here(scene: &Scene<'_>, pointer: &str) -> Place {
     Place { file: scene.text.file.clone(), line: mark.line, column: mark.column }
 }
 
-/// Lets pass what the operator named, or granted.
-fn granted(scene: &mut Scene<'_>, pointer: &str, pull: Pull) -> Option<Pull> {
+/// Adds what the operator says of such a place, and lets pass what the operator named, or granted.
+fn granted(scene: &mut Scene<'_>, pointer: &str, mut pull: Pull) -> Option<Pull> {
+    let address = pull.from.address(pull.plain_http);
+    if let Some(registry) = scene.operator.registries.get(&asked_at(&address)) {
+        if pull.plain_http {
+            let help = "remove `plain_http`, or what is said of that host under `registries`";
+            scene.fault(&format!("{pointer}/plain_http"), "`registries` says how this is asked with encryption", help);
+            return None;
+        }
+        pull.road = registry.road.clone();
+    }
     if scene.one_owner() {
         return Some(pull);
     }
-    let address = pull.from.address(pull.plain_http);
     let reach = &scene.target.reach;
     if !reach.iter().any(|reach| reach.reaches(&address)) {
         let message = format!("`{}` is not an address that target `{}` grants", shown(&address), scene.target.target.name);
@@ -142,6 +166,14 @@ fn place(scene: &mut Scene<'_>, pointer: &str, written: &Map<String, Value>) -> 
                 scene.fault(&format!("{pointer}/oci"), format!("`{}` is no place in a registry", shown(oci)), help);
             }
             from
+        }
+        (None, Some(url), Some(_), Some(_)) if url.contains('@') || url.contains(['?', '#']) => {
+            let (plain, help) = match without_credentials(url) {
+                Some(_) => ("this address has a user or a password in it", "write `user`, and `password: { secret: NAME }`"),
+                None => ("this address has more than a host and a path", "write `https://HOST/PATH`; a token belongs into a secret"),
+            };
+            scene.fault(&format!("{pointer}/repository"), plain, help);
+            None
         }
         (None, Some(url), Some(name), Some(version)) => {
             Some(PullFrom::Repository { url: url.to_owned(), name: name.to_owned(), version: version.to_owned() })

@@ -22,6 +22,8 @@ pub(crate) struct OperatorFile {
     pub targets: BTreeMap<String, TargetEntry>,
     /// Where secret values are, by name.
     pub secrets: BTreeMap<String, SecretEntry>,
+    /// How registries and repositories of charts are asked, by host, with its port where that is not 443.
+    pub registries: BTreeMap<String, Value>,
     /// How programs that render (`build`) are held.
     pub sandbox: SandboxEntry,
     /// Globs of app files: `apps/*/app.yaml`, or `SOURCE//apps/*/app.yaml` where there are `sources`.

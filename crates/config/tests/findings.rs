@@ -330,7 +330,7 @@ colour: red
             trued.yaml:14:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
             trued.yaml:14:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
             trued.yaml:14:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
-            trued.yaml:15:1: unknown key `colour`; use `apps`, `environments`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
+            trued.yaml:15:1: unknown key `colour`; use `apps`, `environments`, `registries`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
             stacks: 
             incomplete
             not usable

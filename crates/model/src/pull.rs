@@ -1,6 +1,7 @@
 //! What a render needs from elsewhere, pinned by its digest. Values only.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Digest, Name, Place};
 
@@ -22,6 +23,9 @@ pub struct Pull {
     /// Patterns of the addresses that were granted, when repository data named it; `None` when the operator did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Vec<String>>,
+    /// How it is asked, as its puller's settings; null where the operator says nothing of it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub road: Value,
     /// Where it is written.
     pub origin: Place,
 }

@@ -33,12 +33,13 @@ impl Runtime {
         if let Some(bytes) = blocking(|| self.doors.puller.kept(pull, self.doors.cache.as_ref())) {
             return Ok(bytes);
         }
-        let password = match &pull.password {
-            Some(name) => Some(self.secret(name).await?),
-            None => None,
-        };
+        let mut secrets = BTreeMap::new();
+        for name in self.doors.puller.secrets(pull) {
+            let secret = self.secret(&name).await?;
+            secrets.insert(name, secret);
+        }
         Counters::add(&self.counters.fetches, 1);
         let within = self.sandbox_of(stack).limits.time;
-        self.doors.puller.fetch(pull, password, self.doors.cache.as_ref(), within).await
+        self.doors.puller.fetch(pull, secrets, self.doors.cache.as_ref(), within).await
     }
 }

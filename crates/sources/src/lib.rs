@@ -14,6 +14,7 @@ mod kept;
 mod links;
 mod names;
 mod pull;
+mod road;
 
 pub use git::{RepositoryPlace, find_repository};
 pub use pull::Charts;

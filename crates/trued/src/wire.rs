@@ -59,7 +59,7 @@ pub fn kinds() -> Answer<Kinds> {
     }
     let described_sources = described(sources(), SourceKind::describe);
     let kinds = Kinds::new(described_sources, described(renderers(), Renderer::describe), drivers(), described(checks(), Check::describe))?;
-    Ok(kinds.checked_by(sources()))
+    kinds.checked_by(sources()).pulled_by(Arc::new(trued_sources::Charts))
 }
 
 /// What reading the record needs.

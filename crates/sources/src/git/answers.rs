@@ -6,6 +6,8 @@ use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use trued_model::{Code, Refusal};
 
+use crate::road::causes;
+
 /// What a status other than OK means; `known` is whether credentials were sent.
 pub(super) fn refused(host: &str, response: &Response, known: bool) -> Refusal {
     let status = response.status();
@@ -120,18 +122,4 @@ const LINE: usize = 200;
 pub(super) fn too_slow(host: &str) -> Refusal {
     Refusal::new(Code::TimedOut, format!("fetch from {host}: it takes longer than allowed"))
         .help("raise limits.fetch_time of the source if that is right")
-}
-
-/// What is behind an error: the causes, without the outermost words, which may hold a URL.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.ends_with(&words) {
-            text = if text.is_empty() { words } else { format!("{text}: {words}") };
-        }
-        next = cause.source();
-    }
-    if text.is_empty() { "no more is known".to_owned() } else { text }
 }

@@ -8,26 +8,26 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
 use gix_transport::client::blocking_io::http::{GetResponse, Http, PostBodyDataKind, PostResponse};
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use reqwest::{Proxy, StatusCode};
+use reqwest::{StatusCode, Url};
 use trued_doors::Answer;
 use trued_model::{Code, Refusal, Secret};
 use trued_net::{Trust, same_origin, staying};
 
-use super::answers::{broken_off, causes, refused, unreachable};
+use super::answers::{broken_off, refused, unreachable};
 use super::url::WebUrl;
 use super::watch::{Bounds, Watched};
+use crate::road::{self, causes};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(20);
 
 /// What says who we are to a server.
-pub(crate) struct Identity {
-    pub(crate) user: String,
-    pub(crate) password: Secret,
+pub(super) struct Identity {
+    pub(super) user: String,
+    pub(super) password: Secret,
 }
 
 /// One fetch's way to one server.
@@ -40,19 +40,19 @@ pub(super) struct Wire {
 }
 
 /// How a client finds its way to the server.
-pub(super) struct Road<'a> {
+pub(super) struct Course<'a> {
     pub(super) url: &'a WebUrl,
     pub(super) identity: Option<Identity>,
     /// Certificates that are trusted instead of the system's, PEM.
     pub(super) ca: Option<&'a Path>,
     /// The proxy to go through, with who we are to it; without one, that of the environment.
-    pub(super) proxy: Option<(&'a WebUrl, Option<Identity>)>,
+    pub(super) proxy: Option<(&'a Url, Option<Identity>)>,
 }
 
 impl Wire {
     /// Prepares a client. Nothing is sent yet.
-    pub(super) fn new(road: Road<'_>, bounds: Bounds) -> Answer<Wire> {
-        let Road { url, identity, ca, proxy } = road;
+    pub(super) fn new(course: Course<'_>, bounds: Bounds) -> Answer<Wire> {
+        let Course { url, identity, ca, proxy } = course;
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(Refusal::new(Code::Broken, "prepare a client: the program installed no cryptography"));
         }
@@ -64,19 +64,15 @@ impl Wire {
             // Nothing is encrypted on the way to this machine itself, so there is nobody to trust or to go through.
             (false, _) => builder.tls_certs_only([]).no_proxy(),
             (true, None) => builder,
-            (true, Some(ca)) => builder.tls_certs_only(certificates(ca)?),
+            (true, Some(ca)) => builder.tls_certs_only(road::certificates(ca)?),
         };
         let unusable =
             |error: reqwest::Error| Refusal::new(Code::Invalid, format!("prepare a client for {}: {}", url.host(), causes(&error)));
         if let Some((at, identity)) = proxy {
-            let mut proxy = Proxy::all(at.as_url().clone()).map_err(unusable)?;
-            if let Some(identity) = &identity {
-                proxy = proxy.custom_http_auth(authorization(identity)?);
-            }
-            builder = builder.no_proxy().proxy(proxy);
+            builder = builder.no_proxy().proxy(road::proxy(at, identity.as_ref().map(|who| (who.user.as_str(), &who.password)))?);
         }
         let client = builder.build().map_err(unusable)?;
-        let authorization = identity.as_ref().map(authorization).transpose()?;
+        let authorization = identity.as_ref().map(|who| road::authorization(&who.user, &who.password)).transpose()?;
         Ok(Wire { client, url: url.clone(), authorization, redirected: None, bounds })
     }
 
@@ -297,26 +293,6 @@ impl BufRead for Body {
         if let Some(bytes) = &mut self.bytes {
             bytes.consume(count);
         }
-    }
-}
-
-/// Who we are, as a header that is never shown.
-pub(crate) fn authorization(identity: &Identity) -> Answer<HeaderValue> {
-    let plain = Secret::new([identity.user.as_bytes(), b":", identity.password.reveal().trim_ascii()].concat());
-    let encoded = Secret::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(plain.reveal())).into_bytes());
-    let mut value = HeaderValue::from_bytes(encoded.reveal())
-        .map_err(|_| Refusal::new(Code::Invalid, "prepare credentials: they do not fit into a header"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn certificates(file: &Path) -> Answer<Vec<reqwest::Certificate>> {
-    let pem =
-        std::fs::read(file).map_err(|error| crate::disk::refuse(&format!("ca {}", file.display()), super::repository::errno(&error)))?;
-    let found = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(Refusal::new(Code::Invalid, format!("read ca {}: it holds no PEM certificate", file.display()))),
     }
 }
 

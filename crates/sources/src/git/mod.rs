@@ -35,8 +35,6 @@ mod watch;
 mod way;
 mod worktree;
 
-pub(crate) use http::{Identity, authorization};
-
 /// The kind `git`.
 pub(crate) struct Git;
 

@@ -13,7 +13,8 @@ use super::limits;
 pub(crate) use super::limits::Limits;
 use super::repository::LARGEST_OBJECT;
 use super::signing::{self, Signing};
-use super::url::{self, Address, WebUrl};
+use super::url::{self, Address};
+use crate::road::{self, ProxyTo, Road, SecretName, WrittenProxy, is_user};
 
 /// What of a repository is followed.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,13 +54,6 @@ pub(super) enum Hosts {
     Keys(Vec<String>),
 }
 
-/// A proxy, and who we are to it.
-#[derive(Clone)]
-pub(super) struct ProxyTo {
-    pub(super) url: WebUrl,
-    pub(super) identity: Option<(String, Name)>,
-}
-
 /// The settings, read.
 #[derive(Clone)]
 pub(super) struct Settings {
@@ -72,9 +66,7 @@ pub(super) struct Settings {
     pub(super) exclude: Vec<String>,
     pub(super) followed: Followed,
     pub(super) credentials: Credentials,
-    /// Certificates that are trusted instead of the system's, PEM.
-    pub(super) ca: Option<PathBuf>,
-    pub(super) proxy: Option<ProxyTo>,
+    pub(super) road: Road,
     /// Of a repository that is asked over ssh.
     pub(super) hosts: Option<Hosts>,
     /// Who may sign, and what must be signed.
@@ -117,38 +109,6 @@ struct Written {
     alarm: Alarm,
     #[serde(default)]
     limits: Limits,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WrittenProxy {
-    Url(String),
-    Whole(Proxied),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Proxied {
-    url: String,
-    username: Option<String>,
-    password: Option<SecretName>,
-}
-
-/// `{ secret: NAME }`. What stands there instead may be a secret itself, so a refusal does not repeat it.
-#[derive(Deserialize)]
-#[serde(try_from = "Value")]
-struct SecretName {
-    secret: Name,
-}
-
-impl TryFrom<Value> for SecretName {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<SecretName, &'static str> {
-        let only = value.as_object().filter(|object| object.len() == 1).and_then(|object| object.get("secret"));
-        let secret = only.and_then(Value::as_str).and_then(|name| name.parse().ok());
-        secret.map(|secret| SecretName { secret }).ok_or("token, password and key name a secret: { secret: NAME }")
-    }
 }
 
 /// The user name that goes with a token where none is given: GitHub asks for this one with app tokens, others take any.
@@ -200,18 +160,7 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
             return Err(why.help("compare what ssh-keyscan shows with what the server's owner says"));
         }
     }
-    let proxy = match written.proxy {
-        None => None,
-        Some(WrittenProxy::Url(url)) => Some(ProxyTo { url: url::parse_proxy(&url)?, identity: None }),
-        Some(WrittenProxy::Whole(Proxied { url, username, password })) => {
-            let identity = match (username, password) {
-                (None, None) => None,
-                (Some(user), Some(password)) if is_user(&user) => Some((user, password.secret)),
-                _ => return Err(invalid("a proxy has a username with a password, or neither".to_owned())),
-            };
-            Some(ProxyTo { url: url::parse_proxy(&url)?, identity })
-        }
-    };
+    let road = Road { ca: written.ca, proxy: written.proxy.map(ProxyTo::read).transpose()? };
     if written.limits.object_bytes > LARGEST_OBJECT {
         return Err(invalid(format!("limits.object_bytes is at most {LARGEST_OBJECT}")));
     }
@@ -232,8 +181,7 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         exclude: written.exclude,
         followed,
         credentials,
-        ca: written.ca,
-        proxy,
+        road,
         hosts,
         signing: Signing::new(trued_signatures::Written {
             verify: written.verify,
@@ -244,10 +192,6 @@ pub(super) fn parse(settings: &Value) -> Answer<Settings> {
         }),
         limits: written.limits,
     })
-}
-
-fn is_user(name: &str) -> bool {
-    !name.contains(':') && !name.chars().any(char::is_control)
 }
 
 /// Reads a server's public key as `ssh-keyscan` and `.pub` files show it; gives its kind and its base64.
@@ -301,16 +245,6 @@ pub(super) fn describe() -> Descriptor {
                 "token": secret("A token for the server."),
                 "username": { "type": "string", "description": "The user name for the server, with password or token." },
                 "password": secret("The password that goes with username."),
-                "ca": { "type": "string", "description": "A PEM file of certificates that are trusted instead of the system's; those are found where OpenSSL looks, or where SSL_CERT_FILE and SSL_CERT_DIR say." },
-                "proxy": {
-                    "type": ["string", "object"], "additionalProperties": false, "required": ["url"],
-                    "description": "A proxy to go through to an https server: http://host:port. Default: what HTTPS_PROXY and NO_PROXY say.",
-                    "properties": {
-                        "url": { "type": "string", "description": "http://host:port, without a user name and a password." },
-                        "username": { "type": "string", "description": "The user name for the proxy." },
-                        "password": secret("The password that goes with it.")
-                    }
-                },
                 "key": secret("A private key for ssh, as ssh-keygen writes it, without a passphrase."),
                 "known_hosts": { "type": "string", "description": "A file of the hosts that ssh knows; with ssh it or host_keys is needed." },
                 "host_keys": {
@@ -331,6 +265,7 @@ pub(super) fn describe() -> Descriptor {
     };
     if let Some(properties) = descriptor.schema["properties"].as_object_mut() {
         properties.extend(signing::schema());
+        properties.extend(road::schema("what HTTPS_PROXY and NO_PROXY say"));
     }
     descriptor
 }

@@ -81,21 +81,6 @@ fn ssh(read: Result<SshUrl, &'static str>) -> Answer<Address> {
     })
 }
 
-/// Reads the address of a proxy: `http://host:port`, or `https://` where it takes encrypted connections.
-pub(super) fn parse_proxy(text: &str) -> Answer<WebUrl> {
-    let invalid = |why: &str| Refusal::new(Code::Invalid, format!("read the source's proxy: {why}")).help("write http://host:port");
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
-    let url = url.ok_or_else(|| invalid("it is not an address such as http://host:port"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("it holds a user name or a password")
-            .help("name them: proxy: { url: ..., username: NAME, password: { secret: NAME } }"));
-    }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("it has more than a host and a port"));
-    }
-    Ok(WebUrl(url))
-}
-
 fn remote(text: &str) -> Answer<Address> {
     let invalid = |why: &str, help: &str| Err(Refusal::new(Code::Invalid, format!("read the source's url: {why}")).help(help));
     let Ok(url) = Url::parse(text) else {

@@ -1,6 +1,6 @@
 //! The way to a remote: over https or over ssh, with credentials as they are now. The one place that knows both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use gix_transport::Protocol;
@@ -10,13 +10,14 @@ use tokio::runtime::Handle;
 use trued_doors::{Answer, Runner, Secrets};
 use trued_model::{Code, Name, Refusal};
 
-use super::http::{Identity, Road, Wire};
+use super::http::{Course, Identity, Wire};
 use super::limits::Limits;
-use super::settings::{Credentials, Hosts, ProxyTo, Settings};
+use super::settings::{Credentials, Hosts, Settings};
 use super::ssh::{self, Acquaintance, Spoken};
 use super::ssh_url::SshUrl;
 use super::url::WebUrl;
 use super::watch::Bounds;
+use crate::road::{ProxyTo, Road};
 
 /// A way, and what is needed to go it.
 pub(super) struct Way {
@@ -26,13 +27,13 @@ pub(super) struct Way {
 }
 
 enum To {
-    Web { url: WebUrl, ca: Option<PathBuf>, proxy: Option<ProxyTo> },
+    Web { url: WebUrl, road: Road },
     Ssh { url: SshUrl, hosts: Hosts, runner: Arc<dyn Runner>, executor: OnceLock<Handle> },
 }
 
 impl Way {
     pub(super) fn over_web(url: WebUrl, settings: &Settings, secrets: Arc<dyn Secrets>) -> Way {
-        let to = To::Web { url, ca: settings.ca.clone(), proxy: settings.proxy.clone() };
+        let to = To::Web { url, road: settings.road.clone() };
         Way { to, credentials: settings.credentials.clone(), secrets }
     }
 
@@ -77,17 +78,17 @@ impl Way {
     /// Prepares to go it, with secrets as they are now. `folder` belongs to the one fetch that runs.
     pub(super) fn open(&self, folder: &Path, bounds: &Bounds, limits: &Limits) -> Answer<(Box<dyn Transport + Send>, Option<Spoken>)> {
         match &self.to {
-            To::Web { url, ca, proxy } => {
+            To::Web { url, road } => {
                 let identity = match &self.credentials {
                     Credentials::None | Credentials::Key { .. } => None,
                     Credentials::Token { user, secret } | Credentials::Basic { user, secret } => Some(self.identity(user, secret)?),
                 };
-                let proxy = match proxy {
+                let proxy = match &road.proxy {
                     None => None,
                     Some(ProxyTo { url, identity: None }) => Some((url, None)),
                     Some(ProxyTo { url, identity: Some((user, secret)) }) => Some((url, Some(self.identity(user, secret)?))),
                 };
-                let wire = Wire::new(Road { url, identity, ca: ca.as_deref(), proxy }, bounds.clone())?;
+                let wire = Wire::new(Course { url, identity, ca: road.ca.as_deref(), proxy }, bounds.clone())?;
                 let parsed = gix::url::parse(url.as_str())
                     .map_err(|_| Refusal::new(Code::Invalid, format!("fetch from {}: its address is not one", url.host())))?;
                 Ok((Box::new(http::Transport::new_http(wire, parsed, Protocol::V2, false)), None))

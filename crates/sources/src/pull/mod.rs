@@ -1,8 +1,14 @@
 //! Charts from registries and repositories: fetched by digest, verified before anything reads them, kept by digest.
 
-use trued_doors::{Answer, BoxFuture, Cache, Puller};
-use trued_model::{Code, Digest, Duration, Pull, PullFrom, Refusal, Secret};
+use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+use trued_doors::{Answer, BoxFuture, Cache, Descriptor, Puller};
+use trued_model::{Code, Digest, Duration, Finding, Name, Pull, PullFrom, Refusal, Secret};
+
+use crate::road::{self, Road};
+
+mod distrust;
 mod oci;
 mod repository;
 mod wire;
@@ -16,6 +22,28 @@ const ARCHIVE: u64 = 32 << 20;
 pub struct Charts;
 
 impl Puller for Charts {
+    fn describe(&self) -> Descriptor {
+        Descriptor {
+            kind: "registry",
+            summary: "how a registry or a repository of charts is asked, and whoever it sends us on to",
+            schema: json!({ "type": "object", "additionalProperties": false, "properties": road::schema("none; the environment says nothing here") }),
+            example: json!({ "ca": "/etc/trued/ca.pem", "proxy": "http://proxy.example:3128" }),
+            paths: &["/ca"],
+            reads_text: false,
+            pulls: &[],
+        }
+    }
+
+    fn check(&self, road: &Value) -> Vec<(String, Finding)> {
+        let wrong = |refusal: Refusal| ("/proxy".to_owned(), Finding::new(refusal.message, refusal.help));
+        Road::read(road).err().map(wrong).into_iter().collect()
+    }
+
+    fn secrets(&self, pull: &Pull) -> Vec<Name> {
+        let of_proxy = Road::read(&pull.road).ok().and_then(|road| road.proxy?.identity).map(|(_, password)| password);
+        pull.password.iter().cloned().chain(of_proxy).collect()
+    }
+
     fn kept(&self, pull: &Pull, cache: &dyn Cache) -> Option<Vec<u8>> {
         let bytes = kept(cache, &pull.digest)?;
         match pull.from {
@@ -27,13 +55,14 @@ impl Puller for Charts {
     fn fetch<'a>(
         &'a self,
         pull: &'a Pull,
-        password: Option<Secret>,
+        secrets: BTreeMap<Name, Secret>,
         cache: &'a dyn Cache,
         within: Duration,
     ) -> BoxFuture<'a, Answer<Vec<u8>>> {
         Box::pin(async move {
             let fetched = async {
-                let wire = Wire::new(pull, password)?;
+                let asked = pull.clone();
+                let wire = crate::blocking(move || Wire::new(&asked, &secrets)).await?;
                 match &pull.from {
                     PullFrom::Oci { registry, repository } => oci::fetch(&wire, registry, repository, &pull.digest, cache).await,
                     PullFrom::Repository { url, name, version } => {

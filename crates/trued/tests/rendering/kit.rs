@@ -1,5 +1,6 @@
 //! A folder with one stack whose objects land as files, and the programs that make them.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
@@ -16,13 +17,15 @@ pub fn program(name: &str) -> PathBuf {
 pub struct Site {
     folder: tempfile::TempDir,
     programs: Vec<PathBuf>,
+    /// What the program under test finds in its environment.
+    pub environment: RefCell<Vec<(&'static str, String)>>,
 }
 
 impl Site {
     /// A stack that renders like this, with these programs among the operator's tools.
     pub fn new(render: &str, programs: &[&str]) -> Site {
         let programs = programs.iter().map(|name| program(name)).collect();
-        let site = Site { folder: tempfile::tempdir().unwrap(), programs };
+        let site = Site { folder: tempfile::tempdir().unwrap(), programs, environment: RefCell::default() };
         site.configure(render);
         site
     }
@@ -31,6 +34,12 @@ impl Site {
         let tools: Vec<_> = self.programs.iter().map(|path| path.display().to_string()).collect();
         let stack = format!("stacks:\n  shop:\n    render: {render}\n    target: {{ files: {{ root: www, create: true }} }}\n");
         self.write("trued.yaml", &format!("sandbox: {{ tools: [{}] }}\n{stack}", tools.join(", ")));
+    }
+
+    /// Puts something before all else that the operator says.
+    pub fn preface(&self, lines: &str) {
+        let text = fs::read_to_string(self.path("trued.yaml")).unwrap();
+        self.write("trued.yaml", &format!("{lines}\n{text}"));
     }
 
     pub fn path(&self, below: &str) -> PathBuf {
@@ -57,6 +66,7 @@ impl Site {
     pub fn said(&self, words: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trued"));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).args(words);
+        command.envs(self.environment.borrow().iter().cloned());
         let Output { status, stdout, stderr } =
             command.env("TRUED_COUNTERS", self.path("counters")).env("CANARY", "canary-7731").output().unwrap();
         (status.code(), format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr)))

@@ -7,4 +7,5 @@ mod kit;
 mod kustomize;
 mod pulled;
 mod registry;
+mod roads;
 mod stream;

@@ -43,7 +43,7 @@ fn of_registry(server: &Server) -> String {
     format!("oci: \"{}\", digest: \"{}\"", server.at("oci", "/charts/shop"), server.manifest())
 }
 
-fn by_hand(site: &Site, more: &[&str]) -> Vec<String> {
+pub fn by_hand(site: &Site, more: &[&str]) -> Vec<String> {
     let words = ["template", "web", "packed/shop-1.2.3.tgz", "-f", "deploy/prod.yaml", "--include-crds", "--skip-tests"];
     canonical(&site.by_hand("helm", &[&words[..], more].concat()))
 }
@@ -109,7 +109,7 @@ fn what_has_another_digest_is_refused_before_anything_reads_it() {
 }
 
 /// The digest of the archive that helm packed.
-fn archive(site: &Site) -> String {
+pub fn archive(site: &Site) -> String {
     Digest::of(&fs::read(site.path("packed/shop-1.2.3.tgz")).unwrap()).to_string()
 }
 

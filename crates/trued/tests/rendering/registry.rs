@@ -2,11 +2,12 @@
 //! made, and counts what the program under test asks.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use trued_model::Digest;
 
 /// One request: method, path with its query, authorization.
@@ -32,6 +33,11 @@ type Before = dyn Fn(&Asked) -> Option<Answer> + Send + Sync;
 impl Server {
     /// `before` may answer the program under test instead of it.
     pub fn start(before: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Server {
+        Server::over(None, before)
+    }
+
+    /// One that shows a certificate, if it has one.
+    pub fn over(tls: Option<Arc<ServerConfig>>, before: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let kept = Arc::new(Kept::default());
@@ -41,9 +47,17 @@ impl Server {
                 if held.over.load(Ordering::Relaxed) {
                     return;
                 }
-                let (kept, before) = (held.clone(), before.clone());
-                // A client that goes away is none of its business.
-                std::thread::spawn(move || drop(one(stream, &kept, before.as_ref())));
+                let (kept, before, tls) = (held.clone(), before.clone(), tls.clone());
+                // A client that goes away, or does not believe its certificate, is none of its business.
+                std::thread::spawn(move || match tls {
+                    None => drop(one(stream, &kept, before.as_ref())),
+                    Some(tls) => {
+                        let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
+                        let _ = one(&mut stream, &kept, before.as_ref());
+                        stream.conn.send_close_notify();
+                        let _ = stream.flush();
+                    }
+                });
             }
         });
         Server { port, kept }
@@ -55,6 +69,12 @@ impl Server {
 
     pub fn put(&self, path: &str, bytes: Vec<u8>) {
         self.kept.bytes.lock().unwrap().insert(path.to_owned(), bytes);
+    }
+
+    /// Has all that another one has.
+    pub fn stocked_as(self, other: &Server) -> Server {
+        *self.kept.bytes.lock().unwrap() = other.kept.bytes.lock().unwrap().clone();
+        self
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -77,8 +97,8 @@ impl Drop for Server {
     }
 }
 
-fn one(stream: TcpStream, kept: &Kept, before: &Before) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn one(stream: impl Read + Write, kept: &Kept, before: &Before) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
@@ -90,6 +110,8 @@ fn one(stream: TcpStream, kept: &Kept, before: &Before) -> std::io::Result<()> {
         let Some((name, value)) = header.trim().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = value.to_owned(),
+            // What a proxy is told is told to nobody else.
+            "proxy-authorization" => authorization = format!("of the proxy: {value}"),
             // What `helm push` asks is nobody's business here.
             "user-agent" => ours = value == "trued",
             "content-length" => length = value.parse().unwrap(),
@@ -104,7 +126,7 @@ fn one(stream: TcpStream, kept: &Kept, before: &Before) -> std::io::Result<()> {
     }
     let told = if ours { before(&asked) } else { None };
     let (status, headers, bytes) = told.unwrap_or_else(|| answer(&asked, body, kept));
-    let mut stream = stream;
+    let stream = reader.get_mut();
     write!(stream, "HTTP/1.1 {status} Said\r\nConnection: close\r\nContent-Length: {}\r\n", bytes.len())?;
     headers.iter().try_for_each(|(name, value)| write!(stream, "{name}: {value}\r\n"))?;
     write!(stream, "\r\n")?;
