@@ -10,16 +10,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, on};
 use axum::{Json, Router};
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use trued_doors::Answer;
 use trued_model::{Code, Refusal};
 
-mod bounded;
-
-use bounded::Bounded;
-
-use crate::reports::{self, Reports};
+use crate::bounded::{Bounded, Bounds};
+use crate::listening::{Listening, bind};
+use crate::reports::{self, Reports, Tally};
 
 /// What health questions are answered from.
 pub trait Health: Send + Sync {
@@ -58,55 +54,30 @@ fn ready(health: &dyn Health) -> Response {
     }
 }
 
-/// Answers health questions until it is dropped.
-pub struct HealthListener {
-    address: SocketAddr,
-    serving: JoinHandle<()>,
-}
-
-impl HealthListener {
-    /// Where it listens; the port is a real one even if 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for HealthListener {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
 /// Listens on an address of loopback; others are `Code::Invalid`.
-pub async fn listen(address: SocketAddr, health: Arc<dyn Health>) -> Answer<HealthListener> {
+pub async fn listen(address: SocketAddr, health: Arc<dyn Health>) -> Answer<Listening> {
     listen_with(address, health, None).await
 }
 
 /// The same, and takes what targets report too.
-pub async fn listen_with(address: SocketAddr, health: Arc<dyn Health>, reports: Option<Arc<dyn Reports>>) -> Answer<HealthListener> {
+pub async fn listen_with(
+    address: SocketAddr,
+    health: Arc<dyn Health>,
+    reports: Option<(Arc<dyn Reports>, Arc<Tally>)>,
+) -> Answer<Listening> {
     if !address.ip().is_loopback() {
         let refusal = Refusal::new(Code::Invalid, format!("listen on {address}: health is answered on loopback only"));
-        return Err(refusal.help("use 127.0.0.1 or [::1]"));
+        return Err(
+            refusal.help("use 127.0.0.1 or [::1]; what audit webhooks of other machines report is taken over https, at `--reports`")
+        );
     }
-    let refuse = |error: std::io::Error| {
-        let code = match error.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::AddrInUse => Code::Denied,
-            _ => Code::Unknown,
-        };
-        Refusal::new(code, format!("listen on {address}: {error}"))
-    };
-    let listener = TcpListener::bind(address).await.map_err(refuse)?;
-    let address = listener.local_addr().map_err(refuse)?;
+    let (address, listener) = bind(address).await?;
+    let (bounds, tally) = (Bounds::default(), reports.as_ref().map(|(_, tally)| tally.clone()).unwrap_or_default());
     let routes = match reports {
-        Some(reports) => router(health).merge(reports::router(reports).layer(middleware::from_fn(local))),
+        Some((reports, tally)) => router(health).merge(reports::router(reports, tally, bounds).layer(middleware::from_fn(local))),
         None => router(health),
     };
-    let serving = axum::serve(Bounded::new(listener), routes);
-    let serving = tokio::spawn(async move {
-        // It ends only with an error of the listener, which is not given up by itself.
-        let _ = serving.await;
-    });
-    Ok(HealthListener { address, serving })
+    Ok(Listening::start(address, Bounded::new(listener, bounds, None, tally), routes))
 }
 
 /// The router of [`ROUTES`]; everything else is 404.

@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use trued_doors::{Answer, BoxFuture};
 use trued_model::{Code, Refusal};
-use trued_server::health::{Health, HealthListener, listen_with};
-use trued_server::reports::Reports;
+use trued_server::Listening;
+use trued_server::health::{Health, listen_with};
+use trued_server::reports::{Reports, Tally};
 
 #[derive(Default)]
 struct Stub {
@@ -41,9 +42,11 @@ impl Reports for Stub {
     }
 }
 
-async fn listening() -> (HealthListener, Arc<Stub>) {
+async fn listening() -> (Listening, Arc<Stub>) {
     let stub = Arc::new(Stub::default());
-    let listener = listen_with("127.0.0.1:0".parse().expect("an address"), stub.clone(), Some(stub.clone())).await.expect("listens");
+    let listener = listen_with("127.0.0.1:0".parse().expect("an address"), stub.clone(), Some((stub.clone(), Arc::<Tally>::default())))
+        .await
+        .expect("listens");
     (listener, stub)
 }
 

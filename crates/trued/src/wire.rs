@@ -17,9 +17,11 @@ use trued_ledger::{Ledger, Mode};
 use trued_model::{Code, Extent, Level, Refusal, RenderStep, SourceSpec, Target};
 use trued_runtime::Doors;
 use trued_secrets::Granted;
+pub use trued_server::Listening;
 pub use trued_server::control::{ControlSocket, Controlled, Peer, Request, Response, user_name};
-pub use trued_server::health::{Health, HealthListener};
-pub use trued_server::reports::Reports;
+pub use trued_server::health::Health;
+pub use trued_server::reports::{Reports, Tally};
+pub use trued_server::secure::Papers;
 
 use crate::acting::cache::FolderCache;
 use crate::acting::clock::SystemClock;
@@ -278,7 +280,12 @@ pub fn control(state: &Path, controlled: Arc<dyn Controlled>, over: bool) -> Ans
     }
 }
 
-/// Answers health questions on loopback.
-pub async fn health(address: SocketAddr, health: Arc<dyn Health>, reports: Arc<dyn Reports>) -> Answer<HealthListener> {
-    trued_server::health::listen_with(address, health, Some(reports)).await
+/// Answers health questions on loopback, and takes reports there.
+pub async fn health(address: SocketAddr, health: Arc<dyn Health>, reports: Arc<dyn Reports>, tally: Arc<Tally>) -> Answer<Listening> {
+    trued_server::health::listen_with(address, health, Some((reports, tally))).await
+}
+
+/// Takes reports from anywhere, over https.
+pub async fn reports(address: SocketAddr, papers: Papers, reports: Arc<dyn Reports>, tally: Arc<Tally>) -> Answer<Listening> {
+    trued_server::secure::listen(address, papers, reports, tally, trued_server::Bounds::default()).await
 }

@@ -48,7 +48,8 @@ pub struct Cluster {
     pub kubeconfig: PathBuf,
     /// One JSON event a line for each request that the API server has answered.
     pub audit: PathBuf,
-    /// Where its audit webhook reports to, should anybody listen there: `/audit/cluster/reports-token`.
+    /// Where its audit webhook reports to, should anybody listen there: over https to `/audit/cluster` with `reports-token`, and
+    /// to the API server's own certificate.
     pub reports: String,
     running: Vec<Running>,
     folder: PathBuf,
@@ -108,11 +109,12 @@ impl Cluster {
         machine::read(Command::new("ssh-keygen").args(["-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-f"]).arg(&key))?;
         std::fs::write(self.folder.join("users.csv"), USERS)?;
         std::fs::write(self.folder.join("audit.yaml"), AUDIT)?;
-        // The token stands in the path: a user's is sent over https only.
         let reports = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: reports\ncontexts:\n- {{ name: reports, context: {{ cluster: reports, user: \"\" }} }}\n\
-             clusters:\n- {{ name: reports, cluster: {{ server: \"http://{}/audit/cluster/reports-token\" }} }}\n",
-            self.reports
+            "apiVersion: v1\nkind: Config\ncurrent-context: reports\ncontexts:\n- {{ name: reports, context: {{ cluster: reports, user: reports }} }}\n\
+             clusters:\n- {{ name: reports, cluster: {{ server: \"https://{}/audit/cluster\", certificate-authority: {} }} }}\n\
+             users:\n- {{ name: reports, user: {{ token: reports-token }} }}\n",
+            self.reports,
+            self.folder.join("certificates/apiserver.crt").display()
         );
         std::fs::write(self.folder.join("reports"), reports)?;
         let at = |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());

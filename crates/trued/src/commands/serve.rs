@@ -1,6 +1,7 @@
 //! `trued serve`: keeps stacks true until told to stop.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -23,7 +24,8 @@ const REPEAT: Duration = Duration::from_secs(3600);
 #[command(after_help = "\
 Examples:
   trued serve
-  trued serve --poll 30s --listen 127.0.0.1:9080")]
+  trued serve --poll 30s --listen 127.0.0.1:9080
+  trued serve --reports 0.0.0.0:9443 --certificate tls.crt --key tls.key")]
 pub struct Args {
     /// How often sources are asked
     #[arg(long, value_name = "SPAN", default_value = "30s")]
@@ -31,6 +33,27 @@ pub struct Args {
     /// Answer health questions and take what audit webhooks report here; loopback only
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
+    /// Take what audit webhooks of other machines report here, over https; each with its target's token
+    #[arg(long, value_name = "ADDRESS", requires_all = ["certificate", "key"])]
+    pub reports: Option<std::net::SocketAddr>,
+    /// The certificate that is shown there, as PEM; read anew when it changes
+    #[arg(long, value_name = "FILE", requires = "reports")]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", requires = "reports")]
+    pub key: Option<PathBuf>,
+    /// Who connects there must have a certificate of this authority too
+    #[arg(long, value_name = "FILE", requires = "reports")]
+    pub client_authority: Option<PathBuf>,
+}
+
+impl Args {
+    /// Where reports of other machines are taken, and with which papers.
+    fn reports(&self) -> Option<(std::net::SocketAddr, wire::Papers)> {
+        let Args { reports, certificate, key, client_authority, .. } = self;
+        let papers = wire::Papers { certificate: certificate.clone()?, key: key.clone()?, authority: client_authority.clone() };
+        Some(((*reports)?, papers))
+    }
 }
 
 pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
@@ -55,13 +78,15 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let wake = Arc::new(Notify::new());
     let control = Control { runtime: acting.runtime.clone(), wake: wake.clone() };
     let socket = wire::control(&state, Arc::new(control), found == wire::Serving::Silent)?;
-    let health = match args.listen {
-        Some(address) => {
-            let awake = Arc::new(Awake(acting.runtime.clone()));
-            Some(wire::health(address, awake.clone(), awake).await?)
-        }
-        None => None,
-    };
+    let tally = Arc::new(wire::Tally::default());
+    let awake = Arc::new(Awake { runtime: acting.runtime.clone(), tally: tally.clone() });
+    let mut listening = Vec::new();
+    if let Some(address) = args.listen {
+        listening.push(wire::health(address, awake.clone(), awake.clone(), tally.clone()).await?);
+    }
+    if let Some((address, papers)) = args.reports() {
+        listening.push(wire::reports(address, papers, awake, tally).await?);
+    }
     tokio::spawn(async move {
         stop_asked().await;
         let _ = stop.send(true);
@@ -70,7 +95,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let pace = Pace { poll: args.poll, heartbeat: Duration::from_secs(60), repeat: tuning::repeat()?.unwrap_or(REPEAT) };
     let served = acting.runtime.serve(pace, wake, stopped).await;
     socket.close().await;
-    drop(health);
+    drop(listening);
     served?;
     Ok(Exit::Done)
 }
@@ -150,25 +175,33 @@ fn said(message: &str, body: Value) -> wire::Response {
     wire::Response { ok: true, body, message: message.to_owned() }
 }
 
-/// What health questions are answered with.
-struct Awake(Arc<Runtime>);
+/// What health questions are answered with, and who takes reports.
+struct Awake {
+    runtime: Arc<Runtime>,
+    tally: Arc<wire::Tally>,
+}
 
 impl wire::Health for Awake {
     fn report(&self) -> Value {
-        json!({ "stacks": self.0.estate().stacks.len(), "sources": self.0.revisions().len(), "counters": self.0.counters().report() })
+        json!({
+            "stacks": self.runtime.estate().stacks.len(),
+            "sources": self.runtime.revisions().len(),
+            "counters": self.runtime.counters().report(),
+            "reports": self.tally.report(),
+        })
     }
 
     fn ready(&self) -> bool {
-        !self.0.estate().stacks.is_empty()
+        !self.runtime.estate().stacks.is_empty()
     }
 }
 
 impl wire::Reports for Awake {
     fn admits<'a>(&'a self, target: &'a str, token: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(self.0.admits(target, token))
+        Box::pin(self.runtime.admits(target, token))
     }
 
     fn take<'a>(&'a self, target: &'a str, said: &'a [u8]) -> BoxFuture<'a, trued_doors::Answer<u64>> {
-        Box::pin(self.0.hear(target, said))
+        Box::pin(self.runtime.hear(target, said))
     }
 }

@@ -133,15 +133,25 @@ fn the_audit_log_names_the_user_who_changed_what_is_ours() {
     std::fs::set_permissions(ground.path("token"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("closed");
     ground.run(&["apply"], 0);
     let listen = variable("TRUED_TEST_KUBE_REPORTS");
-    let mut serve = Serving::start(&ground, &["--listen", &listen]);
-    let post = |token: &str, body: &str| {
+    // Wherever it is asked, not on loopback alone; with the certificate that the API server trusts.
+    let port = listen.rsplit(':').next().expect("a port");
+    let (everywhere, certificate) = (format!("0.0.0.0:{port}"), ground.authority().to_owned());
+    let said = ground.run(&["serve", "--listen", &everywhere], 1);
+    assert!(said.contains("--reports"), "plain http is for loopback: {said}");
+    let said = ground.run(&["serve", "--reports", &everywhere], 2);
+    assert!(said.contains("--certificate"), "nobody is let in without TLS: {said}");
+    let key = certificate.replace(".crt", ".key");
+    let words = ["--reports", &everywhere, "--certificate", &certificate, "--key", &key];
+    let mut serve = Serving::start(&ground, &words);
+    let post = |how: &str, token: &str, body: &str| {
         let mut curl = std::process::Command::new("curl");
         curl.args(["--silent", "--noproxy", "*", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", "--data-binary", body]);
-        curl.args(["-H", &format!("Authorization: Bearer {token}"), &format!("http://{listen}/audit/cluster")]);
+        curl.args(["--cacert", &certificate, "-H", &format!("Authorization: Bearer {token}"), &format!("{how}://{listen}/audit/cluster")]);
         String::from_utf8(curl.output().expect("curl").stdout).expect("text")
     };
-    until("it listens", || post("reports-token", "{}") == "400");
-    assert_eq!(post("other-token", "{}"), "401");
+    until("it listens", || post("https", "reports-token", "{}") == "400");
+    assert_eq!(post("https", "other-token", "{}"), "401");
+    assert_eq!(post("http", "reports-token", "{}"), "000", "not a word over plain http");
     let one = ground.at("api/v1", "configmaps", "one");
     ground.edit(&one, "kubectl-edit", &json!({ "data": { "colour": "green" } }));
     let evidence = || {
