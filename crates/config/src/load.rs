@@ -95,6 +95,7 @@ pub fn load(input: &Load<'_>, files: &dyn Files) -> Loaded {
     app::inline(input, &operator, &mut gathering);
     app::files(input, &operator, files, &mut gathering);
     roots::check(input, &operator, &mut gathering);
+    roots::feeding(input, &operator, &mut gathering);
     previously::check(&mut gathering);
     after::check(&mut gathering);
     finish(operator, gathering)

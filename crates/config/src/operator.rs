@@ -14,7 +14,7 @@ use trued_yaml::step;
 
 use crate::grants::{self, Allow};
 use crate::kinds::Which;
-use crate::load::{Gathering, Load, Own, own_name, own_source};
+use crate::load::{Gathering, Load, own_name, own_source};
 use crate::shape::{EnvironmentEntry, OperatorFile, TargetEntry};
 use crate::text::{Fault, Text, shown};
 use crate::{limits, paths, rules, suggest, words};
@@ -146,7 +146,7 @@ impl Reader<'_> {
         for (name, stack) in names(&file.stacks) {
             self.inline_target(text, &name, &stack.target, &mut operator);
         }
-        if one_owner && *self.input.own == Own::Folder && file.apps.is_empty() {
+        if one_owner && file.apps.is_empty() {
             self.leave_targets_out(&file, &mut operator);
         }
         self.apps(text, &file, &mut operator);
@@ -306,8 +306,8 @@ impl Reader<'_> {
         operator.targets.insert(name.clone(), granted);
     }
 
-    /// Leaves the places of targets out of the own folder as a source: what is written there is no new revision. One that a
-    /// stack renders from stays in it.
+    /// Leaves the places of targets out of the own source: what is written there is no new revision, and is never rendered. One
+    /// that a stack renders from stays in it.
     fn leave_targets_out(&self, file: &OperatorFile, operator: &mut Operator) {
         let settings = file.stacks.values().filter_map(|stack| stack.render.as_ref()).flat_map(|render| render.0.values());
         let named = settings.filter_map(|settings| settings.get("path")?.as_str());

@@ -491,6 +491,36 @@ stacks:
 }
 
 #[test]
+fn no_stack_renders_what_it_writes() {
+    let app = "app: site\nrender: { plain: { path: content } }\nstacks: { dev: { target: web, into: dev } }\n";
+    let operator = "environments: { dev: {} }\napps: [\"apps/*/app.yaml\"]\ntargets: { web: { files: { root: apps/site/content/out } } }\n";
+    check(
+        operator,
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+            apps/site/app.yaml:2:1: what is rendered, `apps/site/content`, holds the place that is written to: each run would render what the last one wrote; render a folder of its own, or let the target lie elsewhere
+            stacks: 
+            unreadable: [site]
+        "#]],
+    );
+    // Beside it, and in the small form, where the place is left out of the source, nothing goes round.
+    check(
+        &operator.replace("content/out", "out"),
+        &[("apps/site/app.yaml", app)],
+        expect![[r#"
+            stacks: dev/site
+        "#]],
+    );
+    check(
+        "stacks: { site: { path: ./, target: { files: { root: www } } } }\n",
+        &[],
+        expect![[r#"
+        stacks: site
+    "#]],
+    );
+}
+
+#[test]
 fn what_is_rendered_holds_no_configuration() {
     let app = |path: &str| format!("app: site\nrender: {{ plain: {{ path: {path} }} }}\nstacks: {{ dev: {{ target: web }} }}\n");
     check(

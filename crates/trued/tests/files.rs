@@ -399,3 +399,29 @@ fn what_is_written_to_a_root_in_the_own_folder_is_no_new_revision() {
     assert_eq!(revisions.len(), 3);
     assert_eq!(revisions[0], revisions[2], "the same source is the same revision, whatever stands on the target");
 }
+
+#[test]
+fn a_root_in_what_is_rendered_is_never_rendered_itself() {
+    for git in [false, true] {
+        let home = Home::new("", "");
+        home.site("a", "1");
+        let text = fs::read_to_string(home.path("repo/trued.yaml")).expect("a file");
+        let text = text.replace(home.path("www").to_str().expect("UTF-8"), "./www").replace("path: site", "path: ./");
+        fs::write(home.path("repo/trued.yaml"), text).expect("written");
+        fs::create_dir(home.path("repo/www")).expect("made");
+        if git {
+            for words in [&["init", "-q"][..], &["add", "-A"], &["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "one"]] {
+                let status = Command::new("git").current_dir(home.path("repo")).args(words).status().expect("git runs");
+                assert!(status.success(), "git {words:?}");
+            }
+        }
+        home.run(&["apply"], 0);
+        let before = home.json(&["status"]);
+        home.run(&["plan"], 0);
+        home.run(&["apply"], 0);
+        assert_eq!(home.log("verdict").len(), 1, "the second run has nothing to do, Git or not: {git}");
+        assert_eq!(before, home.json(&["status"]), "what was written is no new revision");
+        assert_eq!(fs::read(home.path("repo/www/site/a")).expect("written"), b"1");
+        assert!(!home.path("repo/www/www").exists());
+    }
+}

@@ -189,7 +189,8 @@ impl Place {
         };
         let repository = self.reopened()?;
         let head = history::tip(&repository, "HEAD").map_err(Fault::refusal)?;
-        worktree::look(&repository, path, head, &self.limits).map_err(Fault::refusal)
+        let left_out = |path: &[u8]| names::below(&self.folder, path).is_some_and(|path| self.excluded.has(path));
+        worktree::look(&repository, path, head, &self.limits, &left_out).map_err(Fault::refusal)
     }
 
     /// The commit a person named: by its id if it is here, otherwise by the name of a branch or a tag.

@@ -45,11 +45,20 @@ pub(super) enum Look {
     Dirty(WorkTree),
 }
 
+/// Which paths are left out of what is looked at, where nothing in them is tracked.
+type LeftOut<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// Looks at the working tree below `root`, against the commit `head`; none if there is no commit yet.
-pub(super) fn look(repository: &Repository, root: &Path, head: Option<ObjectId>, limits: &Limits) -> Result<Look, Fault> {
+pub(super) fn look(
+    repository: &Repository,
+    root: &Path,
+    head: Option<ObjectId>,
+    limits: &Limits,
+    left_out: LeftOut<'_>,
+) -> Result<Look, Fault> {
     Root::open(root)?;
     for _ in 0..LOOKS {
-        match look_once(repository, root, head, limits) {
+        match look_once(repository, root, head, limits, left_out) {
             Err(Fault::Refused(refusal)) if refusal.code == Code::Absent => continue,
             other => return other,
         }
@@ -58,12 +67,12 @@ pub(super) fn look(repository: &Repository, root: &Path, head: Option<ObjectId>,
     Err(Refusal::new(Code::Changed, message).help("try again when whatever writes there is done").into())
 }
 
-fn look_once(repository: &Repository, root: &Path, head: Option<ObjectId>, limits: &Limits) -> Result<Look, Fault> {
+fn look_once(repository: &Repository, root: &Path, head: Option<ObjectId>, limits: &Limits, left_out: LeftOut<'_>) -> Result<Look, Fault> {
     let committed = match head {
         Some(commit) => tree::leaves(repository, tree::of_commit(repository, commit)?, b"", Rule::Sound, limits)?,
         None => Leaves::new(),
     };
-    let (leaves, unrecorded) = repository.with(|handle| add_all(handle, root, limits))?;
+    let (leaves, unrecorded) = repository.with(|handle| add_all(handle, root, limits, left_out))?;
     let difference = difference(&committed, &leaves);
     match head {
         Some(commit) if difference.is_empty() => Ok(Look::Clean(commit)),
@@ -133,7 +142,7 @@ struct Unread {
     link: bool,
 }
 
-fn add_all(handle: &gix::Repository, root: &Path, limits: &Limits) -> Result<(Leaves, BTreeSet<Vec<u8>>), Fault> {
+fn add_all(handle: &gix::Repository, root: &Path, limits: &Limits, left_out: LeftOut<'_>) -> Result<(Leaves, BTreeSet<Vec<u8>>), Fault> {
     let unreadable = |what: &str, error: gix::Error| Refusal::new(Code::Unknown, format!("read {what} of {}: {error}", root.display()));
     let mut handle = handle.clone();
     handle.set_workdir(root.to_owned()).map_err(|error| unreadable("the working tree", error))?;
@@ -144,7 +153,7 @@ fn add_all(handle: &gix::Repository, root: &Path, limits: &Limits) -> Result<(Le
     }
     let source = gix::worktree::stack::state::ignore::Source::WorktreeThenIdMappingIfNotSkipped;
     let ignored = handle.excludes(&index, None, source).map_err(|error| unreadable("ignore files", error))?;
-    let mut walk = Walk { index: &index, ignored, limits, leaves: Leaves::new(), unread: Vec::new() };
+    let mut walk = Walk { index: &index, ignored, limits, left_out, leaves: Leaves::new(), unread: Vec::new() };
     for entry in index.entries() {
         // What is deliberately not checked out is as the index has it.
         if entry.flags.contains(Flags::SKIP_WORKTREE) && entry.stage() == entry::Stage::Unconflicted {
@@ -169,6 +178,7 @@ struct Walk<'a> {
     index: &'a gix::index::State,
     ignored: gix::AttributeStack<'a>,
     limits: &'a Limits,
+    left_out: LeftOut<'a>,
     leaves: Leaves,
     unread: Vec<Unread>,
 }
@@ -200,7 +210,7 @@ impl Walk<'_> {
         if index.prefixed_entries_range(inside.as_bstr()).is_some_and(|range| !range.is_empty()) {
             return Ok(true);
         }
-        if self.is_ignored(path, Mode::DIR)? {
+        if (self.left_out)(path) || self.is_ignored(path, Mode::DIR)? {
             return Ok(false);
         }
         let dot_git = names::join(name, b".git");
