@@ -57,7 +57,7 @@ pub fn gate(plan: &Plan, policy: &Policy, standing: Standing<'_>, approvals: &[A
     }
     hold_around(&plan.changes, &mut holds);
     let held = parts(plan, &holds).into_iter().map(|(kind, (digest, changes, why))| {
-        let next = next(kind, &digest, changes.len());
+        let next = next(kind, &digest, &changes.iter().map(|change| &plan.changes[*change]).collect::<Vec<_>>());
         Part { kind, digest, changes, why, next }
     });
     let held = held.collect();
@@ -137,12 +137,12 @@ fn hold_dependents(plan: &Plan, holds: &mut [Option<(HoldKind, String)>]) {
 }
 
 /// What a person can do about a held part: the one sentence that every listing shows.
-fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
-    let digest = digest.short();
+fn next(kind: HoldKind, digest: &Digest, changes: &[&Change]) -> String {
+    let (digest, count) = (digest.short(), changes.len());
     match kind {
         HoldKind::Deletes | HoldKind::Empty => format!("to delete {count}: trued approve {digest}"),
         HoldKind::Foreign => format!("to take over {count} and keep their bytes on record: trued approve {digest}"),
-        HoldKind::Drift => format!("answer the drift (trued incidents), or put back: trued approve {digest}"),
+        HoldKind::Drift => format!("answer the drift (trued incidents), or {}: trued approve {digest}", deeds(changes)),
         HoldKind::Orphan => format!("to delete {count}: trued approve {digest}; to leave them there: trued answer #N forget"),
         HoldKind::Claimed => "let one stack desire it".to_owned(),
         HoldKind::Waiting => "waits; runs by itself once the other stack is in order".to_owned(),
@@ -158,4 +158,17 @@ fn next(kind: HoldKind, digest: &Digest, count: usize) -> String {
         HoldKind::Awaits => "runs by itself once that is done".to_owned(),
         HoldKind::Marked => format!("to take over {count} from that record: trued answer #N take-over, or trued approve {digest}"),
     }
+}
+
+/// All that a yes to a part lets happen: what is put back, and what else waits with it.
+fn deeds(changes: &[&Change]) -> String {
+    let (back, others): (Vec<&Change>, Vec<&Change>) = changes.iter().partition(|change| change.puts_back());
+    if others.is_empty() {
+        return "put back".to_owned();
+    }
+    let mut counted: BTreeMap<Action, usize> = BTreeMap::new();
+    others.iter().for_each(|change| *counted.entry(change.action).or_default() += 1);
+    let back = (!back.is_empty()).then(|| format!("put back {}", back.len()));
+    let others = counted.into_iter().map(|(action, count)| format!("{} {count}", action.word()));
+    back.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }

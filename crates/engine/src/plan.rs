@@ -395,10 +395,7 @@ fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
     if input.policy.drift != DriftPolicy::Hold || input.settled.revert.is_some() || input.wish == Wish::Orphan {
         return;
     }
-    let outside = |change: &Change| {
-        let from_outside = change.reasons.iter().any(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside));
-        from_outside && !input.settled.left_alone.contains(&change.address)
-    };
+    let outside = |change: &Change| change.puts_back() && !input.settled.left_alone.contains(&change.address);
     let out_of_sight = |address: &&Address| !input.settled.left_alone.contains(*address) && look(input, address).is_err();
     let unseen = input.settled.drifted.iter().filter(|address| input.inventory.items.contains_key(*address)).find(out_of_sight);
     let Some(first) = changes.iter().find(|change| outside(change)).map(|change| &change.address).or(unseen).cloned() else {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use expect_test::{Expect, expect};
 use trued_engine::{Claims, Errands, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
-    Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, Item, Manifest,
+    Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, HoldKind, Item, Manifest,
     Observation, OnDelete, OnExisting, OnImmutable, Origin, Plan, Policy, Preview, Resource, Seen, StackId, State, Timestamp,
 };
 
@@ -153,6 +153,9 @@ fn check(case: Case, expected: Expect) {
         case.approve.map(|digest| Approval { index: 7, digest: digest(&proposed), by: "anna".to_owned(), until: Timestamp(NOW.0 + 1) });
     let decision = gate(&proposed, &case.policy, standing, yes.as_slice(), NOW);
     let mut text = String::new();
+    for part in decision.held.iter().filter(|part| part.kind == HoldKind::Drift) {
+        text.push_str(&format!("to go on: {}\n", part.next.replace(&part.digest.short(), "DIGEST")));
+    }
     for (index, change) in proposed.changes.iter().enumerate() {
         let reasons: Vec<String> = change.reasons.iter().map(trued_model::Reason::words).collect();
         let held = decision.held.iter().find(|part| part.changes.contains(&index));
@@ -342,6 +345,7 @@ fn drift_is_put_back_left_alone_or_held() {
     check(
         case(DriftPolicy::Hold, Settled::default()),
         expect![[r#"
+            to go on: answer the drift (trued incidents), or put back 1, update 1: trued approve DIGEST
             update a: changed from outside, keeps what is there; held as drift: changed from outside (and 1 more)
             update b: desired state changed; held as drift: changed from outside (and 1 more)
             drift a: from outside
@@ -365,12 +369,35 @@ fn drift_is_put_back_left_alone_or_held() {
 }
 
 #[test]
+fn a_yes_to_held_drift_says_what_else_it_lets_happen() {
+    check(
+        Case {
+            desired: "a=1 b=2 c=1",
+            ours: "a=1 b=1 d=1 e=1",
+            seen: "a=9 b=1 d=1 e=1",
+            policy: Policy { drift: DriftPolicy::Hold, ..Policy::default() },
+            ..Case::default()
+        },
+        expect![[r#"
+            to go on: answer the drift (trued incidents), or put back 1, create 1, update 1, delete 2: trued approve DIGEST
+            delete d: no longer desired; held as drift: a was changed from outside (and 4 more)
+            delete e: no longer desired; held as drift: a was changed from outside (and 4 more)
+            update a: changed from outside, keeps what is there; held as drift: a was changed from outside (and 4 more)
+            update b: desired state changed; held as drift: a was changed from outside (and 4 more)
+            create c: not there yet; held as drift: a was changed from outside (and 4 more)
+            drift a: from outside
+        "#]],
+    );
+}
+
+#[test]
 fn fault_35_what_is_fought_over_is_held_alone_and_a_commit_or_an_answer_ends_it() {
     let case = |desired, settled| Case { desired, ours: "a=1 b=1", seen: "a=9 b=9", settled, ..Case::default() };
     let fought = || Settled { fought: [Address::new("a")].into(), ..Settled::default() };
     check(
         case("a=1 b=1", fought()),
         expect![[r#"
+            to go on: answer the drift (trued incidents), or put back: trued approve DIGEST
             update a: changed from outside, keeps what is there; held as drift: was put back again and again, and is changed from outside each time
             update b: changed from outside, keeps what is there
             drift a: from outside
@@ -409,6 +436,7 @@ fn known_drift_that_is_out_of_sight_still_holds() {
             ..Case::default()
         },
         expect![[r#"
+            to go on: answer the drift (trued incidents), or update 1: trued approve DIGEST
             update b: desired state changed; held as drift: a was changed from outside
         "#]],
     );

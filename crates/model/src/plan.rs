@@ -214,6 +214,13 @@ pub struct Change {
     pub awaits: Option<(HoldKind, String)>,
 }
 
+impl Change {
+    /// Whether it undoes what was done to the target from outside, and is not only what a commit wants.
+    pub fn puts_back(&self) -> bool {
+        self.reasons.iter().any(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside))
+    }
+}
+
 /// The part of a change that a person approves.
 #[derive(Serialize)]
 struct Bound<'a> {

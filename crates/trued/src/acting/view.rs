@@ -187,7 +187,10 @@ pub fn refusals(refused: &[RefusedItem]) -> Vec<String> {
 pub fn one_line(stack: &StackReport) -> String {
     let did = match stack.outcome {
         Some(outcome) => format!("{}, {} written", outcome.word(), stack.written),
-        None if stack.plan.is_none() => "not walked".to_owned(),
+        None if stack.plan.is_none() && !stack.findings.is_empty() => {
+            format!("held by {}", history::things(stack.findings.len() as u64, "finding"))
+        }
+        None if stack.plan.is_none() => "could not be planned".to_owned(),
         None => "unchanged".to_owned(),
     };
     format!("{}: {did}{}", stack.name, at(stack))
