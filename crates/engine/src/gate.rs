@@ -145,7 +145,7 @@ fn next(kind: HoldKind, digest: &Digest, changes: &[&Change]) -> String {
         HoldKind::Drift => format!("answer the drift (trued incidents), or {}: trued approve {digest}", deeds(changes)),
         HoldKind::Orphan => format!("to delete {count}: trued approve {digest}; to leave them there: trued answer #N forget"),
         HoldKind::Claimed => "let one stack desire it".to_owned(),
-        HoldKind::Waiting => "waits; runs by itself once the other stack is in order".to_owned(),
+        HoldKind::Waiting => "waits; runs by itself once that is in order".to_owned(),
         HoldKind::Unseen => "waits until the target can be seen".to_owned(),
         HoldKind::Depends => "waits for the held change it depends on".to_owned(),
         HoldKind::Suspended => "trued resume STACK".to_owned(),

@@ -59,6 +59,9 @@ pub struct StackMemory {
     /// Commands that were begun since the newest intent to change something. Each is begun once.
     pub ran: BTreeSet<String>,
     pub last_verdict: Option<(u64, Verdict)>,
+    /// Whether that verdict ended it: nobody wanted it, and what was its own was deleted, given up or taken over.
+    #[serde(default)]
+    pub given_up: bool,
     /// What ran once for what has not landed yet, by address.
     #[serde(default)]
     pub errands: BTreeMap<Address, Ran>,
@@ -168,6 +171,12 @@ impl StackMemory {
     pub fn left_alone(&self, now: Timestamp) -> BTreeSet<Address> {
         let standing = self.ignored.iter().filter(|(_, leave)| leave.until.is_none_or(|until| until > now));
         standing.map(|(address, _)| address.clone()).collect()
+    }
+
+    /// Whether nobody wants the stack any more, and what was its own was deleted, given up or taken over: it is past.
+    pub fn is_past(&self) -> bool {
+        let waits = self.held.is_some() || self.drift.is_some() || !self.incidents.is_empty() || !self.intents.is_empty();
+        self.given_up && !waits
     }
 
     /// The newest verified release to go back to by itself: none that is in place or was left before.
@@ -376,8 +385,14 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
             memory.rollback = None;
         }
     }
+    memory.given_up = gives_up(entry.revision.as_deref(), &verdict);
     memory.last_verdict = Some((index, verdict));
     Some(())
+}
+
+/// Whether a verdict ends a stack that nobody wanted: it landed, and was of no revision and towards nothing.
+pub(crate) fn gives_up(revision: Option<&str>, verdict: &Verdict) -> bool {
+    verdict.outcome == Outcome::Landed && verdict.desired.is_none() && revision.is_none()
 }
 
 fn fold_answer(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()> {

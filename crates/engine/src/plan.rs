@@ -341,14 +341,17 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
     let waits = match complete(input) {
         Some(why) => Some((HoldKind::Unseen, why)),
         None if planted::has(Bug::DeleteWithoutWaiting) => None,
-        None => input
-            .claims
-            .incomplete
-            .iter()
-            .next()
-            .map(|(stack, why)| (HoldKind::Waiting, format!("{} shares this target and may desire it: {why}", stack.key()))),
+        None => input.claims.incomplete.iter().next().map(|(stack, why)| (HoldKind::Waiting, may_be_desired(input.stack, stack, why))),
     };
     Some(Change { hold: waits.or_else(|| guarded(input, address)), ..delete })
+}
+
+/// Why nobody knows yet whether something is still desired; of the stack itself, where the configuration is not whole.
+fn may_be_desired(own: &StackId, stack: &StackId, why: &str) -> String {
+    match own == stack {
+        true => format!("may still be desired: {why}"),
+        false => format!("{} shares this target and may desire it: {why}", stack.key()),
+    }
 }
 
 /// Why something is not removed without an approval, where the target says so of its kind.

@@ -21,7 +21,7 @@ impl Runtime {
             if let Some(app) = state.estate.unreadable.first() {
                 claims.incomplete.insert(id.clone(), format!("the app file of {app} cannot be read"));
             } else if state.estate.incomplete {
-                claims.incomplete.insert(id.clone(), "an app file cannot be read".to_owned());
+                claims.incomplete.insert(id.clone(), "the configuration is not whole (trued check)".to_owned());
             }
             let alone = !state.estate.stacks.keys().chain(&state.orphans).any(|other| other.target == id.target && other != id);
             (alone, state.neighbours.entry(id.target.clone()).or_default().clone())

@@ -23,12 +23,13 @@ impl Runtime {
     /// wrong; what is right goes on.
     pub(crate) async fn refresh(&self, aim: &Aim) -> Answer<Vec<Finding>> {
         let mut findings = Vec::new();
+        let mut unsound = Vec::new();
         let mut broken = false;
         let specs = match self.doors.configuration.sources() {
             Ok(specs) => specs,
             Err(wrong) => {
                 broken = true;
-                findings.extend(wrong);
+                unsound.extend(wrong);
                 self.last_good().await.map(|estate| estate.sources.clone()).unwrap_or_default()
             }
         };
@@ -38,12 +39,17 @@ impl Runtime {
             true => Configured { estate: None, findings: Vec::new(), digest: Digest::of(b"") },
             false => self.doors.configuration.load(&followed).await,
         };
-        findings.extend(configured.findings);
+        unsound.extend(configured.findings);
         let before = self.last_good().await;
+        let decides = aim.writes && !matches!(aim.want, trued_model::Want::Named(_));
+        if decides && before.is_some() {
+            self.judge_configuration(&unsound).await;
+        }
+        findings.extend(unsound);
         let estate = match configured.estate {
             Some(estate) => {
                 let estate = carried_over(estate, before.as_deref());
-                if aim.writes && !matches!(aim.want, trued_model::Want::Named(_)) {
+                if decides {
                     self.configuration_changed(before.as_deref(), &estate, configured.digest).await?;
                 }
                 // What did not change stays the very same: much is remembered for as long as it does.

@@ -25,6 +25,7 @@ mod secrets;
 mod serve;
 mod sources;
 mod turn;
+mod unsound;
 mod verified;
 mod waiting;
 mod walk;

@@ -230,6 +230,56 @@ fn fault_37_a_file_moves_between_stacks_in_one_commit() {
 }
 
 #[test]
+fn a_renamed_stack_is_past_and_its_files_are_listed_once() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    shop.write("apps/site/app.yaml", &app.replace("app: site", "app: shop\npreviously: [site]"));
+    shop.commit("rename");
+    shop.run(&["apply"], 0);
+    for (verb, rows) in [("status", "stacks"), ("state", "stacks"), ("at", "answers")] {
+        let words = if verb == "at" { vec!["at", "now"] } else { vec![verb] };
+        let listed = shop.json(&words);
+        let names: Vec<&str> = listed[rows].as_array().expect("rows").iter().filter_map(|row| row["stack"].as_str()).collect();
+        assert_eq!(names, ["dev/shop", "prod/shop"], "{verb} lists what is wanted");
+    }
+    let past = shop.json(&["at", "now", "dev/site"]);
+    assert_eq!(past["answers"][0]["files"], serde_json::json!([]), "who asks by name learns that it holds nothing: {past}");
+    assert!(shop.run(&["status", "dev/site"], 0).contains("nobody wants it any more"));
+    assert_eq!(shop.json(&["state", "dev/site"])["stacks"][0]["resources"], serde_json::json!([]));
+    // Before, it was what there was.
+    let of_dev = |entry: &&Value| entry["stack"]["environment"] == "dev";
+    let before = shop.log("verdict").iter().find(of_dev).and_then(|entry| entry["valid_from"].as_str()).expect("a time").to_owned();
+    assert_eq!(shop.json(&["at", &before, "dev/site"])["answers"][0]["files"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn configuration_that_cannot_be_used_is_an_incident_until_it_is_corrected() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    shop.write("apps/site/app.yaml", &app.replace("drift: hold", "drift: hodl"));
+    shop.commit("a slip");
+    shop.run(&["apply"], 2);
+    shop.run(&["apply"], 2);
+    let incidents = shop.json(&["incidents"]);
+    let [incident] = incidents["incidents"].as_array().expect("a list").as_slice() else { panic!("one incident, not {incidents}") };
+    assert_eq!((&incident["kind"], &incident["stack"]), (&"configuration".into(), &Value::Null));
+    let told = shop.run(&["show", &incident["index"].to_string()], 0);
+    assert!(told.contains("apps/site/app.yaml:5:") && told.contains("hodl"), "{told}");
+    // Whoever takes the last app away is told that nothing is deleted for it.
+    shop.git(&["rm", "-q", "-r", "apps/site"]);
+    shop.commit("no app at all");
+    let said = shop.run(&["plan"], 2);
+    assert!(said.contains("may still be desired: the configuration is not whole"), "{said}");
+    shop.git(&["checkout", "-q", "HEAD~2", "--", "apps"]);
+    shop.commit("as before");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.json(&["incidents"])["incidents"], serde_json::json!([]));
+    assert_eq!(files(&shop.path("www/prod")), 3);
+}
+
+#[test]
 fn fault_04_a_rewind_waits_for_a_word() {
     let shop = Shop::new();
     let first = shop.git(&["rev-parse", "HEAD"]);

@@ -4,6 +4,8 @@ use serde::Serialize;
 use trued_model::body::{Drift, Outcome, Verdict};
 use trued_model::{BlobRef, Indexed, Kind, StackId, Timestamp};
 
+use crate::memory::gives_up;
+
 /// Kinds that carry what was really there, as a blob `observed`.
 pub const STATE_BEARING: [Kind; 5] = [Kind::Verdict, Kind::Observed, Kind::DriftOpened, Kind::DriftUpdated, Kind::DriftClosed];
 
@@ -46,6 +48,8 @@ pub struct Answer {
     pub entry: Option<u64>,
     /// The manifest of what was there; `None` when unknown.
     pub observed: Option<BlobRef>,
+    /// Whether nobody wanted the stack any more then, and all that was its own had been given up.
+    pub past: bool,
 }
 
 /// Answers what was there at an instant. `looks` are complete looks at this stack that heartbeats tell of.
@@ -69,6 +73,7 @@ pub fn at(entries: &[Indexed], looks: &[Timestamp], stack: &StackId, instant: Ti
         until,
         entry: last.map(|e| e.index),
         observed: None,
+        past: false,
     };
     if let Some((from, until, why)) = blind_at(of_stack(), instant) {
         return unknown(why, Some(from), until);
@@ -92,7 +97,9 @@ pub fn at(entries: &[Indexed], looks: &[Timestamp], stack: &StackId, instant: Ti
         true => (Certainty::Known, String::new()),
         false => (Certainty::Inferred, "no later look vouches for it".to_owned()),
     };
-    let landed = of_stack().filter(|e| e.entry.valid_from <= instant && lands(e)).max_by_key(|e| e.index);
+    let gives_up = |verdict: Verdict| gives_up(last.entry.revision.as_deref(), &verdict);
+    let past = last.entry.kind == Kind::Verdict && last.entry.body::<Verdict>().is_ok_and(gives_up);
+    let landed = of_stack().filter(|e| !past && e.entry.valid_from <= instant && lands(e)).max_by_key(|e| e.index);
     Answer {
         certainty,
         why,
@@ -102,6 +109,7 @@ pub fn at(entries: &[Indexed], looks: &[Timestamp], stack: &StackId, instant: Ti
         until,
         entry: Some(last.index),
         observed: last.entry.blob("observed").copied(),
+        past,
     }
 }
 

@@ -43,7 +43,7 @@ pub fn status(stack: &StackId, memory: &StackMemory) -> Status {
     let (health, why, shown_by) = health(memory);
     Status {
         stack: stack.clone(),
-        revision: memory.landed.as_ref().and_then(|release| release.revision.clone()),
+        revision: memory.landed.as_ref().filter(|_| !memory.is_past()).and_then(|release| release.revision.clone()),
         health,
         why,
         shown_by,
@@ -79,6 +79,7 @@ fn health(memory: &StackMemory) -> (Health, String, Option<u64>) {
     }
     match verdict.outcome {
         Outcome::Landed if !verdict.awaits.is_empty() => words(Health::Progressing, &format!("not ready yet: {}", verdict.awaits)),
+        Outcome::Landed if memory.is_past() => words(Health::Ready, "nobody wants it any more, and nothing of it is left to it"),
         Outcome::Landed => words(Health::Ready, ""),
         Outcome::Blocked if verdict.why.is_empty() && deferred(memory) => words(Health::Progressing, "part of it waits"),
         Outcome::Superseded | Outcome::Interrupted => words(Health::Progressing, verdict.outcome.word()),

@@ -387,14 +387,18 @@ fn check_status(text: &str, expected: Expect) {
 fn status_words() {
     check_status("", expect![[r#"unknown "nothing is on record" - remains "#]]);
     check_status("10 intent run=a", expect![[r#"progressing "the run of #0 has not ended" #0 remains "#]]);
-    check_status("10 intent run=a\n 11 verdict run=a of=0 saw=one", expect![[r#"ready "" #1 done "#]]);
+    check_status("10 intent run=a\n 11 verdict run=a rev=1 of=0 saw=one", expect![[r#"ready "" #1 done "#]]);
     check_status(
-        "10 verdict saw=one\n 11 verdict outcome=failed failed=http",
+        "10 verdict rev=1 saw=one\n 11 verdict",
+        expect![[r#"ready "nobody wants it any more, and nothing of it is left to it" #1 done "#]],
+    );
+    check_status(
+        "10 verdict rev=1 saw=one\n 11 verdict outcome=failed failed=http",
         expect![[r#"degraded "check http failed: 503" #1 remains "#]],
     );
-    check_status("10 verdict saw=one\n 11 blind.start", expect![[r#"unknown "the target cannot be seen" #1 remains "#]]);
-    check_status("10 verdict saw=one\n 11 drift.opened\n 12 held hold=drift", expect![[r#"ready "" #0 remains drift #1 held #2"#]]);
-    check_status("10 verdict saw=one\n 11 suspend\n 12 resume\n 13 suspend", expect![[r#"ready "" #0 remains suspended #3"#]]);
+    check_status("10 verdict rev=1 saw=one\n 11 blind.start", expect![[r#"unknown "the target cannot be seen" #1 remains "#]]);
+    check_status("10 verdict rev=1 saw=one\n 11 drift.opened\n 12 held hold=drift", expect![[r#"ready "" #0 remains drift #1 held #2"#]]);
+    check_status("10 verdict rev=1 saw=one\n 11 suspend\n 12 resume\n 13 suspend", expect![[r#"ready "" #0 remains suspended #3"#]]);
 }
 
 const CHAIN: &str = "

@@ -396,7 +396,7 @@ impl Walk<'_> {
         failed && same && !self.aim.look
     }
 
-    /// What is on the target as a whole, as far as it was seen: what `at` answers from.
+    /// What is on the target of all that is desired or ours, as far as it was seen: what `at` answers from.
     pub(super) fn seen_manifest(&self) -> Manifest {
         let mut items = BTreeMap::new();
         for (address, seen) in &self.observed.seen {
@@ -405,6 +405,10 @@ impl Walk<'_> {
                 self.desired.all_at(address).map(|r| (&r.fingerprint, r.content)),
                 self.inventory.items.get(address).map(|i| (&i.fingerprint, i.content)),
             ];
+            // What was given up is not ours to tell of: another stack's, or nobody's.
+            if known.iter().all(Option::is_none) {
+                continue;
+            }
             let content =
                 known.into_iter().flatten().find(|(fingerprint, _)| **fingerprint == state.fingerprint).and_then(|(_, content)| content);
             let kept = self.kept.get(address).filter(|kept| kept.fingerprint == state.fingerprint).and_then(|kept| kept.content);

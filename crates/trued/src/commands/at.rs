@@ -71,7 +71,10 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let at = record.moment(&args.time, stacks.first().filter(|_| stacks.len() == 1)).await?;
     let mut answers = Vec::new();
     for stack in &stacks {
-        answers.push((stack, answer(&record, stack, at).await?));
+        let answer = answer(&record, stack, at).await?;
+        if !answer.past || args.stack.is_some() {
+            answers.push((stack, answer));
+        }
     }
     if let (Some(path), Some((stack, answer))) = (&args.path, answers.first()) {
         return print_file(&record, stack, answer, path, screen);

@@ -36,9 +36,12 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let mut all = Vec::new();
     for stack in record.stacks(args.stack.as_deref())? {
         let memory = gather::memory(&record, &stack).await?;
+        if memory.is_past() && args.stack.is_none() {
+            continue;
+        }
         let (entries, looks) = gather::around(&record, &stack, record.now).await?;
         let answer = history::at(&entries, &looks, &stack, record.now);
-        let desired = memory.landed.as_ref().map(|release| record.manifest(&release.manifest)).transpose()?;
+        let desired = memory.landed.as_ref().filter(|_| !memory.is_past()).map(|release| record.manifest(&release.manifest)).transpose()?;
         let observed = memory.observed.as_ref().map(|(_, root)| record.manifest(root)).transpose()?;
         all.push(Known { status: history::status(&stack, &memory), stack, desired, observed, answer });
     }

@@ -31,7 +31,11 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let record = Record::open(session).await?;
     let mut rows = Vec::new();
     for stack in record.stacks(args.stack.as_deref())? {
-        let status = history::status(&stack, &gather::memory(&record, &stack).await?);
+        let memory = gather::memory(&record, &stack).await?;
+        if memory.is_past() && args.stack.is_none() {
+            continue;
+        }
+        let status = history::status(&stack, &memory);
         let since = match status.shown_by {
             Some(index) => Some(record.entry(index).await?.entry.valid_from),
             None => None,
