@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,9 @@ const DOCUMENTS: &[&str] = &[
 
 /// A background command that is asked to stop and does not within this time hangs.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// A `serve` that does not answer within this time does not start.
+const AWAKE: Duration = Duration::from_secs(120);
 
 #[test]
 fn readme() {
@@ -143,6 +147,9 @@ fn run(document: &str) {
                 running.push(Running(
                     shell(&command, &here, &home).process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
                 ));
+                if command.contains("trued serve") {
+                    awake(&here);
+                }
             }
             Step::Run { line, command, exit, expect, background: false } => {
                 let output = shell(&command, &here, &home).output().unwrap();
@@ -159,6 +166,25 @@ fn run(document: &str) {
     for background in running {
         background.stop();
     }
+}
+
+/// Waits until somebody answers at the one control socket below a folder: a person types more slowly than a script runs.
+fn awake(here: &Path) {
+    let since = Instant::now();
+    while !sockets(here).iter().any(|socket| UnixStream::connect(socket).is_ok()) {
+        assert!(since.elapsed() < AWAKE, "`trued serve` does not answer");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn sockets(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let below = |path: PathBuf| match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => sockets(&path),
+        Ok(_) if path.file_name().is_some_and(|name| name == "control.sock") => vec![path],
+        _ => Vec::new(),
+    };
+    entries.flat_map(below).collect()
 }
 
 fn shell(command: &str, here: &Path, home: &Path) -> Command {
