@@ -42,13 +42,13 @@ pub struct Kinds {
 /// all the rest of a process that has nothing to do.
 pub(crate) struct Compiled {
     pub schema: Value,
-    digest: Digest,
+    digest: OnceLock<Digest>,
     validator: OnceLock<Result<Validator, String>>,
 }
 
 impl Compiled {
     fn new(schema: Value) -> Compiled {
-        Compiled { digest: Digest::of_canonical(&schema), schema, validator: OnceLock::new() }
+        Compiled { schema, digest: OnceLock::new(), validator: OnceLock::new() }
     }
 
     /// What checks a file; `Err` says why the composed schema is none.
@@ -59,7 +59,7 @@ impl Compiled {
 
     /// Names one value under this law.
     fn key(&self, value: &Value) -> String {
-        format!("configuration/{}", Digest::of_canonical(&(&self.digest, value)).hex())
+        format!("configuration/{}", Digest::of_canonical(&(self.digest.get_or_init(|| Digest::of_canonical(&self.schema)), value)).hex())
     }
 }
 
