@@ -58,7 +58,7 @@ const ROOMS: &[Room] = &[
         tests_lean_on: &["trued-sandbox"],
         ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures", "trued-yaml"], Ring::RealThing)
     },
-    room("trued-render", &["trued-model", "trued-doors"], Ring::CheckAndSim),
+    room("trued-render", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),
     room("trued-checks", &["trued-model", "trued-doors", "trued-net"], Ring::RealThing),
     room("trued-secrets", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),

@@ -75,7 +75,7 @@ impl Renderer for Chain {
             }),
             paths: &["/path"],
             reads_text: false,
-            pulls: &["/steps/*/helm/chart"],
+            pulls: &["/steps/*/helm/chart", "/steps/*/helm/dependencies/*"],
         }
     }
 

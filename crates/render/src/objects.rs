@@ -64,19 +64,29 @@ pub fn make_output(room: &Path) -> Result<(), Vec<Finding>> {
     fs::create_dir(room.join(OUTPUT)).map_err(not_written)
 }
 
-/// Runs a program in its copy and takes the objects it left. When it fails, `placed` puts the finding where the source holds the
-/// reason, from what the program said.
+/// Runs a program in its copy. When it fails, `placed` puts the finding where the source holds the reason, from what the program said.
+pub async fn run(
+    copied: &Copied,
+    program: &str,
+    argv: &[String],
+    placed: impl FnOnce(&Bundle, Finding, &str) -> Finding,
+) -> Result<Confined, Vec<Finding>> {
+    let ended = copied.run(argv, &[NO_PROGRAMS]).await?;
+    if let Err(ending) = judge(&copied.input, &ended) {
+        let (finding, said) = failed(copied, program, ending, &ended);
+        return Err(vec![placed(&copied.input.bundle, finding, &said)]);
+    }
+    Ok(ended)
+}
+
+/// Runs a program in its copy and takes the objects it left.
 pub async fn make(
     copied: Copied,
     tool: Tool,
     argv: &[String],
     placed: impl FnOnce(&Bundle, Finding, &str) -> Finding,
 ) -> Result<Rendered, Vec<Finding>> {
-    let ended = copied.run(argv, &[NO_PROGRAMS]).await?;
-    if let Err(ending) = judge(&copied.input, &ended) {
-        let (finding, said) = failed(&copied, &tool.name, ending, &ended);
-        return Err(vec![placed(&copied.input.bundle, finding, &said)]);
-    }
+    let ended = run(&copied, &tool.name, argv, placed).await?;
     let log = tail(&ended);
     copied.take(OUTPUT.into(), log, vec![tool]).await
 }

@@ -1,6 +1,8 @@
 //! Finds templates that ask the cluster. A render has none, and helm would tell them that nothing is there: a chart that
 //! keeps what it finds would make it anew each time.
 
+use std::sync::Arc;
+
 use trued_doors::Bundle;
 use trued_model::Finding;
 
@@ -21,13 +23,19 @@ const ASKS: &str = "the template asks the cluster (`lookup`), and a render has n
 const HELP: &str = "choose values with which the chart does not ask and leave the template out, or write `lookup: empty`: then it \
                     finds nothing, as with `helm template`";
 
-/// Refuses a chart whose templates, or values that may be taken as templates, call `lookup`.
-pub fn refuse(bundle: &Bundle, chart: Option<&str>, pulled: Option<&[u8]>, values: &str) -> Result<(), Vec<Finding>> {
+/// Refuses charts whose templates, or values that may be taken as templates, call `lookup`: those in these folders, the first of which
+/// is the one that is rendered, and these archives.
+pub fn refuse<'a>(
+    bundle: &Bundle,
+    charts: &[String],
+    archives: impl Iterator<Item = &'a Arc<[u8]>>,
+    values: &str,
+) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
     for (path, entry) in bundle.entries.iter() {
-        let inside = chart
-            .is_some_and(|chart| chart.is_empty() || path == chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/')));
-        if !inside || findings.len() >= NAMED {
+        let inside =
+            |chart: &String| chart.is_empty() || path == chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/'));
+        if !charts.iter().any(inside) || findings.len() >= NAMED {
             continue;
         }
         if path.ends_with(".tgz") {
@@ -43,12 +51,12 @@ pub fn refuse(bundle: &Bundle, chart: Option<&str>, pulled: Option<&[u8]>, value
     }
     if called(values).is_some() {
         let finding = Finding::new("a value asks the cluster (`lookup`), and a render has none", HELP);
-        findings.push(match chart {
+        findings.push(match charts.first() {
             Some(chart) => finding.at(in_source(bundle, &within(chart, "Chart.yaml")), 1, 1),
             None => finding,
         });
     }
-    if let (None, Some(archive)) = (chart, pulled) {
+    for archive in archives {
         findings.extend(in_archive(archive).map_err(|finding| vec![finding])?);
     }
     if findings.is_empty() { Ok(()) } else { Err(findings) }

@@ -1,6 +1,7 @@
 //! `helm`: the objects that `helm template` makes from a chart of the source. It runs confined; dependencies are those that
 //! lie in the chart, and no cluster is asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -10,10 +11,14 @@ use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer
 use trued_model::{Digest, Finding};
 
 use crate::copy::in_source;
-use crate::objects::{Below, OUTPUT, SOURCE, below_bundle, make, make_output, within};
-use crate::program::{Versions, lay_out, not_written, settings};
+use crate::objects::{Below, OUTPUT, SOURCE, below_bundle, make, make_output, run, within};
+use crate::program::{Versions, lay_out, not_written, plain, settings};
+
+use dependencies::Settled;
 
 mod archive;
+mod dependencies;
+mod lock;
 mod lookup;
 
 const PROGRAM: &str = "helm";
@@ -36,6 +41,9 @@ struct Settings {
     name: String,
     #[serde(default)]
     chart: Chart,
+    /// Those that a chart in the source depends on, by what its values call them.
+    #[serde(default)]
+    dependencies: BTreeMap<String, Elsewhere>,
     namespace: Option<String>,
     #[serde(default)]
     values: Map<String, Value>,
@@ -56,8 +64,15 @@ struct Settings {
 enum Chart {
     /// Below `path`.
     Here(String),
-    /// Somewhere else: where, and its digest. It comes with the input.
-    Elsewhere { from: String, digest: Digest },
+    /// Somewhere else. It comes with the input.
+    Elsewhere(Elsewhere),
+}
+
+/// Where a chart is, in words, and its digest.
+#[derive(Deserialize)]
+struct Elsewhere {
+    from: String,
+    digest: Digest,
 }
 
 impl Default for Chart {
@@ -88,6 +103,9 @@ impl Renderer for Helm {
         let words = |description: &str, words: [&str; 2]| json!({ "type": "string", "enum": words, "default": words[0], "description": description });
         let list =
             |description: &str| json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "description": description });
+        let mut on_oci = elsewhere("such a chart, as `chart` names one from elsewhere");
+        on_oci["pattern"] = "^oci://".into();
+        on_oci["title"] = "a chart from elsewhere, such as oci://ghcr.io/team/charts/cache@sha256:…".into();
         Descriptor {
             kind: "helm",
             summary: "the Kubernetes objects that `helm template` makes from a chart in the source, confined",
@@ -97,26 +115,11 @@ impl Renderer for Helm {
                 "additionalProperties": false,
                 "properties": {
                     "path": { "type": "string", "description": "the folder in the source that holds the chart and its values" },
-                    "chart": {
-                        "type": ["string", "object"],
-                        "additionalProperties": false,
-                        "description": "the chart, below `path`: a folder or an archive; `path` itself without it. Or one from elsewhere, by its digest: so, or in one as `oci://ghcr.io/team/charts/shop@sha256:…`",
-                        "properties": {
-                            "oci": { "type": "string", "description": "the chart in a registry, as `oci://ghcr.io/team/charts/shop`" },
-                            "repository": { "type": "string", "pattern": "^https?://", "title": "an address such as https://charts.example", "description": "the repository of charts that has it, with `name` and `version`" },
-                            "name": { "type": "string", "minLength": 1, "description": "the chart's name in the repository" },
-                            "version": { "type": "string", "minLength": 1, "description": "its version there" },
-                            "digest": { "type": "string", "description": "what it must be, `sha256:…`: the manifest in a registry, the archive in a repository" },
-                            "user": { "type": "string", "minLength": 1, "description": "who we are there" },
-                            "password": {
-                                "type": "object",
-                                "required": ["secret"],
-                                "additionalProperties": false,
-                                "properties": { "secret": { "type": "string", "description": "the name of a secret" } },
-                                "description": "the secret that proves it",
-                            },
-                            "plain_http": { "type": "boolean", "default": false, "description": "asks without encryption; credentials go so to this machine alone" },
-                        },
+                    "chart": elsewhere("the chart, below `path`: a folder or an archive; `path` itself without it. Or one from elsewhere, by its digest: so, or in one as `oci://ghcr.io/team/charts/shop@sha256:…`"),
+                    "dependencies": {
+                        "type": "object",
+                        "additionalProperties": on_oci,
+                        "description": "charts that the one in the source depends on and that do not lie in its `charts/`, by what its values call them: alias, else name",
                     },
                     "name": name("the release's name", RELEASE, 53, "a release's name: at most 53 small letters, digits, `-` and `.`"),
                     "namespace": name("the release's namespace; without it the stack's `into`, else `default`", NAMESPACE, 63, "a namespace's name: small letters, digits and `-`"),
@@ -131,7 +134,7 @@ impl Renderer for Helm {
             example: json!({ "path": "charts/shop", "name": "shop", "values": { "replicas": 2 } }),
             paths: &["/path"],
             reads_text: false,
-            pulls: &["/chart"],
+            pulls: &["/chart", "/dependencies/*"],
         }
     }
 
@@ -148,6 +151,31 @@ impl Renderer for Helm {
     }
 }
 
+/// The schema of a setting that may name a chart from elsewhere.
+fn elsewhere(description: &str) -> Value {
+    json!({
+        "type": ["string", "object"],
+        "additionalProperties": false,
+        "description": description,
+        "properties": {
+            "oci": { "type": "string", "description": "the chart in a registry, as `oci://ghcr.io/team/charts/shop`" },
+            "repository": { "type": "string", "pattern": "^https?://", "title": "an address such as https://charts.example", "description": "the repository of charts that has it, with `name` and `version`" },
+            "name": { "type": "string", "minLength": 1, "description": "the chart's name in the repository" },
+            "version": { "type": "string", "minLength": 1, "description": "its version there" },
+            "digest": { "type": "string", "description": "what it must be, `sha256:…`: the manifest in a registry, the archive in a repository" },
+            "user": { "type": "string", "minLength": 1, "description": "who we are there" },
+            "password": {
+                "type": "object",
+                "required": ["secret"],
+                "additionalProperties": false,
+                "properties": { "secret": { "type": "string", "description": "the name of a secret" } },
+                "description": "the secret that proves it",
+            },
+            "plain_http": { "type": "boolean", "default": false, "description": "asks without encryption; credentials go so to this machine alone" },
+        },
+    })
+}
+
 /// Names that helm takes; none of them looks like an option.
 const RELEASE: &str = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$";
 const NAMESPACE: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
@@ -161,26 +189,51 @@ impl Helm {
                 is_chart(&input.bundle, &chart)?;
                 (Some(chart), None)
             }
-            Chart::Elsewhere { from, digest } => (None, Some(fit(&input, from, digest)?)),
+            Chart::Elsewhere(chart) => (None, Some(fit(&input, chart)?)),
         };
-        let argv = arguments(&input, &settings, chart.as_ref().map_or(PULLED, |chart| &chart.argument))?;
+        let packed = chart.as_ref().is_none_or(|chart| !input.bundle.entries.contains_key(&within(&chart.path, "Chart.yaml")));
+        let settled = match &chart {
+            Some(chart) if !packed => dependencies::settle(&input, &chart.path, &settings.dependencies)?,
+            _ if settings.dependencies.is_empty() => Settled::default(),
+            _ => {
+                let finding = Finding::new("`dependencies` are those of a chart that is a folder in the source", "");
+                return Err(vec![Finding { help: "remove it: an archive brings its own in its `charts/`".to_owned(), ..finding }]);
+            }
+        };
+        let argument = chart.as_ref().map_or(PULLED, |chart| &chart.argument).to_owned();
+        let argv = arguments(&input, &settings, &argument)?;
         let tool = self.versions.tool(&input, PROGRAM, &["version", "--template", "{{.Version}}"]).await?;
         let values = Value::Object(settings.values.clone()).to_string();
         let refuses = settings.lookup == Lookup::Refuse;
         let folder = chart.map(|chart| chart.path);
-        let inside = folder.clone();
+        let Settled { archives, siblings, judged } = settled;
+        let folders: Vec<String> = folder.iter().chain(siblings.iter().map(|sibling| &sibling.path)).cloned().collect();
+        let into = argument.clone();
         let copied = lay_out(input, SOURCE, move |input, room| {
             if refuses {
-                lookup::refuse(&input.bundle, inside.as_deref(), pulled.as_deref(), &values)?;
+                lookup::refuse(&input.bundle, &folders, pulled.iter().chain(archives.values()), &values)?;
             }
             fs::write(room.join(VALUES), values).map_err(not_written)?;
             if let Some(archive) = &pulled {
                 fs::write(room.join(PULLED), archive).map_err(not_written)?;
             }
+            dependencies::lay(&archives, &room.join(into))?;
             make_output(room)
         })
         .await?;
-        make(copied, tool, &argv, |bundle, finding, said| placed(bundle, folder.as_deref(), helped(finding, said), said)).await
+        let place = |bundle: &Bundle, finding, said: &str| placed(bundle, folder.as_deref(), helped(finding, said), said);
+        for sibling in &siblings {
+            let argv = [PROGRAM, "package", &sibling.argument, &format!("--destination={argument}/charts")].map(str::to_owned);
+            run(&copied, PROGRAM, &argv, place).await?;
+        }
+        if let (Some(folder), false) = (&folder, judged.is_empty()) {
+            let said = run(&copied, PROGRAM, &[PROGRAM, "dependency", "list", &argument].map(str::to_owned), place).await?;
+            let findings = dependencies::judge(&copied.input.bundle, folder, &judged, &plain(&said.exit.output));
+            if !findings.is_empty() {
+                return Err(findings);
+            }
+        }
+        make(copied, tool, &argv, place).await
     }
 }
 
@@ -229,7 +282,7 @@ fn named(key: &str, name: &str, most: usize, dots: bool) -> Result<(), Vec<Findi
 }
 
 /// A chart from elsewhere that is here, and holds what a chart may hold.
-fn fit(input: &RenderInput, from: &str, digest: &Digest) -> Result<Arc<[u8]>, Vec<Finding>> {
+fn fit(input: &RenderInput, Elsewhere { from, digest }: &Elsewhere) -> Result<Arc<[u8]>, Vec<Finding>> {
     let Some(archive) = input.pulled.get(digest) else {
         return Err(vec![Finding::new(format!("the chart {from} is not here"), "nothing was rendered; it is tried again")]);
     };

@@ -79,8 +79,8 @@ fn charts_it_depends_on_are_those_that_lie_in_it() {
     let needs = "apiVersion: v2\nname: shop\nversion: 1.2.3\ndependencies: [{ name: cache, version: 0.1.0, repository: \"https://example.com\" }]\n";
     site.write("apps/chart/Chart.yaml", needs);
     let said = site.refused();
-    assert!(said.contains("missing in charts/ directory: cache") && said.contains("`helm dependency build`"), "{said}");
-    assert!(said.contains("apps/chart/Chart.yaml:1:1"), "{said}");
+    assert!(said.contains("`cache` is declared here, and lies neither in `charts/`") && said.contains("`helm dependency build`"), "{said}");
+    assert!(said.contains("apps/chart/Chart.yaml:4:16: "), "{said}");
     site.write("cache/Chart.yaml", "apiVersion: v2\nname: cache\nversion: 0.1.0\n");
     site.write("cache/templates/cache.yaml", "apiVersion: v1\nkind: Service\nmetadata: { name: {{ .Release.Name }}-cache }\n");
     site.by_hand("helm", &["package", "cache", "--destination", "apps/chart/charts"]);

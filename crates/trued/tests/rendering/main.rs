@@ -1,6 +1,7 @@
 //! Renderers of Kubernetes objects, from outside: the built program, the real `kustomize`, `helm` and `jsonnet`, confined.
 
 mod chain;
+mod dependencies;
 mod helm;
 mod jsonnet;
 mod kit;

@@ -83,8 +83,12 @@ impl Server {
 
     /// What a chart was pushed as.
     pub fn manifest(&self) -> Digest {
+        self.manifest_of("shop", "1.2.3")
+    }
+
+    pub fn manifest_of(&self, name: &str, version: &str) -> Digest {
         let bytes = self.kept.bytes.lock().unwrap();
-        let tagged = bytes.keys().find(|path| path.ends_with("/manifests/1.2.3")).expect("a chart was pushed");
+        let tagged = bytes.keys().find(|path| path.ends_with(&format!("/{name}/manifests/{version}"))).expect("a chart was pushed");
         Digest::of(&bytes[tagged])
     }
 }
