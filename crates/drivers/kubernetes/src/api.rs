@@ -299,8 +299,9 @@ impl Denied {
             404 => (Code::Absent, ""),
             409 => (Code::Changed, ""),
             410 => (Code::Unknown, ""),
+            415 => (Code::Unsupported, "the server of this kind takes no server-side apply: leave the object to what manages it"),
             413 => (Code::TooLarge, "make the object smaller"),
-            400 | 405 | 406 | 415 | 422 => (Code::Invalid, "correct the manifest"),
+            400 | 405 | 406 | 422 => (Code::Invalid, "correct the manifest"),
             _ => (Code::Unreachable, ""),
         };
         let said = text(&self.answer, &["message"]).unwrap_or_default();

@@ -11,6 +11,7 @@ use trued_doors::{Answer, Blobs, Clock, Happening, Seal};
 use trued_model::{Address, Code, Refusal};
 
 use crate::address::{Kind, Spot};
+use crate::aggregated::{self, Away};
 use crate::api::{Api, collection, said};
 use crate::audit::Trail;
 use crate::schema::Schemas;
@@ -46,6 +47,10 @@ pub(crate) struct Cluster {
     pub reading: Semaphore,
     /// What waits for its kind to be served.
     expected: Mutex<BTreeSet<Address>>,
+    /// What could not be looked at because its kind is not known.
+    unseen: Mutex<BTreeSet<Address>>,
+    /// What was said last of servers behind groups.
+    pub away: Mutex<Away>,
 }
 
 #[derive(Default)]
@@ -90,6 +95,8 @@ impl Cluster {
             discovering: tokio::sync::Mutex::default(),
             reading: Semaphore::new(READING),
             expected: Mutex::default(),
+            unseen: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 
@@ -109,7 +116,10 @@ impl Cluster {
         }
         match (said(self.api.discover().await, "ask the cluster what it serves"), known) {
             (Ok(answers), _) => {
-                let served = Served::of_discovery(&answers);
+                let mut served = Served::of_discovery(&answers);
+                if let Some((_, before)) = &self.known().served {
+                    served.remember(before);
+                }
                 // What did not change stays the very same: facts are made of it.
                 let before = self.known().served.take().map(|(_, before)| before).filter(|before| **before == served);
                 let served = before.unwrap_or_else(|| Arc::new(served));
@@ -142,9 +152,8 @@ impl Cluster {
         }
         match served.get(kind) {
             Some(serving) => Ok(serving.clone()),
-            None if served.silent.contains(&kind.group) => {
-                let message = format!("ask the cluster for {kind}: the server behind {} does not answer", kind.group);
-                Err(Looked::Unknown(Refusal::new(Code::Unreachable, message)))
+            None if served.silent.contains_key(&kind.group) => {
+                Err(Looked::Unknown(self.away(&kind.group).await.unwrap_or_else(|| aggregated::silent(&kind.group))))
             }
             None => Err(Looked::NotServed),
         }
@@ -154,7 +163,13 @@ impl Cluster {
     pub async fn look(&self, spot: &Spot) -> Looked {
         let serving = match self.serving(&spot.kind).await {
             Ok(serving) => serving,
-            Err(looked) => return looked,
+            Err(looked) => {
+                let silent = |(_, served): &(Instant, Arc<Served>)| served.silent.contains_key(&spot.kind.group);
+                if matches!(looked, Looked::Unknown(_)) && self.known().served.as_ref().is_some_and(silent) {
+                    self.unseen().insert(spot.address());
+                }
+                return looked;
+            }
         };
         if !self.known().by_namespace.contains(&spot.kind) {
             let table = self.table(&spot.kind, &serving, None);
@@ -164,13 +179,13 @@ impl Cluster {
                     self.forget(&spot.kind, None);
                     self.known().by_namespace.insert(spot.kind.clone());
                 }
-                standing => return self.lost(spot, standing).await,
+                standing => return self.lost(spot, &table, standing).await,
             }
         }
         let table = self.table(&spot.kind, &serving, spot.namespace.as_deref());
         match table.standing(LISTED_WITHIN).await {
             Standing::Complete => found(spot, serving, table),
-            standing => self.lost(spot, standing).await,
+            standing => self.lost(spot, &table, standing).await,
         }
     }
 
@@ -186,7 +201,18 @@ impl Cluster {
         }
     }
 
-    async fn lost(&self, spot: &Spot, standing: Standing) -> Looked {
+    /// What could not be looked at since the last call, because its kind is not known.
+    pub fn take_unseen(&self) -> BTreeSet<Address> {
+        std::mem::take(&mut self.unseen())
+    }
+
+    fn unseen(&self) -> MutexGuard<'_, BTreeSet<Address>> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lost(&self, spot: &Spot, table: &Table, standing: Standing) -> Looked {
+        // Told of when it can be seen again.
+        table.ask(spot);
         match standing {
             Standing::Lost(refusal) if refusal.code == Code::Denied => Looked::Denied(refusal.message),
             // The kind itself went.
@@ -194,9 +220,12 @@ impl Cluster {
                 self.forget(&spot.kind, spot.namespace.as_deref());
                 self.forget(&spot.kind, None);
                 match self.served(Duration::ZERO).await {
-                    Ok(served) if served.get(&spot.kind).is_none() && !served.silent.contains(&spot.kind.group) => Looked::NotServed,
+                    Ok(served) if served.get(&spot.kind).is_none() && !served.silent.contains_key(&spot.kind.group) => Looked::NotServed,
                     _ => Looked::Unknown(refusal),
                 }
+            }
+            Standing::Lost(refusal) if refusal.code == Code::Unreachable => {
+                Looked::Unknown(self.away(&spot.kind.group).await.unwrap_or(refusal))
             }
             Standing::Lost(refusal) => Looked::Unknown(refusal),
             _ => Looked::Unknown(Refusal::new(Code::Unknown, format!("look at {}: not listed yet", spot.address()))),

@@ -10,6 +10,7 @@ use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link
 use trued_model::{Address, Finding, HealthRule, Place};
 
 mod address;
+mod aggregated;
 mod api;
 mod apply;
 mod audit;

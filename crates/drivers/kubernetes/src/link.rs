@@ -65,7 +65,14 @@ impl Link for ClusterLink {
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
         async {
             match ask {
-                Ask::These(asked) => observe::these(&self.cluster, asked).await,
+                Ask::These(asked) => {
+                    let seen = observe::these(&self.cluster, asked).await;
+                    let unseen = self.cluster.take_unseen();
+                    if !unseen.is_empty() {
+                        self.cluster.expect(&unseen);
+                    }
+                    seen
+                }
                 Ask::Everything { into } => Ok(survey::survey(&self.cluster, &into).await?.seen),
             }
         }

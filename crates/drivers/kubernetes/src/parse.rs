@@ -220,11 +220,14 @@ fn identify(reading: &Reading<'_>, served: &Served, kind: &Kind, one: &mut Writt
     if name.contains(['/', '%']) || name.chars().any(char::is_control) {
         return Err(one.finding(format!("{name:?} is no name of an object"), "correct `metadata.name`"));
     }
-    if served.get(kind).is_none() && !served.assumed && may_come(kind) {
+    if served.get(kind).is_none() && !served.assumed && (may_come(kind) || served.silent.contains_key(&kind.group)) {
         // Where it will lie is not known before its kind is; nothing is done with it until then.
         let named = object::text(&one.value, &["metadata", "namespace"]).filter(|namespace| valid_namespace(namespace));
         let namespace = named.or(Some(reading.into).filter(|into| !into.is_empty())).map(str::to_owned);
-        let why = format!("the cluster serves no kind {kind} yet");
+        let why = match served.silent.contains_key(&kind.group) {
+            true => format!("the server behind {} does not answer, so that the kind {kind} is not known", kind.group),
+            false => format!("the cluster serves no kind {kind} yet"),
+        };
         return Ok((Spot { kind: kind.clone(), namespace, name }, Some(why)));
     }
     let serving = served.get(kind).ok_or_else(|| match served.assumed {

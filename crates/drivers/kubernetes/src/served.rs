@@ -1,6 +1,6 @@
 //! Which kinds a cluster serves, under which versions and names, and which of them lie in namespaces. Values only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,25 +24,38 @@ pub(crate) struct Served {
     pub kinds: BTreeMap<Kind, Serving>,
     /// Whether no cluster was asked: other kinds may be served too.
     pub assumed: bool,
-    /// Groups whose server did not answer: what they serve is not known.
-    pub silent: Vec<String>,
+    /// Groups whose server did not answer, with the versions it did not answer for: what they serve is not known, or was known
+    /// before.
+    pub silent: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// Stands in facts for whatever a silent group may serve.
+const ANYTHING: &str = "*";
 
 impl Served {
     /// As it stands in facts, by address prefix.
     pub fn terms(&self) -> Value {
-        let kinds: BTreeMap<String, &Serving> = self.kinds.iter().map(|(kind, serving)| (kind.prefix(), serving)).collect();
+        let mut kinds: BTreeMap<String, Serving> = self.kinds.iter().map(|(kind, serving)| (kind.prefix(), serving.clone())).collect();
+        // One of which something is known changes nothing for whoever reads this.
+        for (group, versions) in self.silent.iter().filter(|(group, _)| !self.kinds.keys().any(|kind| kind.group == **group)) {
+            let serving = Serving { plural: String::new(), versions: versions.iter().cloned().collect(), namespaced: true };
+            kinds.insert(Kind::new(group, ANYTHING).prefix(), serving);
+        }
         serde_json::to_value(kinds).unwrap_or_default()
     }
 
     /// Reads [`Served::terms`]; where nothing stands, what every cluster serves.
     pub fn of_terms(terms: &Value) -> Served {
         let Ok(kinds) = BTreeMap::<String, Serving>::deserialize(terms) else { return Served::everywhere() };
-        let read = |(prefix, serving): (String, Serving)| {
-            let (group, kind) = prefix.trim_end_matches('/').split_once('/')?;
-            Some((Kind::new(if group == "core" { "" } else { group }, kind), serving))
-        };
-        Served { kinds: kinds.into_iter().filter_map(read).collect(), assumed: false, silent: Vec::new() }
+        let mut served = Served::default();
+        for (prefix, serving) in kinds {
+            match prefix.trim_end_matches('/').split_once('/') {
+                Some((group, ANYTHING)) => drop(served.silent.insert(group.to_owned(), serving.versions.into_iter().collect())),
+                Some((group, kind)) => drop(served.kinds.insert(Kind::new(if group == "core" { "" } else { group }, kind), serving)),
+                None => {}
+            }
+        }
+        served
     }
 
     /// Kinds that every cluster serves, for when none can be asked: enough to tell what lies in a namespace.
@@ -54,7 +67,7 @@ impl Served {
                 (Kind::new(group, kind), Serving { plural, versions: Vec::new(), namespaced: kind == word })
             })
         });
-        Served { kinds: kinds.collect(), assumed: true, silent: Vec::new() }
+        Served { kinds: kinds.collect(), assumed: true, silent: BTreeMap::new() }
     }
 
     /// Takes in what a definition among the objects will serve once it is there.
@@ -81,14 +94,13 @@ impl Served {
                 served.take(group, version);
             }
         }
-        served.silent.dedup();
         served
     }
 
     fn take(&mut self, group: &str, version: &Value) {
         let Some(name) = text(version, &["version"]) else { return };
         if text(version, &["freshness"]) == Some("Stale") {
-            self.silent.push(group.to_owned());
+            self.silent.entry(group.to_owned()).or_default().insert(name.to_owned());
         }
         for resource in version.get("resources").and_then(Value::as_array).into_iter().flatten() {
             let (Some(plural), Some(kind)) = (text(resource, &["resource"]), text(resource, &["responseKind", "kind"])) else { continue };
@@ -101,6 +113,13 @@ impl Served {
             let namespaced = text(resource, &["scope"]) == Some("Namespaced");
             let new = || Serving { plural: plural.to_owned(), versions: Vec::new(), namespaced };
             self.kinds.entry(Kind::new(group, kind)).or_insert_with(new).versions.push(name.to_owned());
+        }
+    }
+
+    /// Takes over what silent groups were known to serve before: they are expected back.
+    pub fn remember(&mut self, before: &Served) {
+        for (kind, serving) in before.kinds.iter().filter(|(kind, _)| self.silent.contains_key(&kind.group)) {
+            self.kinds.entry(kind.clone()).or_insert_with(|| serving.clone());
         }
     }
 
@@ -179,16 +198,25 @@ mod tests {
     #[test]
     fn fault_33_a_group_whose_server_is_away_is_not_known_and_what_is_no_object_is_no_kind() {
         let resource = |kind: &str, verbs: &[&str]| serde_json::json!({ "resource": "things", "responseKind": { "kind": kind }, "scope": "Namespaced", "verbs": verbs });
-        let all = ["create", "delete", "get", "list", "patch", "watch"];
+        let all_verbs = ["create", "delete", "get", "list", "patch", "watch"];
         let answers = serde_json::json!({ "items": [
             { "metadata": { "name": "apps" }, "versions": [
-                { "version": "v1", "freshness": "Current", "resources": [resource("Deployment", &all)] },
-                { "version": "v1beta1", "freshness": "Current", "resources": [resource("Deployment", &all), resource("Review", &["create"])] } ] },
+                { "version": "v1", "freshness": "Current", "resources": [resource("Deployment", &all_verbs)] },
+                { "version": "v1beta1", "freshness": "Current", "resources": [resource("Deployment", &all_verbs), resource("Review", &["create"])] } ] },
             { "metadata": { "name": "metrics.example.org" }, "versions": [{ "version": "v1", "freshness": "Stale", "resources": [] }] },
         ] });
-        let served = Served::of_discovery(&[answers]);
+        let served = Served::of_discovery(&[answers.clone()]);
         assert_eq!(served.get(&Kind::new("apps", "Deployment")).unwrap().versions, ["v1", "v1beta1"]);
         assert_eq!(served.get(&Kind::new("apps", "Review")), None);
-        assert_eq!(served.silent, ["metrics.example.org"]);
+        assert_eq!(served.silent.keys().collect::<Vec<_>>(), ["metrics.example.org"]);
+        assert_eq!(Served::of_terms(&served.terms()), served, "what is not known stands in facts");
+        // It was known before: then it stands there as if its server were not away, and nothing is rendered anew for it.
+        let mut all = answers;
+        all["items"][1]["versions"][0] =
+            serde_json::json!({ "version": "v1", "freshness": "Current", "resources": [resource("Metric", &all_verbs)] });
+        let known = Served::of_discovery(&[all]);
+        let mut away = served;
+        away.remember(&known);
+        assert_eq!((away.terms(), away.silent.len()), (known.terms(), 1));
     }
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use trued_doors::{Answer, Survey};
-use trued_model::{Address, Code, Extent, Observation, Refusal, Seen, State};
+use trued_model::{Address, Code, Extent, Observation, Seen, State};
 
 use crate::address::{Kind, Spot};
+use crate::aggregated;
 use crate::api::{collection, said};
 use crate::cluster::Cluster;
 use crate::compare;
@@ -46,8 +47,8 @@ pub(crate) async fn survey(cluster: &Cluster, into: &str) -> Answer<Survey> {
             Err(refusal) => drop(survey.unseen.insert(of_kind(&kind), refusal)),
         }
     }
-    for group in &served.silent {
-        let refusal = Refusal::new(Code::Unreachable, "the server behind this group does not answer: what it serves is not known");
+    for group in served.silent.keys() {
+        let refusal = cluster.away(group).await.unwrap_or_else(|| aggregated::silent(group));
         survey.unseen.insert(Address(group.clone()), refusal);
     }
     if let Some((place, refusal)) = survey.unseen.first_key_value() {

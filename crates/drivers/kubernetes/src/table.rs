@@ -129,6 +129,8 @@ struct State {
     onlookers: Vec<Arc<Notify>>,
     /// The newest version that was seen, of any object or of a list: nothing older is news.
     newest: u64,
+    /// How far the list and the watch after it have told: each event is newer than this.
+    told: u64,
 }
 
 impl State {
@@ -177,6 +179,7 @@ impl Table {
             followers: HashMap::new(),
             onlookers: Vec::new(),
             newest: 0,
+            told: 0,
         };
         Arc::new(Table { kind, namespaced, path, state: Mutex::new(state), standing: watch::Sender::new(Standing::Unread), hints })
     }
@@ -203,6 +206,11 @@ impl Table {
         let mut state = self.state();
         state.asked.insert(key.clone());
         state.entries.get(&key).cloned()
+    }
+
+    /// Remembers that somebody asked for an object, so that they are told of it.
+    pub fn ask(&self, spot: &Spot) {
+        self.state().asked.insert(key(spot));
     }
 
     /// Remembers what a look at the values said, unless the object has changed since.
@@ -290,7 +298,12 @@ impl Table {
                 }
                 Ok(listed) => {
                     self.replace(listed.items, number(&listed.version));
-                    self.standing.send_replace(Standing::Complete);
+                    let before = self.standing.send_replace(Standing::Complete);
+                    if matches!(before, Standing::Lost(_)) {
+                        // Whoever could not see it can now, though nothing of it may have changed.
+                        let asked = self.state().asked.clone();
+                        asked.into_iter().for_each(|key| self.hint(key));
+                    }
                     pause = AGAIN_AFTER;
                     if let Some(refusal) = self.follow(&api, listed.version).await {
                         tracing::debug!("{refusal}");
@@ -343,6 +356,7 @@ impl Table {
             }
         }
         state.newest = state.newest.max(version);
+        state.told = version;
         state.heard = Instant::now();
         drop(state);
         told.into_iter().for_each(|key| self.hint(key));
@@ -394,6 +408,11 @@ impl Table {
         let version = entry.version.clone();
         let key = key_of(&object);
         let mut state = self.state();
+        if entry.number > 0 && entry.number < state.told {
+            // Another server answers now, and it lags: what it tells is no news, and what it does not tell may be.
+            return Err(Some(lost(&self.path, "it tells of an older time than was seen before")));
+        }
+        state.told = state.told.max(entry.number);
         state.heard = Instant::now();
         let told = match gone {
             // What we know by a later write of our own is newer than this.
@@ -502,6 +521,18 @@ mod tests {
         assert!(table.happened(WatchEvent::Deleted(object("one", 8, "T7"))).is_ok());
         assert_eq!(table.get(&spot("one")).unwrap().number, 9);
         assert_eq!(heard(&mut hints), Vec::<String>::new());
+    }
+
+    #[test]
+    fn fault_59_a_watch_that_goes_back_in_time_is_given_up_and_brings_nothing_back() {
+        let (table, _hints) = table();
+        table.replace([object("one", 5, "T1")].iter().map(listed).collect(), 20);
+        assert!(table.happened(WatchEvent::Modified(object("one", 21, "T1"))).is_ok());
+        assert!(table.happened(WatchEvent::Added(object("two", 21, "T1"))).is_ok(), "of one moment");
+        assert!(matches!(table.happened(WatchEvent::Added(object("gone", 19, "T1"))), Err(Some(_))), "it went before the list");
+        assert!(matches!(table.happened(WatchEvent::Deleted(object("one", 20, "T1"))), Err(Some(_))));
+        assert!(table.get(&spot("gone")).is_none());
+        assert_eq!(table.get(&spot("one")).unwrap().number, 21);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -44,7 +44,11 @@ pub type Decide = dyn Fn(&Asked) -> Fate + Send + Sync;
 pub struct Between {
     port: u16,
     over: Arc<AtomicBool>,
+    /// Watches that are open now, from either end.
+    open: Open,
 }
+
+type Open = Arc<Mutex<Vec<TcpStream>>>;
 
 impl Between {
     pub fn start(server: &str, authority: &str, decide: impl Fn(&Asked) -> Fate + Send + Sync + 'static) -> Between {
@@ -54,17 +58,26 @@ impl Between {
         let upstream = Arc::new(Upstream::new(server, authority));
         let decide: Arc<Decide> = Arc::new(decide);
         let ended = over.clone();
+        let open = Open::default();
+        let opened = open.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if ended.load(Ordering::Relaxed) {
                     return;
                 }
-                let (upstream, decide) = (upstream.clone(), decide.clone());
+                let (upstream, decide, open) = (upstream.clone(), decide.clone(), opened.clone());
                 // A stream that breaks is what these tests are about.
-                std::thread::spawn(move || drop(upstream.one(stream, decide.as_ref())));
+                std::thread::spawn(move || drop(upstream.one(stream, decide.as_ref(), &open)));
             }
         });
-        Between { port, over }
+        Between { port, over, open }
+    }
+
+    /// Breaks all watches that are open.
+    pub fn cut(&self) {
+        let open = std::mem::take(&mut *self.open.lock().unwrap_or_else(PoisonError::into_inner));
+        // One that has ended already cannot be ended again.
+        open.iter().for_each(|end| drop(end.shutdown(std::net::Shutdown::Both)));
     }
 
     pub fn url(&self) -> String {
@@ -98,7 +111,7 @@ impl Upstream {
     }
 
     /// One request on one connection: then there is nothing to keep in step.
-    fn one(&self, client: TcpStream, decide: &Decide) -> std::io::Result<()> {
+    fn one(&self, client: TcpStream, decide: &Decide, open: &Open) -> std::io::Result<()> {
         let mut reader = BufReader::new(client.try_clone()?);
         let mut head = String::new();
         let mut length = 0;
@@ -141,7 +154,11 @@ impl Upstream {
         }
         let name = ServerName::try_from(self.address.split(':').next().unwrap_or_default().to_owned()).expect("a name");
         let connection = ClientConnection::new(self.config.clone(), name).map_err(std::io::Error::other)?;
-        let mut server = StreamOwned::new(connection, TcpStream::connect(&self.address)?);
+        let upstream = TcpStream::connect(&self.address)?;
+        if asked.path.contains("watch=1") {
+            open.lock().unwrap_or_else(PoisonError::into_inner).extend([client.try_clone()?, upstream.try_clone()?]);
+        }
+        let mut server = StreamOwned::new(connection, upstream);
         server.write_all(head.as_bytes())?;
         server.write_all(b"connection: close\r\n\r\n")?;
         server.write_all(&body)?;

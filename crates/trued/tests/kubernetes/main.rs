@@ -1,5 +1,6 @@
 //! Kubernetes, as a user meets it: the built program against a real API server.
 
+mod aggregated;
 mod between;
 mod cluster;
 mod faults;
@@ -11,6 +12,7 @@ mod health;
 mod hooks;
 mod ignored;
 mod in_cluster;
+mod lagging;
 mod outlasting;
 mod reach;
 mod strangers;
