@@ -205,7 +205,7 @@ mod tests {
                 { "version": "v1beta1", "freshness": "Current", "resources": [resource("Deployment", &all_verbs), resource("Review", &["create"])] } ] },
             { "metadata": { "name": "metrics.example.org" }, "versions": [{ "version": "v1", "freshness": "Stale", "resources": [] }] },
         ] });
-        let served = Served::of_discovery(&[answers.clone()]);
+        let served = Served::of_discovery(std::slice::from_ref(&answers));
         assert_eq!(served.get(&Kind::new("apps", "Deployment")).unwrap().versions, ["v1", "v1beta1"]);
         assert_eq!(served.get(&Kind::new("apps", "Review")), None);
         assert_eq!(served.silent.keys().collect::<Vec<_>>(), ["metrics.example.org"]);

@@ -1,4 +1,6 @@
-//! The driver suite against a real API server: a ConfigMap is a thing, a namespace is a target.
+//! The driver suite against a real API server: a ConfigMap is a thing, a namespace is a target. Every promise runs, none is left
+//! out. What a ConfigMap cannot have is not in it and shown in `crates/trued/tests/kubernetes`: kinds that are deferred or denied,
+//! finalizers, fields of others, replacing, health by status, happenings and reports.
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use trued_model::{Address, Code, Digest, Extent, Seen};
+use trued_model::{Address, Code, Digest, Extent, Health, Seen};
 
-use super::{Bench, PaperSeal, World, create};
-use crate::{Ask, Asked, Blobs, Seal};
+use super::{Bench, PaperSeal, World, create, delete, stack, update};
+use crate::{Ask, Asked, Blobs, Candidate, HealthAsk, Seal};
 
 /// How long a hint may take before the test says there is none; a bound, not a measure.
 const HINTED_WITHIN: Duration = Duration::from_secs(20);
@@ -153,4 +153,44 @@ pub async fn sealed_things_are_compared_by_key(world: &dyn World) {
         let seen = bench.link.observe(ask).await.expect("an observation");
         assert_eq!(seen.get(&sealed.address).fingerprint(), Some(expected));
     }
+}
+
+pub async fn asking_beforehand_writes_nothing(world: &dyn World) {
+    let bench = Bench::new(world).await;
+    let made = bench.create(&[("one", b"1"), ("two", b"2")]).await;
+    let wanted = bench.parse(&[("one", b"new"), ("three", b"3")]);
+    let before = world.trace();
+    let misfits = bench.link.validate(&wanted, bench.blobs.clone()).await.expect("an answer");
+    assert_eq!(misfits, [], "documents of the suite are fine");
+    let changes = vec![update(&made[0], &wanted[0]), delete(&made[1])];
+    let candidates = changes.into_iter().map(|change| Candidate { change, from: bench.blobs.clone() }).collect();
+    let previews = bench.link.preview(&stack("app"), candidates).await.expect("an answer");
+    assert_eq!(previews, BTreeMap::new(), "nothing stands against them");
+    assert_eq!(world.trace(), before);
+}
+
+pub async fn how_well_things_are_is_told_at_once_and_of_each(world: &dyn World) {
+    let bench = Bench::new(world).await;
+    if !bench.facts.health {
+        return;
+    }
+    let made = bench.create(&[("one", b"1"), ("two/three", b"3")]).await;
+    let missing = bench.parse(&[("missing", b"")]).remove(0).address;
+    let mut addresses: BTreeSet<Address> = made.iter().map(|resource| resource.address.clone()).collect();
+    addresses.insert(missing.clone());
+    let mut told = bench.link.health(HealthAsk { addresses: addresses.clone(), rules: Vec::new(), read: true });
+    let first = told.next().await.expect("an answer at once");
+    assert!(first.keys().eq(&addresses), "of each that was asked for: {first:?}");
+    assert_ne!(first[&missing].health, Health::Ready, "what is not there is not ready");
+    world.remove(&made[0].address);
+    let gone = async {
+        while let Some(now) = told.next().await {
+            assert!(now.keys().eq(&addresses), "each time of all: {now:?}");
+            if now[&made[0].address].health != Health::Ready {
+                return;
+            }
+        }
+        panic!("the line ended");
+    };
+    tokio::time::timeout(NOTICED_WITHIN, gone).await.expect("told that it went");
 }

@@ -84,6 +84,7 @@ macro_rules! driver_suite {
             an_empty_target_is_seen_completely every_asked_address_has_an_answer a_hidden_target_is_unknown_and_never_empty
             everything_names_what_nobody_manages what_is_kept_is_what_was_there what_is_not_there_cannot_be_kept
             changes_from_outside_are_hinted_at sealed_things_are_compared_by_key
+            asking_beforehand_writes_nothing how_well_things_are_is_told_at_once_and_of_each
             what_is_made_looks_as_it_was_parsed receipts_say_what_is_there updates_and_deletes_arrive
             the_same_order_twice_writes_once a_move_of_what_is_right_writes_nothing a_full_batch_has_one_answer_each
             sealed_contents_are_opened_on_the_way an_order_that_nobody_listens_to_leaves_no_lock
