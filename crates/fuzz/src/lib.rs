@@ -35,6 +35,11 @@ pub const PARSERS: &[Parser] = &[
     parser("age", parsers::secrets::age),
     parser("sops", parsers::secrets::sops),
     parser("mark", parsers::target::mark),
+    parser("index", parsers::charts::index),
+    parser("image", parsers::charts::image),
+    parser("challenge", parsers::charts::challenge),
+    parser("archive", parsers::charts::archive),
+    parser("chart", parsers::charts::chart),
 ];
 
 /// Finds a parser by its name.

@@ -88,6 +88,17 @@ const TOKENS: &[&str] = &[
     "9999999999",
     "-1",
     "2026-11-21T00:00:00Z",
+    "Bearer realm=\"",
+    "https://",
+    "file:///",
+    "@",
+    "?",
+    "urls: ",
+    "layers",
+    "file://../",
+    "alias: ",
+    "\\u0000",
+    "\u{1b}[2J",
     "\u{0}\u{1}\u{7f}",
 ];
 
@@ -202,4 +213,4 @@ macro_rules! tests {
     };
 }
 
-tests! { yaml operator app template tree commit refs note entry manifest words signed signers age sops mark }
+tests! { yaml operator app template tree commit refs note entry manifest words signed signers age sops mark index image challenge archive chart }

@@ -17,7 +17,7 @@ mod pull;
 mod road;
 
 pub use git::{RepositoryPlace, find_repository};
-pub use pull::Charts;
+pub use pull::{Charts, said};
 
 /// All kinds of source that this crate knows.
 pub fn kinds() -> Vec<Arc<dyn SourceKind>> {

@@ -1,7 +1,7 @@
 //! The operator's file and app files, with the kinds of the real build.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use trued_config::{Gathered, Kinds, Load, Loaded, Own, differences, load, loosened, show};
 use trued_doors::{Renderer, SourceKind};
@@ -55,7 +55,8 @@ fn kinds() -> &'static Kinds {
         let sources: Vec<_> = trued_sources::kinds().iter().map(|kind| SourceKind::describe(kind.as_ref())).collect();
         let renderers: Vec<_> = trued_render::kinds().iter().map(|kind| Renderer::describe(kind.as_ref())).collect();
         let checks: Vec<_> = trued_checks::kinds().iter().map(|kind| kind.describe()).collect();
-        Kinds::new(sources, renderers, [trued_files::driver()], checks).expect("the schemas compose")
+        let kinds = Kinds::new(sources, renderers, [trued_files::driver()], checks).expect("the schemas compose");
+        kinds.pulled_by(Arc::new(trued_sources::Charts)).expect("the schemas compose")
     })
 }
 

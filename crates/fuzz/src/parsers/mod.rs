@@ -1,5 +1,6 @@
 //! One file for each room that reads what others wrote.
 
+pub mod charts;
 pub mod configuration;
 pub mod git;
 pub mod record;

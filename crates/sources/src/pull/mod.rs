@@ -11,6 +11,7 @@ use crate::road::{self, Road};
 mod distrust;
 mod oci;
 mod repository;
+pub mod said;
 mod wire;
 
 use wire::Wire;
@@ -47,7 +48,7 @@ impl Puller for Charts {
     fn kept(&self, pull: &Pull, cache: &dyn Cache) -> Option<Vec<u8>> {
         let bytes = kept(cache, &pull.digest)?;
         match pull.from {
-            PullFrom::Oci { .. } => kept(cache, &oci::Layer::of(&bytes).ok()?.digest),
+            PullFrom::Oci { .. } => kept(cache, &said::layer(&bytes).ok()?),
             PullFrom::Repository { .. } => Some(bytes),
         }
     }

@@ -13,7 +13,7 @@ use trued_doors::Answer;
 use trued_model::{Code, Name, Pull, Refusal, Secret};
 use trued_net::{Filtered, Reach, Scope, Trust, judged, same_origin};
 
-use super::distrust;
+use super::{distrust, said};
 use crate::road::{self, Road, authorization, causes};
 
 const CONNECT: Duration = Duration::from_secs(20);
@@ -81,8 +81,8 @@ impl Wire {
         Ok(Wire { named, scope, trust, identity, ca, proxy })
     }
 
-    pub fn scheme(&self) -> &str {
-        self.named.scheme()
+    pub fn named(&self) -> &Url {
+        &self.named
     }
 
     /// Who we are, to the named place.
@@ -107,7 +107,7 @@ impl Wire {
             let authorized = authorized.filter(|_| same_origin(&url, &self.named));
             let response = self.ask(&url, accept, authorized).await?;
             if response.status().is_redirection() {
-                let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| url.join(to).ok());
+                let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).and_then(|to| said::place(&url, to));
                 url = to.ok_or_else(|| Refusal::new(Code::Invalid, "the server sends us on to no address"))?;
                 continue;
             }
@@ -117,11 +117,10 @@ impl Wire {
     }
 
     /// Asks whoever the named place names for a token. It gets who we are only over a way that nobody can listen on.
-    pub async fn get_token(&self, url: &str, cap: u64) -> Answer<Got> {
-        let url = Url::parse(url).map_err(|error| Refusal::new(Code::Invalid, format!("asked to go to no address: {error}")))?;
-        let safe = url.scheme() == "https" || same_origin(&url, &self.named);
-        let response = self.ask(&url, "application/json", self.identity.as_ref().filter(|_| safe)).await?;
-        self.received(response, &url, cap).await
+    pub async fn get_token(&self, url: &Url, cap: u64) -> Answer<Got> {
+        let safe = url.scheme() == "https" || same_origin(url, &self.named);
+        let response = self.ask(url, "application/json", self.identity.as_ref().filter(|_| safe)).await?;
+        self.received(response, url, cap).await
     }
 
     async fn ask(&self, url: &Url, accept: &str, authorized: Option<&HeaderValue>) -> Answer<Response> {
