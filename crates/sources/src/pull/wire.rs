@@ -21,7 +21,7 @@ const CONNECT: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_secs(30);
 const REDIRECTIONS: usize = 5;
 /// How long this machine may look for what a name means that a proxy will look up anyway.
-const LOOKUP: Duration = Duration::from_secs(3);
+const LOOKUP: Duration = Duration::from_secs(10);
 
 /// The way to one place, and those that it sends us on to.
 pub(super) struct Wire {

@@ -252,6 +252,40 @@ fn a_proxy_learns_whereto_and_who_we_are_to_it_and_nobody_else_learns_that() {
 }
 
 #[test]
+fn a_token_is_had_by_the_same_road_and_never_without_encryption() {
+    let ground = Ground::new();
+    let realm = Arc::new(Mutex::new(String::new()));
+    let named = realm.clone();
+    let server = ground.authority.server(&["charts.example"], move |(method, path, authorization)| {
+        let token = path == "/token?service=r&scope=repository%3Acharts%2Fshop%3Apull" && authorization == ROBOT;
+        let told = format!("Bearer realm=\"{}\",service=\"r\"", named.lock().unwrap());
+        match (token, method == "GET" && authorization != "Bearer for-robot") {
+            (true, _) => Some((200, Vec::new(), b"{\"token\":\"for-robot\"}".to_vec())),
+            (false, true) => Some((401, vec![("WWW-Authenticate".to_owned(), told)], Vec::new())),
+            (false, false) => None,
+        }
+    });
+    let server = server.stocked_as(&ground.plain);
+    let (proxy, host) = (Proxy::start(None), format!("charts.example:{}", server.port));
+    let [chart, _] = ground.charts(&host);
+    ground.configure(
+        &format!("{chart}, user: robot, password: {{ secret: robot }}"),
+        &format!("\"{host}\": {{ ca: ca.pem, proxy: \"{}\" }}", proxy.url()),
+    );
+    ground.site.preface("secrets: { robot: { file: robot } }");
+    ground.site.write("robot", "hunter2\n");
+    *realm.lock().unwrap() = format!("http://{host}/token");
+    let said = ground.site.refused();
+    assert!(said.contains("sends us on to a place that is not encrypted"), "{said}");
+    let before = server.asked().len();
+    *realm.lock().unwrap() = format!("https://{host}/token");
+    ground.renders();
+    let told: Vec<_> = server.asked().split_off(before).into_iter().map(|(_, _, who)| who).collect();
+    assert_eq!(told, ["", ROBOT, "Bearer for-robot", "Bearer for-robot"]);
+    assert!(proxy.seen().iter().all(|(to, _)| *to == host));
+}
+
+#[test]
 fn whoever_a_server_sends_us_on_to_gets_no_credentials_and_is_nobodys_inside_through_a_proxy_either() {
     let ground = Ground::new();
     let elsewhere = ground.authority.server(&["127.0.0.1", "localhost"], |_| None);
