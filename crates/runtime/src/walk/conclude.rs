@@ -148,7 +148,9 @@ impl Walk<'_> {
     fn said_before(&self, outcome: Outcome) -> bool {
         let Some((_, last)) = &self.memory.last_verdict else { return false };
         let desired = self.wanted.as_ref().map(|wanted| wanted.digest);
-        let idle = self.intent.is_none() && self.bookkeeping.is_empty() && self.refused.is_empty() && self.memory.intents.is_empty();
+        // A command that may have run waits for a person's word; no verdict ends that.
+        let ends = self.memory.intents.values().any(|open| open.intent.command.is_none());
+        let idle = self.intent.is_none() && self.bookkeeping.is_empty() && self.refused.is_empty() && !ends;
         if idle && outcome == Outcome::Landed && !self.awaits.is_empty() {
             return (last.outcome, last.desired, last.awaits.is_empty()) == (outcome, desired, false);
         }
