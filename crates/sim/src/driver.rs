@@ -7,18 +7,19 @@ use std::time::Duration as Span;
 use futures::StreamExt;
 use serde_json::Value;
 use trued_doors::{
-    Answer, Ask, Asked, Blobs, BoxFuture, BoxStream, Clock, Connection, Descriptor, Done, Driver, Facts, Hint, Kept, Link, Order, Parsed,
-    Reading,
+    Answer, Ask, Asked, Blobs, BoxFuture, BoxStream, Clock, Connection, Descriptor, Done, Driver, Facts, HealthAsk, Hint, Kept, Link,
+    Order, Parsed, Reading,
 };
 use trued_model::{
-    Address, BlobRef, Code, Document, Evidence, Extent, Finding, Fingerprint, Observation, Origin, Refusal, Resource, Seen, Shape, StackId,
-    State,
+    Address, BlobRef, Code, Condition, Document, Evidence, Extent, Finding, Fingerprint, Observation, Origin, Refusal, Resource, Seen,
+    Shape, StackId, State,
 };
 
 use crate::history::{fingerprint, placed};
 use crate::process::Process;
 use crate::target::Target;
 use crate::universe::Universe;
+use crate::wellbeing;
 
 /// The kind of every simulated target.
 pub const KIND: &str = "fake";
@@ -212,7 +213,13 @@ impl FakeLink {
 impl Link for FakeLink {
     fn facts(&self) -> BoxFuture<'_, Answer<Arc<Facts>>> {
         let reserved = vec![(".trued".to_owned(), "is Trued's own".to_owned())];
-        let facts = Facts { nested: self.target.nested, confirms: self.target.confirms, reserved, ..Facts::default() };
+        let facts = Facts {
+            nested: self.target.nested,
+            confirms: self.target.confirms,
+            health: self.target.wellbeing.is_some(),
+            reserved,
+            ..Facts::default()
+        };
         Box::pin(std::future::ready(Ok(Arc::new(facts))))
     }
 
@@ -260,6 +267,13 @@ impl Link for FakeLink {
             self.reach().await?;
             Ok(self.target.ground().epochs.get(stack).copied().unwrap_or(0))
         })
+    }
+
+    fn health(&self, ask: HealthAsk) -> BoxStream<'static, BTreeMap<Address, Condition>> {
+        match &self.target.wellbeing {
+            Some(wellbeing) => wellbeing::follow(wellbeing, &self.universe.clock, &self.process, &self.target, ask),
+            None => futures::stream::empty().boxed(),
+        }
     }
 
     fn watch(&self) -> Option<BoxStream<'static, Hint>> {

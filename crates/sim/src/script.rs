@@ -90,6 +90,8 @@ pub enum Step {
     },
     /// A pass, or half a minute of serving.
     Pass,
+    /// A pass that waits until all is ready or its time is over.
+    Apply,
     /// The same, and the process dies at this place on the way.
     PassAndDie(u64),
     Kill,
@@ -184,6 +186,21 @@ pub fn script(chance: &mut Chance, options: &Options) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The same with more time and more waiting in it, for worlds in which things become ready or do not.
+pub fn unwell(chance: &mut Chance, steps: Vec<Step>) -> Vec<Step> {
+    let mut more = Vec::new();
+    for step in steps {
+        more.push(step);
+        match chance.below(6) {
+            0 | 1 => more.push(Step::Apply),
+            2 => more.push(Step::Wait(1 + chance.below(40))),
+            3 => more.extend([Step::Wait(1 + chance.below(40)), Step::Pass]),
+            _ => {}
+        }
+    }
+    more
 }
 
 fn one(chance: &mut Chance, options: &Options) -> Step {

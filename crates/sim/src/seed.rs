@@ -7,12 +7,15 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use trued_doors::{Clock, Store};
 use trued_model::body::{Incident, Outcome};
-use trued_model::{Digest, DriftPolicy, HoldKind, Kind, StackId};
+use trued_model::{Digest, DriftPolicy, Duration, HealthPolicy, HoldKind, Kind, Otherwise, StackId, Want};
+use trued_runtime::Aim;
 
 use crate::chance::Chance;
 use crate::history::BROKEN;
-use crate::script::{FILES, Fault, Options, Step, Touch, script};
+use crate::script::{self, FILES, Fault, Options, Step, Touch, script};
 use crate::target::{Faults, Target};
+use crate::verdicts;
+use crate::wellbeing::Wellbeing;
 use crate::witness::{Promise, Violation, wishes};
 use crate::words::name;
 use crate::world::{World, person, simulate};
@@ -21,6 +24,8 @@ use crate::world::{World, person, simulate};
 const SHOWN: usize = 400;
 /// So many rounds of saying yes to everything until a healed world must have nothing left to ask.
 const ROUNDS: usize = 8;
+/// How long an apply may wait at most: a stack is given its time anew now and then, and a bounded number of times.
+const RETURNS: std::time::Duration = std::time::Duration::from_secs(6 * 3_600);
 /// How long a serving process has to come right.
 const SERVED: u64 = 600;
 
@@ -53,12 +58,27 @@ impl fmt::Display for Failure {
 
 /// Runs one world.
 pub fn run(seed: u64) -> Result<Seen, Box<Failure>> {
+    run_as(seed, None)
+}
+
+/// Runs one world in which things become ready, late, never, or for a while.
+pub fn run_unwell(seed: u64) -> Result<Seen, Box<Failure>> {
+    run_as(seed, Some(Chance::new(seed ^ 0x7e1b)))
+}
+
+fn run_as(seed: u64, mut unwell: Option<Chance>) -> Result<Seen, Box<Failure>> {
     let mut chance = Chance::new(seed);
     let options = Options::new(&mut chance);
-    let steps = script(&mut chance, &options);
+    let mut steps = script(&mut chance, &options);
+    if let Some(unwell) = &mut unwell {
+        steps = script::unwell(unwell, steps);
+    }
     let kept = options.clone();
     simulate(seed, async move |mut world| {
         let mut walk = Walk::new(&mut world, &options, chance);
+        if let Some(unwell) = unwell {
+            walk.give_tempers(seed, unwell);
+        }
         let done = AssertUnwindSafe(walk.whole(&steps)).catch_unwind().await;
         let mut world = world;
         if done.is_err() {
@@ -102,6 +122,8 @@ struct Walk<'a> {
     /// Stacks that are taken out of the configuration, as they were.
     away: BTreeMap<usize, trued_model::Stack>,
     renamed: u32,
+    /// How much was on record when everything was healed.
+    healed: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -129,7 +151,23 @@ impl<'a> Walk<'a> {
             }
             stacks.push(id);
         }
-        Walk { world, options, chance, stacks, away: BTreeMap::new(), renamed: 0 }
+        Walk { world, options, chance, stacks, away: BTreeMap::new(), renamed: 0, healed: 0 }
+    }
+
+    /// Has every target tell how its things are, and gives each stack a time to be ready in.
+    fn give_tempers(&mut self, seed: u64, mut chance: Chance) {
+        for target in self.world.universe.targets() {
+            let mut with = Target::new(target.name.clone());
+            (with.confirms, with.checks_epochs) = (target.confirms, target.checks_epochs);
+            with.ground().faults = target.ground().faults.clone();
+            with.wellbeing = Some(Wellbeing::new(seed));
+            self.world.universe.set_target(with);
+        }
+        for id in &self.stacks {
+            let within = Duration::from_secs([5, 20, 60][chance.below(3) as usize]);
+            let otherwise = [None, Some(Otherwise::Hold), Some(Otherwise::Rollback)][chance.below(3) as usize];
+            self.world.configure(id, |stack| stack.health = HealthPolicy { within, otherwise, rules: Vec::new() });
+        }
     }
 
     async fn whole(&mut self, steps: &[Step]) {
@@ -146,6 +184,10 @@ impl<'a> Walk<'a> {
         self.heal().await;
         if self.world.violations().is_empty() {
             self.come_right().await;
+        }
+        let found = verdicts::check(&self.world.universe, &self.world.entries(&[]), self.healed);
+        for (promise, sentence) in found {
+            self.world.universe.witness().broken(promise, sentence);
         }
         self.world.stop().await;
     }
@@ -167,6 +209,13 @@ impl<'a> Walk<'a> {
             }
             Step::Fault { target, fault } => self.fault(*target, fault),
             Step::Pass => self.pass().await,
+            Step::Apply if self.world.serves() => self.pass().await,
+            Step::Apply => {
+                let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: true };
+                if tokio::time::timeout(RETURNS, self.world.pass_of(&aim)).await.is_err() {
+                    self.world.universe.witness().broken(Promise::Returns, format!("an apply still waits after {RETURNS:?}"));
+                }
+            }
             Step::PassAndDie(places) => {
                 self.world.process.die_after(*places);
                 self.pass().await;
@@ -405,8 +454,14 @@ impl<'a> Walk<'a> {
     async fn heal(&mut self) {
         self.world.universe.witness().say(&self.world.universe, "heal");
         self.world.process.die_after(u64::MAX);
+        self.world.universe.appended();
+        self.healed = self.world.entries(&[]).len() as u64;
         for target in self.world.universe.targets() {
             target.ground().faults = Faults { millis: self.options.millis, ..Faults::default() };
+            if let Some(wellbeing) = &target.wellbeing {
+                wellbeing.heal();
+                target.ground().tell_all();
+            }
         }
         self.world.universe.history.set_reachable(true);
         self.world.universe.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
@@ -572,13 +627,17 @@ impl<'a> Walk<'a> {
                 universe.witness().broken(Promise::Converges, format!("{address} is {:?}'s, not desired, and still there", stack.id));
             }
         }
-        let failed = |id: &StackId| {
+        let newest = |id: &StackId| {
             let newest = self.world.entries_of(id, &[Kind::Verdict]).pop();
-            newest.and_then(|verdict| verdict.entry.body::<trued_model::body::Verdict>().ok()).map(|verdict| verdict.outcome)
+            newest.and_then(|verdict| verdict.entry.body::<trued_model::body::Verdict>().ok())
         };
-        for id in estate.stacks.keys().filter(|id| !held.contains_key(id)) {
-            if failed(id) == Some(Outcome::Failed) {
+        for (id, verdict) in estate.stacks.keys().filter(|id| !held.contains_key(id)).filter_map(|id| Some((id, newest(id)?))) {
+            if verdict.outcome == Outcome::Failed {
                 universe.witness().broken(Promise::Converges, format!("the last run of {id:?} failed although nothing is wrong any more"));
+            }
+            if !verdict.awaits.is_empty() {
+                let sentence = format!("{id:?} still waits for {} although all is ready", verdict.awaits);
+                universe.witness().broken(Promise::Converges, sentence);
             }
         }
     }

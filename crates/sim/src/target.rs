@@ -8,6 +8,7 @@ use trued_doors::Hint;
 use trued_model::{Address, Change, Code, Fingerprint, Name, Refusal, StackId, Timestamp};
 
 use crate::history::fingerprint;
+use crate::wellbeing::Wellbeing;
 
 /// One file, or one folder with nothing in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Target {
     pub confirms: bool,
     /// Whether it compares epochs.
     pub checks_epochs: bool,
+    /// How its things are, where it tells of that.
+    pub wellbeing: Option<Arc<Wellbeing>>,
     ground: Mutex<Ground>,
 }
 
@@ -82,7 +85,7 @@ pub struct Ground {
 
 impl Target {
     pub fn new(name: Name) -> Target {
-        Target { name, nested: true, confirms: true, checks_epochs: true, ground: Mutex::default() }
+        Target { name, nested: true, confirms: true, checks_epochs: true, wellbeing: None, ground: Mutex::default() }
     }
 
     /// Short access; never across an await.
@@ -163,6 +166,11 @@ impl Ground {
     fn tell(&mut self, address: &Address) {
         let hint = Hint { addresses: BTreeSet::from([address.clone()]) };
         self.watchers.retain(|watcher| watcher.send(hint.clone()).is_ok());
+    }
+
+    /// Hints whoever watches that anything may have changed.
+    pub fn tell_all(&mut self) {
+        self.watchers.retain(|watcher| watcher.send(Hint::default()).is_ok());
     }
 
     /// Why a change cannot be made as things stand, by the rules of a tree of files; `Ok(true)` where it is made already.

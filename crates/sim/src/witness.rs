@@ -61,6 +61,14 @@ pub enum Promise {
     CommandOnce,
     /// Whatever runs on and on waits for something.
     Waits,
+    /// What is not ready in time is said once, until something is done about it.
+    SaidOnce,
+    /// What is called verified was ready.
+    Proven,
+    /// By itself a stack goes back to what was verified and was well when it was there last.
+    GoesBack,
+    /// An apply that waits comes back.
+    Returns,
     /// The record contradicts itself.
     Record,
 }
