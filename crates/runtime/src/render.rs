@@ -158,7 +158,7 @@ impl Runtime {
             }
         };
         let copied = Arc::new(std::mem::take(&mut rendered.copied));
-        let wanted = Arc::new(self.parsed(stack, &gathered, rendered, true).await?);
+        let wanted = Arc::new(self.parsed(stack, &gathered, rendered, &copied, true).await?);
         let mut kept = cell.kept();
         kept.copied = copied;
         kept.wanted = Some(wanted.clone());
@@ -176,8 +176,9 @@ impl Runtime {
         let Ok(_busy) = self.places(&gathered).try_acquire() else { return Ok(None) };
         Counters::add(&self.counters.repeats, 1);
         let input = RenderInput { pulled, ..self.input(stack, &mut gathered, Arc::default(), true) };
-        let rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
-        self.parsed(stack, &gathered, rendered, false).await.map(Some)
+        let mut rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
+        let copied = std::mem::take(&mut rendered.copied);
+        self.parsed(stack, &gathered, rendered, &copied, false).await.map(Some)
     }
 
     /// Gathers all that a render depends on.
@@ -267,7 +268,15 @@ impl Runtime {
     }
 
     /// Reads what was rendered as resources of the target; where asked so, the target says whether they have the right form.
-    async fn parsed(&self, stack: &Stack, gathered: &Gathered, rendered: Rendered, validate: bool) -> Result<Wanted, NoWish> {
+    /// `copied` are the bundle's entries that were taken over as they are.
+    async fn parsed(
+        &self,
+        stack: &Stack,
+        gathered: &Gathered,
+        rendered: Rendered,
+        copied: &BTreeMap<String, BlobRef>,
+        validate: bool,
+    ) -> Result<Wanted, NoWish> {
         let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
         let reads_text = driver.describe().reads_text;
@@ -303,6 +312,21 @@ impl Runtime {
             }));
         }
         drop(opened);
+        // A file that was taken over as it is has its place in the source; what a renderer made has none there.
+        let in_source = |file: &str| {
+            let entry = gathered.bundle.entries.get(file)?;
+            let folder = &gathered.bundle.folder;
+            let taken_over = !folder.is_empty() && copied.contains_key(&entry.id);
+            taken_over.then(|| format!("{folder}/{file}"))
+        };
+        for place in parsed.findings.iter_mut().filter_map(|finding| finding.place.as_mut()) {
+            place.file = in_source(&place.file).unwrap_or(std::mem::take(&mut place.file));
+        }
+        let errands = parsed.errands.iter_mut().map(|errand| &mut errand.resource);
+        for origin in parsed.resources.iter_mut().chain(errands).map(|resource| &mut resource.origin).filter(|origin| origin.line.is_some())
+        {
+            origin.file = in_source(&origin.file).unwrap_or(std::mem::take(&mut origin.file));
+        }
         if !parsed.findings.is_empty() {
             // What is said of no document is said of the target's settings.
             let origin = self.estate().targets.get(&stack.id.target).map(|target| target.origin.clone()).unwrap_or_default();

@@ -3,13 +3,14 @@
 use trued_doors::{Checking, Program};
 use trued_engine::{Event, Release, Wellness};
 use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
-use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Otherwise, Refusal};
+use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Manifest, Otherwise, Refusal};
 
 use super::Walk;
 use super::health::HEALTH;
 use super::look::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
+use crate::report::AFTER_A_FAILED_CHECK;
 use crate::runtime::blocking;
 
 /// How long a command of `on_change` may take, and how much of its output is kept.
@@ -207,9 +208,14 @@ impl Walk<'_> {
             left.for_each(|change| own_what_gives_way(&mut self.inventory, change));
         }
         let inventory = self.runtime.store_manifest(&self.inventory)?;
-        let observed = self.runtime.store_manifest(&self.seen_manifest())?;
+        // Once all is in place they are one and the same, which is cheaper seen than written again.
+        let store = |manifest: Manifest| match manifest == self.inventory {
+            true => Ok(inventory),
+            false => self.runtime.store_manifest(&manifest),
+        };
+        let observed = store(self.seen_manifest())?;
         let desired = match (&self.wanted, in_place) {
-            (Some(wanted), true) => Some(self.runtime.store_manifest(&wanted.desired.manifest())?),
+            (Some(wanted), true) => Some(store(wanted.desired.manifest())?),
             _ => None,
         };
         Ok(verdict.blob("inventory", Some(inventory)).blob("observed", Some(observed)).blob("desired", desired))
@@ -247,7 +253,7 @@ impl Walk<'_> {
         match self.checks.iter().find(|check| !check.passed) {
             Some(check) => {
                 let message = format!("{}: {}", check.check, check.why);
-                let next = "commit a fix, or trued rollback STACK";
+                let next = AFTER_A_FAILED_CHECK;
                 drafts.extend(incidents::open(&self.memory, id, now, Trouble { kind: "check", message, next, words: &[] }));
                 if in_place {
                     drafts.extend(self.go_back());

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trued_engine::history::{self, Voice};
 use trued_model::body::RefusedItem;
 use trued_model::{Action, Change, Decision, Finding, Level, Plan, StackNames};
-use trued_runtime::{Pending, Report, StackReport};
+use trued_runtime::{AFTER_A_FAILED_CHECK, Pending, Report, StackReport};
 
 use crate::exit::Exit;
 use crate::screen::Screen;
@@ -52,6 +52,7 @@ pub fn applied(report: &Report) -> Value {
             shown.insert("written".to_owned(), json!(stack.written));
             shown.insert("waiting".to_owned(), json!(stack.waiting));
             shown.insert("refused".to_owned(), json!(stack.refused));
+            shown.insert("failed_checks".to_owned(), json!(stack.unpassed));
         }
         shown
     };
@@ -158,6 +159,12 @@ pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
             screen.line(format!("{}: {line}", stack.name))?;
         }
         screen.line(one_line(stack))?;
+        for check in &stack.unpassed {
+            screen.line(format!("  {} {}: {}", screen.red("failed"), check.check, check.why))?;
+        }
+        if !stack.unpassed.is_empty() {
+            screen.line(format!("         {}", AFTER_A_FAILED_CHECK.replace("STACK", &stack.name)))?;
+        }
         if let Some(why) = &stack.waiting {
             screen.line(format!("  {} not ready yet: {why}", screen.yellow("waits")))?;
         }

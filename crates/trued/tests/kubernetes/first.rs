@@ -145,8 +145,8 @@ items:
     assert_eq!(held["data"]["text"].as_str().map(str::len), Some(300 << 10));
     ground.write("web/wrong.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { generateName: some- }\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: { name: inner }\n");
     let said = ground.run(&["plan"], 2);
-    assert!(said.contains("wrong.yaml:1:1") && said.contains("only a `generateName`"), "{said}");
-    assert!(said.contains("wrong.yaml:5:1") && said.contains("is there twice"), "{said}");
+    assert!(said.contains("web/wrong.yaml:1:1") && said.contains("only a `generateName`"), "{said}");
+    assert!(said.contains("web/wrong.yaml:5:1") && said.contains("is there twice"), "{said}");
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn t07_three_broken_objects_are_three_findings_of_one_report() {
     ground.write("web/c.yaml", "kind: ConfigMap\nmetadata: { name: none }\n");
     std::fs::remove_file(ground.path("web/all.yaml")).expect("removed");
     let said = ground.run(&["apply"], 2);
-    assert!(said.contains("a.yaml:1:1") && said.contains("serves no kind batch/Gadget"), "{said}");
-    assert!(said.contains("b.yaml:1:1") && said.contains("as v1, not as v1beta1"), "{said}");
-    assert!(said.contains("c.yaml:1:1") && said.contains("no `apiVersion`"), "{said}");
+    assert!(said.contains("web/a.yaml:1:1") && said.contains("serves no kind batch/Gadget"), "{said}");
+    assert!(said.contains("web/b.yaml:1:1") && said.contains("as v1, not as v1beta1"), "{said}");
+    assert!(said.contains("web/c.yaml:1:1") && said.contains("no `apiVersion`"), "{said}");
     assert!(ground.get(&ground.at("api/v1", "configmaps", "fine")).is_some(), "fault 27: nothing is removed by a render that is wrong");
 }
 
@@ -190,14 +190,14 @@ fn t07_fields_that_no_schema_has_are_told_with_their_places_before_anything_is_w
     ground.write("web/none.yaml", "kind: ConfigMap\nmetadata: { name: none }\n");
     let said = ground.run(&["plan"], 2);
     for expected in [
-        "none.yaml:1:1: default/web: this is no object",
-        "run.yaml:14:3: default/web: apps/Deployment/NAMESPACE/web: there is no field spec.replica",
+        "web/none.yaml:1:1: default/web: this is no object",
+        "web/run.yaml:14:3: default/web: apps/Deployment/NAMESPACE/web: there is no field spec.replica",
         "the field spec.selector is missing",
         "spec.template.spec.containers[0].image",
-        "widget.yaml:4:9",
+        "web/widget.yaml:4:9",
         "there is no field spec.colour",
         "the field spec.size is missing",
-        "secret.yaml:4:1",
+        "web/secret.yaml:4:1",
     ] {
         let expected = expected.replace("NAMESPACE", &ground.namespace);
         assert!(said.contains(&expected), "{expected} in {said}");
@@ -212,7 +212,7 @@ fn t07_fields_that_no_schema_has_are_told_with_their_places_before_anything_is_w
     ground.run(&["apply"], 0);
     ground.write("web/widget.yaml", &widget("size: 10"));
     let said = ground.run(&["plan"], 2);
-    assert!(said.contains("widget.yaml:4:9") && said.contains("spec.size"), "{said}");
+    assert!(said.contains("web/widget.yaml:4:9") && said.contains("spec.size"), "{said}");
     ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"));
 }
 
