@@ -76,10 +76,11 @@ pub fn bench(names: &[String]) -> anyhow::Result<()> {
     for name in names {
         ensure!(BENCHES.iter().any(|(known, _)| known == name), "there is no bench {name}");
     }
-    let built = machine::cargo().args(["build", "--release", "--quiet", "-p", "trued"]).status().context("failed to start cargo")?;
+    let built =
+        machine::cargo().args(["build", "--profile", "dist", "--quiet", "-p", "trued"]).status().context("failed to start cargo")?;
     ensure!(built.success(), "the program does not build");
     let target = machine::target()?;
-    let ground = Ground { program: target.join("release/trued"), scratch: target.join("bench") };
+    let ground = Ground { program: target.join("dist/trued"), scratch: target.join("bench") };
     println!("{:<44} {:>18}   {:<38} {:<22}", "what", "measured", "yardstick", "bar");
     for (name, bench) in BENCHES.iter().filter(|(name, _)| names.is_empty() || names.iter().any(|named| named == name)) {
         let rows = bench(&ground).with_context(|| format!("failed to measure {name}"))?;

@@ -26,7 +26,7 @@ usage: cargo xtask test [RING…] [-- FILTER…]   set up the machine, then run 
        cargo xtask partners [--run -- COMMAND…]
                                                build the programs of others that tests work with (kept in the cache), or run
                                                a command with them and a Kubernetes control plane at hand
-       cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; release build";
+       cargo xtask bench [NAME…]               measure, as ratios where a yardstick exists; built as shipped";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

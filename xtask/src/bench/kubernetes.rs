@@ -21,7 +21,8 @@ const MAPS: usize = 5_000;
 
 /// All of it. `TRUED_BENCH_STACKS` names other sizes: `100,1000`.
 pub fn kubernetes(ground: &Ground) -> anyhow::Result<Vec<Row>> {
-    let built = machine::cargo().args(["build", "--release", "--quiet", "-p", "trued-kubernetes", "--example", "bare_apply"]).status()?;
+    let built =
+        machine::cargo().args(["build", "--profile", "dist", "--quiet", "-p", "trued-kubernetes", "--example", "bare_apply"]).status()?;
     ensure!(built.success(), "the bare client does not build");
     let named = std::env::var("TRUED_BENCH_STACKS").ok();
     let sizes: Vec<usize> = match &named {
