@@ -21,6 +21,12 @@ use crate::program::not_written;
 /// Larger ones are no description of a chart.
 const LARGEST: u64 = 1 << 20;
 
+/// Columns of `helm dependency list`: name, version, repository, status.
+const COLUMNS: usize = 4;
+
+/// What stands in the last one where all is well; where two aliases have two versions of a chart it does not tell them apart.
+const FITS: [&str; 3] = ["ok", "unpacked", "too many matches"];
+
 /// Where a chart keeps those that it depends on.
 const CHARTS: &str = "charts";
 
@@ -112,21 +118,25 @@ pub fn lay(archives: &BTreeMap<String, Arc<[u8]>>, chart: &Path) -> Result<(), V
     Ok(())
 }
 
-/// What `helm dependency list` says of those that it was asked about: a version that is not in the range that the chart declares would be
-/// left out, or taken without its conditions, and nobody told.
+/// What `helm dependency list` says against those that it was asked about: a version that is not in the range that the chart declares
+/// would be left out, or taken without its conditions, and nobody told.
 pub fn judge(bundle: &Bundle, chart: &str, judged: &[Declared], said: &str) -> Vec<Finding> {
     let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split('\t').map(str::trim).collect()).collect();
-    let wrong = |one: &&Declared| {
-        let mut of_name =
-            rows.iter().filter(|row| row.first() == Some(&one.name.as_str()) && row.get(1).is_some_and(|at| *at == one.version));
-        of_name.any(|row| matches!(row.last(), Some(&"wrong version" | &"invalid version")))
+    let against = |one: &Declared| {
+        let of_name = rows.iter().filter(|row| row.len() == COLUMNS && row[0] == one.name);
+        let (exact, others): (Vec<_>, Vec<_>) = of_name.partition(|row| row[1] == one.version);
+        // A long version is cut short.
+        let row = exact.first().or(others.first());
+        let message = match row.map(|row| row[COLUMNS - 1]) {
+            Some(status) if FITS.contains(&status) => return None,
+            Some("wrong version") => format!("`{}` is here in a version that is not `{}`", one.name, one.version),
+            Some(status) => format!("`helm dependency list` says of `{}`: {status}", one.name),
+            None => format!("`helm dependency list` does not say whether `{}` fits `{}`", one.name, one.version),
+        };
+        let finding = Finding::new(message, "pin one that fits, or correct what is declared here");
+        Some(finding.at(in_source(bundle, &within(chart, "Chart.yaml")), one.mark.line, one.mark.column))
     };
-    let find = |one: &Declared| {
-        let message = format!("`{}` is here in a version that is not `{}`", one.name, one.version);
-        let help = "pin one that is, or correct the version; `helm dependency list` says the same";
-        Finding::new(message, help).at(in_source(bundle, &within(chart, "Chart.yaml")), one.mark.line, one.mark.column)
-    };
-    judged.iter().filter(wrong).map(find).collect()
+    judged.iter().filter_map(against).collect()
 }
 
 /// Reads a small file of a bundle as YAML.
@@ -255,4 +265,38 @@ fn missing(one: &Declared, lock: Option<&Lock>) -> Finding {
     };
     let locked = if lock.is_some() { format!("; {LOCK} pins its version and not its bytes") } else { String::new() };
     Finding::new(format!("`{name}` is declared here, and lies neither in `{CHARTS}/` nor is pinned under `dependencies`{locked}"), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_helm_says_of_a_dependency_is_believed_only_where_it_says_that_it_fits() {
+        let root = parsed(b"dependencies:\n- { name: cache, version: ~1.4 }\n").unwrap();
+        let judged = declared(&root).unwrap();
+        let bundle = Bundle {
+            revision: trued_model::Revision { source: "shop".parse().unwrap(), id: "0".to_owned() },
+            folder: "x".to_owned(),
+            digest: String::new(),
+            entries: Arc::default(),
+            reader: Arc::new(Nothing),
+        };
+        let said = |text: &str| judge(&bundle, "shop", &judged, text).first().map(ToString::to_string).unwrap_or_default();
+        let head = "NAME \tVERSION\tREPOSITORY\tSTATUS\n";
+        assert_eq!(said(&format!("{head}cache\t~1.4   \thttps://c \tok    \n")), "");
+        assert_eq!(said(&format!("{head}cache\t~1.3\t\twrong version\ncache\t~1.4\t\tunpacked\n")), "");
+        let wrong = said(&format!("{head}cache\t~1.4\thttps://c\twrong version\n"));
+        assert!(wrong.starts_with("x/shop/Chart.yaml:2:3: ") && wrong.contains("a version that is not `~1.4`"), "{wrong}");
+        assert!(said(&format!("{head}cache\t~1.4\thttps://c\tcorrupt chart archive\n")).contains("says of `cache`: corrupt chart archive"));
+        assert!(said("WARNING: no dependencies\n").contains("does not say whether `cache` fits"));
+    }
+
+    struct Nothing;
+
+    impl trued_doors::BundleReader for Nothing {
+        fn read(&self, _: &str) -> trued_doors::Answer<Vec<u8>> {
+            Ok(Vec::new())
+        }
+    }
 }
