@@ -357,6 +357,7 @@ fn every_key_is_described() {
     descriptions(expect![[r#"
         apps: Globs of app files: `apps/*/app.yaml`, or `SOURCE//apps/*/app.yaml` where there are `sources`.
         environments: Stages of life, by name.
+        registries: How registries and repositories of charts are asked, by host, with its port where that is not 443.
         sandbox: How programs that render (`build`) are held.
         secrets: Where secret values are, by name.
         sources: Where desired state comes from, by name. Without it, the folder or repository that holds this file is the source.
