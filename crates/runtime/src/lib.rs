@@ -24,6 +24,7 @@ mod say;
 mod secrets;
 mod serve;
 mod sources;
+mod tasks;
 mod turn;
 mod unsound;
 mod verified;
