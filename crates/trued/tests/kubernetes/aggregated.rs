@@ -47,8 +47,10 @@ impl Store {
         self.kept().objects.values().map(|object| object["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
+    /// How often this was asked about the test's own namespace: when another one goes, its controller asks about everything in it.
     fn asked(&self, verb: &str) -> usize {
-        self.kept().requests.iter().filter(|request| request.starts_with(verb)).count()
+        let inside = format!("/namespaces/{}/", self.group.trim_end_matches(".example.org"));
+        self.kept().requests.iter().filter(|request| request.starts_with(verb) && request.contains(&inside)).count()
     }
 
     fn happened(&self, kept: &mut Kept, what: &str, mut object: Value) -> Value {
@@ -58,8 +60,10 @@ impl Store {
         object
     }
 
-    fn list(&self) -> Value {
-        let items: Vec<Value> = self.kept().objects.values().cloned().collect();
+    /// All of them, or those of a namespace.
+    fn list(&self, namespace: &str) -> Value {
+        let inside = |object: &&Value| namespace.is_empty() || object["metadata"]["namespace"] == namespace;
+        let items: Vec<Value> = self.kept().objects.values().filter(inside).cloned().collect();
         let version = self.version.load(Ordering::SeqCst).to_string();
         json!({ "kind": "WidgetList", "apiVersion": format!("{}/v1", self.group), "metadata": { "resourceVersion": version }, "items": items })
     }
@@ -282,7 +286,8 @@ fn answer(store: &Store, over: &AtomicBool, mut stream: Secure) -> std::io::Resu
             )
         }
         ("GET", ["widgets"] | ["namespaces", _, "widgets"]) if query.contains("watch=1") => return watch(store, over, &mut stream, query),
-        ("GET", ["widgets"] | ["namespaces", _, "widgets"]) => (200, store.list()),
+        ("GET", ["widgets"]) => (200, store.list("")),
+        ("GET", ["namespaces", namespace, "widgets"]) => (200, store.list(namespace)),
         ("GET", ["namespaces", namespace, "widgets", name]) => match store.kept().objects.get(&key(namespace, name)) {
             Some(object) => (200, object.clone()),
             None => (404, status(404, "NotFound", "there is no such Widget")),

@@ -85,7 +85,7 @@ fn fault_59_a_replica_that_lags_deletes_nothing_and_writes_nothing_back_and_it_h
     until("the commit is in place", || {
         get("one").is_some_and(|one| one["data"]["value"] == "2") && get("two").is_none() && get("four").is_some()
     });
-    until("its verdict is on record", || ground.run(&["status"], 0).contains("ready"));
+    until("its verdict is on record", || ground.run(&["log", "--kind", "verdict"], 0).lines().count() >= 2);
     let (writes, uid) = (ground.writes(), ground.uid(&ground.at("api/v1", "configmaps", "four")));
     let untouched = |when: &str| {
         assert_eq!(ground.writes(), writes, "{when}: {:?}", ground.requests());
