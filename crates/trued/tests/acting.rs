@@ -267,6 +267,7 @@ fn configuration_that_cannot_be_used_is_an_incident_until_it_is_corrected() {
     assert_eq!((&incident["kind"], &incident["stack"]), (&"configuration".into(), &Value::Null));
     let told = shop.run(&["show", &incident["index"].to_string()], 0);
     assert!(told.contains("apps/site/app.yaml:5:") && told.contains("hodl"), "{told}");
+    assert!(shop.run(&["status"], 3).contains("configuration since "), "status tells it too");
     // Whoever takes the last app away is told that nothing is deleted for it.
     shop.git(&["rm", "-q", "-r", "apps/site"]);
     shop.commit("no app at all");

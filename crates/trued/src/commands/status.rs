@@ -42,15 +42,19 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
         };
         rows.push((status, since));
     }
-    let sources = if args.stack.is_some() { Vec::new() } else { sources(&record).await? };
-    let remains = !sources.is_empty() || rows.iter().any(|(status, _)| status.remains());
+    let (sources, configuration): (Vec<_>, Vec<_>) = match args.stack {
+        Some(_) => (Vec::new(), Vec::new()),
+        None => of_no_stack(&record).await?.into_iter().partition(|(open, ..)| open.source.is_some()),
+    };
+    let remains = !sources.is_empty() || !configuration.is_empty() || rows.iter().any(|(status, _)| status.remains());
     let exit = if remains { Exit::Remain } else { Exit::Done };
     let screen = session.screen;
     if screen.is_json() {
         let stacks: Vec<Value> = rows.iter().map(|(status, since)| row(&record, status, *since)).collect();
         let row = |(open, since, why): &(Open, Timestamp, String)| json!({ "source": open.source, "incident": open.index, "kind": open.kind, "since": since, "why": why, "next": open.next });
         let sources: Vec<Value> = sources.iter().map(row).collect();
-        screen.document(&json!({ "stacks": stacks, "sources": sources }))?;
+        let configuration: Vec<Value> = configuration.iter().map(row).collect();
+        screen.document(&json!({ "stacks": stacks, "sources": sources, "configuration": configuration }))?;
         return Ok(exit);
     }
     if rows.is_empty() {
@@ -59,24 +63,23 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     for (status, since) in &rows {
         print(&record, status, *since, screen)?;
     }
-    for (open, since, why) in &sources {
-        let source = open.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    for (open, since, why) in sources.iter().chain(&configuration) {
+        let about = open.source.as_ref().map(|source| format!("source {source}  ")).unwrap_or_default();
         let since = when::clock(*since, record.now);
-        screen.line(format!("source {source}  {} since {since}: {why}", screen.yellow(&open.kind)))?;
+        screen.line(format!("{about}{} since {since}: {why}", screen.yellow(&open.kind)))?;
         screen.line(format!("  incident #{}: {}", open.index, open.next))?;
     }
     Ok(exit)
 }
 
-/// Open incidents about sources, each with its beginning and its words: a source that nothing is known to be wrong with is not listed.
-async fn sources(record: &Record) -> anyhow::Result<Vec<(Open, Timestamp, String)>> {
+/// Open incidents about sources and the configuration, each with its beginning and its words: what nothing is known to be wrong with
+/// is not listed.
+async fn of_no_stack(record: &Record) -> anyhow::Result<Vec<(Open, Timestamp, String)>> {
     let mut found = Vec::new();
     for open in history::incidents(&BTreeMap::new(), &gather::loose_incidents(record).await?) {
-        if open.source.is_some() {
-            let entry = record.entry(open.index).await?.entry;
-            let why = entry.body::<Incident>().map(|incident| incident.message).unwrap_or_default();
-            found.push((open, entry.valid_from, why));
-        }
+        let entry = record.entry(open.index).await?.entry;
+        let why = entry.body::<Incident>().map(|incident| incident.message).unwrap_or_default();
+        found.push((open, entry.valid_from, why));
     }
     Ok(found)
 }
