@@ -85,7 +85,7 @@ impl Runtime {
     /// Whose each address on a target is, by the record.
     pub(crate) async fn owners(&self, target: &Name) -> Answer<BTreeMap<Address, StackId>> {
         let mut owners = BTreeMap::new();
-        for cell in self.cells().into_iter().filter(|cell| cell.id.target == *target) {
+        for cell in self.cells().iter().filter(|cell| cell.id.target == *target) {
             let inventory = cell.inventory(self).await?;
             owners.extend(inventory.items.keys().map(|address| (address.clone(), cell.id.clone())));
         }

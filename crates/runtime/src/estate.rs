@@ -1,13 +1,12 @@
 //! Reading the estate: sources first, then configuration at their revisions; the last good one stays when it is broken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trued_doors::{Answer, Configured, Query, Source, first};
 use trued_model::body::{ConfigChanged, LISTED};
 use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, Stack, StackId};
 
-use crate::cell::Cell;
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime, blocking};
 
@@ -155,14 +154,6 @@ impl Runtime {
         let state = self.state();
         let all = state.estate.stacks.keys().chain(&state.orphans);
         all.filter(|id| aim.stacks.is_empty() || aim.stacks.contains(id)).cloned().collect()
-    }
-
-    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
-        let ids: BTreeSet<StackId> = {
-            let state = self.state();
-            state.estate.stacks.keys().chain(&state.orphans).cloned().collect()
-        };
-        ids.iter().map(|id| self.cell(id)).collect()
     }
 }
 

@@ -49,7 +49,7 @@ impl Runtime {
 
     /// Gives all leases back.
     pub async fn release(&self) -> Answer<()> {
-        for cell in self.cells() {
+        for cell in self.cells().iter() {
             cell.kept().epoch = None;
         }
         self.doors.store.release(&self.doors.holder).await

@@ -59,11 +59,12 @@ pub struct Waiting<'a> {
     pub within: Duration,
 }
 
-/// How stacks are written, and for which of them that was found.
-struct Named {
+/// All stacks there are, and of which estate that was found: worked out once for it, not at every poll and hint.
+struct Roll {
     estate: Arc<Estate>,
     orphans: Vec<StackId>,
     names: Arc<StackNames>,
+    cells: Arc<[Arc<Cell>]>,
 }
 
 #[derive(Default)]
@@ -71,7 +72,7 @@ pub(crate) struct State {
     pub estate: Arc<Estate>,
     /// Stacks in the record that are no longer configured, with something of ours still on their target.
     pub orphans: Vec<StackId>,
-    names: Option<Named>,
+    roll: Option<Roll>,
     /// As they were opened, with the settings they were opened with.
     pub sources: BTreeMap<Name, (SourceSpec, Arc<dyn Source>)>,
     /// What each source is followed to now.
@@ -88,6 +89,17 @@ pub(crate) struct State {
     pub stopping: bool,
     /// The record's disk failed while writing.
     pub broken: Option<Refusal>,
+}
+
+impl State {
+    fn cell(&mut self, id: &StackId) -> Arc<Cell> {
+        if let Some(cell) = self.cells.get(id) {
+            return cell.clone();
+        }
+        let cell = Arc::new(Cell::new(id.clone()));
+        self.cells.insert(id.clone(), cell.clone());
+        cell
+    }
 }
 
 /// What one pass is about.
@@ -166,19 +178,31 @@ impl Runtime {
 
     /// How stacks are written: configured ones and orphans.
     pub fn names(&self) -> Arc<StackNames> {
+        self.of_roll(|roll| roll.names.clone())
+    }
+
+    /// Of all stacks, configured ones and orphans, in their order.
+    pub(crate) fn cells(&self) -> Arc<[Arc<Cell>]> {
+        self.of_roll(|roll| roll.cells.clone())
+    }
+
+    fn of_roll<R>(&self, take: impl Fn(&Roll) -> R) -> R {
         let mut state = self.state();
-        match &state.names {
-            Some(known) if Arc::ptr_eq(&known.estate, &state.estate) && known.orphans == state.orphans => known.names.clone(),
-            _ => {
-                let names = Arc::new(StackNames::new(state.estate.stacks.keys().chain(&state.orphans)));
-                state.names = Some(Named { estate: state.estate.clone(), orphans: state.orphans.clone(), names: names.clone() });
-                names
-            }
+        if let Some(roll) = state.roll.as_ref().filter(|roll| Arc::ptr_eq(&roll.estate, &state.estate) && roll.orphans == state.orphans) {
+            return take(roll);
         }
+        let (estate, orphans) = (state.estate.clone(), state.orphans.clone());
+        let ids: BTreeSet<&StackId> = estate.stacks.keys().chain(&orphans).collect();
+        let cells = ids.into_iter().map(|id| state.cell(id)).collect();
+        let names = Arc::new(StackNames::new(estate.stacks.keys().chain(&orphans)));
+        let roll = Roll { estate, orphans, names, cells };
+        let taken = take(&roll);
+        state.roll = Some(roll);
+        taken
     }
 
     pub(crate) fn cell(&self, id: &StackId) -> Arc<Cell> {
-        self.state().cells.entry(id.clone()).or_insert_with(|| Arc::new(Cell::new(id.clone()))).clone()
+        self.state().cell(id)
     }
 
     /// The stack as configured; an orphan stands in with nothing to render.

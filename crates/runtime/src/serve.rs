@@ -186,10 +186,10 @@ impl Runtime {
 
     /// Walks that work towards something older end after the batch in hand.
     async fn mark_newer(&self) {
-        for cell in self.cells() {
+        for cell in self.cells().iter() {
             let Some(working) = cell.kept().towards else { continue };
             let Some(stack) = self.stack(&cell.id) else { continue };
-            if let Ok(wanted) = self.wanted(&cell, &stack).await
+            if let Ok(wanted) = self.wanted(cell, &stack).await
                 && wanted.key != working
             {
                 cell.kept().newer = true;
@@ -220,8 +220,8 @@ impl Runtime {
     }
 
     async fn heartbeat(&self, pace: Pace) {
-        let looks = self.cells().into_iter().filter_map(|cell| Some((cell.id.key(), cell.kept().look?)));
-        let looks = Looks { at: looks.collect() };
+        let cells = self.cells();
+        let looks = Looks { at: cells.iter().filter_map(|cell| Some((cell.id.key(), cell.kept().look?))).collect() };
         let body = Heartbeat { stacks: looks.at.len() as u64, interval: pace.heartbeat };
         let blob = blocking(|| {
             let blob = self.doors.blobs.put(&canonical(&looks))?;

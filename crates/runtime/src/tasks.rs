@@ -59,7 +59,7 @@ impl Tasks {
         let ids: BTreeSet<&StackId> = cells.iter().map(|cell| &cell.id).collect();
         // A stack that is gone ends after its walk in hand; it is dropped from here only once it has ended.
         self.stacks.retain(|id, task| ids.contains(id) || !task.is_finished());
-        for cell in &cells {
+        for cell in cells.iter() {
             let running = self.stacks.get(&cell.id).is_some_and(|task| !task.is_finished());
             if !running {
                 let task = tokio::spawn(runtime.clone().live(cell.id.clone(), bell.clone()));
