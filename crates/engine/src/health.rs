@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use trued_model::{Address, Condition, Duration, Health, Timestamp};
 
+use crate::planted::{self, Bug};
+
 /// A stack's health, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wellness {
@@ -31,6 +33,7 @@ pub fn wellness(conditions: &BTreeMap<Address, Condition>, since: Timestamp, wit
     }
     match named(&|health| health != Health::Ready) {
         None => Wellness::Ready,
+        Some(_) if planted::has(Bug::UnreadyIsReady) => Wellness::Ready,
         Some(waits) if now >= since + within => Wellness::Failed(format!("not ready within {within}: {waits}")),
         Some(waits) => Wellness::Waits(waits),
     }

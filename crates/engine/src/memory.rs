@@ -7,6 +7,7 @@ use trued_model::body::{Answered, Approved, Cause, Drift, DriftItem, Held, Incid
 use trued_model::{Address, Approval, BlobRef, Deletes, Digest, Entry, Indexed, Kind, Level, Occasion, Progress, Ran, Timestamp};
 
 use crate::assess::drift_set;
+use crate::planted::{self, Bug};
 
 /// How many verified releases and drift episodes are remembered here; the record keeps all.
 const REMEMBERED: usize = 64;
@@ -370,7 +371,7 @@ fn fold_verdict(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<(
             (false, true) => memory.unready.or(Some(entry.valid_from)),
             (false, false) => Some(entry.valid_from),
         };
-        if release.verified {
+        if release.verified || planted::has(Bug::UnprovenRelease) {
             memory.releases.retain(|known| known.desired != desired);
             memory.releases.push(release.clone());
             if memory.releases.len() > REMEMBERED {

@@ -36,6 +36,12 @@ pub enum Bug {
     RetakeRejected,
     /// Records that a batch happened before it did.
     ReceiptFirst,
+    /// Takes what is not ready yet for ready.
+    UnreadyIsReady,
+    /// Remembers as a release to go back to what was in place and never proven.
+    UnprovenRelease,
+    /// Waits on when the time to become ready is over.
+    NoDeadline,
 }
 
 impl Bug {
@@ -56,6 +62,9 @@ impl Bug {
         Bug::FollowRewind,
         Bug::RetakeRejected,
         Bug::ReceiptFirst,
+        Bug::UnreadyIsReady,
+        Bug::UnprovenRelease,
+        Bug::NoDeadline,
     ];
 }
 

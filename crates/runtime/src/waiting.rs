@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt, stream};
 use trued_doors::{BoxFuture, BoxStream, HealthAsk};
+use trued_engine::planted::{self, Bug};
 use trued_engine::{StackMemory, Wellness, wellness};
 use trued_model::{Address, Condition, Digest, Duration, Health, HealthPolicy, Progress, StackId, Timestamp};
 
@@ -86,7 +87,7 @@ impl Runtime {
             if !attended.stacks.insert(id.clone()) {
                 continue;
             }
-            let longest = self.stack(&id).map_or(ENDLESS, |stack| stack.health.within);
+            let longest = self.stack(&id).filter(|_| !planted::has(Bug::NoDeadline)).map_or(ENDLESS, |stack| stack.health.within);
             let one = async move {
                 // Whatever becomes of the line to the target.
                 let _ = tokio::time::timeout(longest.to_std() + TRIED_AGAIN.to_std(), self.until_decided(&id)).await;
@@ -142,7 +143,7 @@ impl Runtime {
                 return;
             }
             let mut rest = match since {
-                Some(since) if attended.on_record != OnRecord::Failed => (since + within).since(now),
+                Some(since) if attended.on_record != OnRecord::Failed && !planted::has(Bug::NoDeadline) => (since + within).since(now),
                 _ => ENDLESS,
             };
             if let (Some(tell), Wellness::Waits(why)) = (&self.told, judged) {

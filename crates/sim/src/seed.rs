@@ -7,14 +7,12 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use trued_doors::{Clock, Store};
 use trued_model::body::{Incident, Outcome};
-use trued_model::{Digest, DriftPolicy, Duration, HealthPolicy, HoldKind, Kind, Otherwise, StackId, Want};
-use trued_runtime::Aim;
+use trued_model::{Digest, DriftPolicy, Duration, HealthPolicy, HoldKind, Kind, Otherwise, StackId};
 
 use crate::chance::Chance;
 use crate::history::BROKEN;
 use crate::script::{self, FILES, Fault, Options, Step, Touch, script};
 use crate::target::{Faults, Target};
-use crate::verdicts;
 use crate::wellbeing::Wellbeing;
 use crate::witness::{Promise, Violation, wishes};
 use crate::words::name;
@@ -24,8 +22,6 @@ use crate::world::{World, person, simulate};
 const SHOWN: usize = 400;
 /// So many rounds of saying yes to everything until a healed world must have nothing left to ask.
 const ROUNDS: usize = 8;
-/// How long an apply may wait at most: a stack is given its time anew now and then, and a bounded number of times.
-const RETURNS: std::time::Duration = std::time::Duration::from_secs(6 * 3_600);
 /// How long a serving process has to come right.
 const SERVED: u64 = 600;
 
@@ -157,11 +153,7 @@ impl<'a> Walk<'a> {
     /// Has every target tell how its things are, and gives each stack a time to be ready in.
     fn give_tempers(&mut self, seed: u64, mut chance: Chance) {
         for target in self.world.universe.targets() {
-            let mut with = Target::new(target.name.clone());
-            (with.confirms, with.checks_epochs) = (target.confirms, target.checks_epochs);
-            with.ground().faults = target.ground().faults.clone();
-            with.wellbeing = Some(Wellbeing::new(seed));
-            self.world.universe.set_target(with);
+            self.world.tells(target.name.as_str(), Wellbeing::new(seed));
         }
         for id in &self.stacks {
             let within = Duration::from_secs([5, 20, 60][chance.below(3) as usize]);
@@ -185,10 +177,7 @@ impl<'a> Walk<'a> {
         if self.world.violations().is_empty() {
             self.come_right().await;
         }
-        let found = verdicts::check(&self.world.universe, &self.world.entries(&[]), self.healed);
-        for (promise, sentence) in found {
-            self.world.universe.witness().broken(promise, sentence);
-        }
+        self.world.judge_verdicts(self.healed);
         self.world.stop().await;
     }
 
@@ -210,12 +199,7 @@ impl<'a> Walk<'a> {
             Step::Fault { target, fault } => self.fault(*target, fault),
             Step::Pass => self.pass().await,
             Step::Apply if self.world.serves() => self.pass().await,
-            Step::Apply => {
-                let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: true };
-                if tokio::time::timeout(RETURNS, self.world.pass_of(&aim)).await.is_err() {
-                    self.world.universe.witness().broken(Promise::Returns, format!("an apply still waits after {RETURNS:?}"));
-                }
-            }
+            Step::Apply => drop(self.world.apply().await),
             Step::PassAndDie(places) => {
                 self.world.process.die_after(*places);
                 self.pass().await;

@@ -66,6 +66,12 @@ impl Wellbeing {
         }
     }
 
+    /// A content that behaves like this at an address.
+    pub fn content(&self, address: &str, fits: impl Fn(Temper) -> bool) -> String {
+        let (address, mut tried) = (Address::new(address), (0..).map(|number| format!("text {number}")));
+        tried.find(|text| fits(self.temper(&address, text.as_bytes()))).unwrap_or_default()
+    }
+
     /// How well a thing is so many milliseconds after it was written, and after how many more that changes.
     fn condition(&self, temper: Temper, age: u64) -> (Condition, Option<u64>) {
         let until = |seconds: u64| (seconds * 1_000).checked_sub(age).filter(|left| *left > 0);

@@ -20,6 +20,8 @@ use crate::history::Tree;
 use crate::process::Process;
 use crate::target::{Edit, Target};
 use crate::universe::Universe;
+use crate::verdicts;
+use crate::wellbeing::Wellbeing;
 use crate::witness::{Promise, Violation};
 use crate::words::name;
 
@@ -27,6 +29,8 @@ use crate::words::name;
 pub const INTERVAL: Duration = Duration::from_secs(30);
 /// The pace of a serving process.
 pub const PACE: Pace = Pace { poll: Duration::from_secs(5), heartbeat: Duration::from_secs(60), repeat: Duration::from_secs(3600) };
+/// How long an apply may wait at most: a stack is given its time anew now and then, and a bounded number of times.
+const RETURNS: Span = Span::from_secs(6 * 3_600);
 /// So many passes until a healed world must be quiet.
 const PATIENCE: usize = 12;
 
@@ -187,6 +191,16 @@ impl World {
         self.universe.history.commit(self.tree.clone())
     }
 
+    /// Has a target, on which nothing is yet, tell how its things are.
+    pub fn tells(&self, target: &str, wellbeing: Arc<Wellbeing>) {
+        let target = self.target(target);
+        let mut telling = Target::new(target.name.clone());
+        (telling.confirms, telling.checks_epochs) = (target.confirms, target.checks_epochs);
+        telling.ground().faults = target.ground().faults.clone();
+        telling.wellbeing = Some(wellbeing);
+        self.universe.set_target(telling);
+    }
+
     /// A stranger's hand on a target.
     pub fn stranger(&self, target: &str, address: &str, edit: Edit) {
         let target = self.target(target);
@@ -202,6 +216,16 @@ impl World {
     /// What planning gives; writes nothing.
     pub async fn plan(&mut self) -> Passed {
         self.pass_of(&Aim { want: Want::Newest, stacks: Vec::new(), writes: false, look: true, waits: false }).await
+    }
+
+    /// A pass that waits until all is ready or its time is over. That it comes back is a promise; gives nothing when it does not.
+    pub async fn apply(&mut self) -> Option<Passed> {
+        let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: true };
+        let passed = tokio::time::timeout(RETURNS, self.pass_of(&aim)).await.ok();
+        if passed.is_none() {
+            self.universe.witness().broken(Promise::Returns, format!("an apply still waits after {RETURNS:?}"));
+        }
+        passed
     }
 
     pub async fn pass_of(&mut self, aim: &Aim) -> Passed {
@@ -383,6 +407,19 @@ impl World {
         self.entries(&[kind]).pop()
     }
 
+    /// Checks what only a quiet world can promise, and what its whole record says.
+    pub fn at_rest(&self) {
+        self.universe.witness().at_rest(&self.universe);
+        self.judge_verdicts(u64::MAX);
+    }
+
+    /// Checks what the record may say of how well things were, up to where everything was healed.
+    pub fn judge_verdicts(&self, healed: u64) {
+        for (promise, sentence) in verdicts::check(&self.universe, &self.entries(&[]), healed) {
+            self.universe.witness().broken(promise, sentence);
+        }
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
         self.universe.witness().violations.clone()
     }
@@ -398,7 +435,7 @@ impl World {
     /// When a promise was broken.
     #[track_caller]
     pub fn keeps_its_promises(&self) {
-        self.universe.witness().at_rest(&self.universe);
+        self.at_rest();
         let violations = self.violations();
         assert!(violations.is_empty(), "{}\n{}", violations[0], self.journal(60));
     }

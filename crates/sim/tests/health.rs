@@ -2,9 +2,8 @@
 //! says. Whether a thing is well is decided by what is written, so a release is good or bad by itself.
 
 use trued_model::body::{Rollback, Verdict};
-use trued_model::{Address, Duration, HealthPolicy, Kind, Otherwise, StackId, Want};
-use trued_runtime::Aim;
-use trued_sim::{Target, Temper, Wellbeing, World, name, simulate};
+use trued_model::{Address, Duration, HealthPolicy, Kind, Otherwise, StackId};
+use trued_sim::{Temper, Wellbeing, World, simulate};
 
 /// So many worlds when nobody says otherwise.
 const WORLDS: u64 = 300;
@@ -29,18 +28,8 @@ fn fault_46_worlds_in_which_things_are_unwell_keep_their_promises_second_half() 
     unwell(1);
 }
 
-/// A target that tells how its things are.
-fn telling(world: &World, target: &str) {
-    let mut made = Target::new(name(target));
-    made.wellbeing = Some(Wellbeing::new(7));
-    world.universe.set_target(made);
-}
-
-/// A content that behaves like this at an address.
 fn content(address: &str, fits: impl Fn(Temper) -> bool) -> String {
-    let wellbeing = Wellbeing::new(7);
-    let tried = (0..).map(|number| format!("text {number}"));
-    tried.into_iter().find(|text| fits(wellbeing.temper(&Address::new(address), text.as_bytes()))).expect("one of them")
+    Wellbeing::new(7).content(address, fits)
 }
 
 fn given(world: &World, id: &StackId, seconds: u64, otherwise: Otherwise) {
@@ -53,14 +42,10 @@ fn verdicts(world: &World, id: &StackId) -> Vec<Verdict> {
     world.entries_of(id, &[Kind::Verdict]).iter().map(|indexed| indexed.entry.body().expect("a verdict")).collect()
 }
 
-fn apply() -> Aim {
-    Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: true }
-}
-
 #[test]
 fn t04_more_than_may_walk_at_once_that_are_never_ready_hold_up_nobody() {
     simulate(1, async |mut world| {
-        telling(&world, "t");
+        world.tells("t", Wellbeing::new(7));
         for number in 0..150 {
             let app = format!("sick{number}");
             let id = world.stack(&app, "t", &app);
@@ -94,16 +79,16 @@ fn t04_more_than_may_walk_at_once_that_are_never_ready_hold_up_nobody() {
 fn fault_46_a_deadline_is_said_once_and_held_or_rolled_back_as_the_stack_says() {
     for otherwise in [Otherwise::Hold, Otherwise::Rollback] {
         simulate(1, async |mut world| {
-            telling(&world, "t");
+            world.tells("t", Wellbeing::new(7));
             let id = world.stack("app", "t", "");
             given(&world, &id, 20, otherwise);
             let (good, never) = (content("a", |temper| temper == Temper::AtOnce), content("a", |temper| temper == Temper::Never));
             world.put("app/a", &good).commit();
-            world.pass_of(&apply()).await.report();
+            world.apply().await.expect("it comes back").report();
             let before = world.universe.clock.clone();
             let began = trued_doors::Clock::monotonic(before.as_ref());
             world.put("app/a", &never).commit();
-            let report = world.pass_of(&apply()).await.report();
+            let report = world.apply().await.expect("it comes back").report();
             let took = (trued_doors::Clock::monotonic(before.as_ref()) - began) / 1_000;
             assert!((20..40).contains(&took), "it comes back at the deadline: {took} s");
             // Failed; or gone back, and waiting for something else to be wanted.

@@ -1,8 +1,8 @@
 //! Known bugs, switched on in the real engine and runtime one at a time: each is caught, and by the promise it breaks.
 
 use trued_engine::planted::{Bug, plant};
-use trued_model::{Kind, StackId};
-use trued_sim::{BROKEN, Edit, Promise, World, person, simulate};
+use trued_model::{Duration, HealthPolicy, Kind, Otherwise, StackId};
+use trued_sim::{BROKEN, Edit, Promise, Temper, Wellbeing, World, person, simulate};
 
 /// Which promise a bug breaks.
 fn breaks(bug: Bug) -> Promise {
@@ -23,6 +23,9 @@ fn breaks(bug: Bug) -> Promise {
         Bug::FollowRewind => Promise::Revisions,
         Bug::RetakeRejected => Promise::Rejected,
         Bug::ReceiptFirst => Promise::ReceiptAfter,
+        Bug::UnreadyIsReady => Promise::Proven,
+        Bug::UnprovenRelease => Promise::GoesBack,
+        Bug::NoDeadline => Promise::Returns,
     }
 }
 
@@ -123,8 +126,35 @@ async fn provoke(bug: Bug, world: &mut World) {
             world.commit();
         }
         Bug::ActBeforeIntent | Bug::ReceiptFirst => three_files(world).await,
+        Bug::UnreadyIsReady => put_unready(world, &site).await,
+        Bug::NoDeadline => {
+            put_unready(world, &site).await;
+            world.apply().await;
+        }
+        Bug::UnprovenRelease => {
+            put_unready(world, &site).await;
+            let fails = Wellbeing::new(7).content("a", |temper| matches!(temper, Temper::Fails(_)));
+            world.put("site/a", &fails).commit();
+            world.apply().await;
+        }
     }
     world.pass().await;
+}
+
+/// Puts something that is ready at once into place, and then something that never is.
+async fn put_unready(world: &mut World, site: &StackId) {
+    world.tells("web", Wellbeing::new(7));
+    world.configure(site, |stack| {
+        stack.health = HealthPolicy { within: Duration::from_secs(60), otherwise: Some(Otherwise::Rollback), rules: Vec::new() };
+    });
+    world.put("site/a", &Wellbeing::new(7).content("a", |temper| temper == Temper::AtOnce)).commit();
+    world.pass().await;
+    world.put("site/a", &never()).commit();
+    world.pass().await;
+}
+
+fn never() -> String {
+    Wellbeing::new(7).content("a", |temper| temper == Temper::Never)
 }
 
 trait Unplanted {
@@ -165,7 +195,7 @@ fn every_planted_bug_is_caught_by_the_promise_it_breaks() {
             plant(Some(*bug));
             provoke(*bug, &mut world).await;
             plant(None);
-            world.universe.witness().at_rest(&world.universe);
+            world.at_rest();
             (world.broken(), world.journal(30))
         });
         assert!(found.0.contains(&breaks(*bug)), "{bug:?} is not caught as {:?}: {:?}\n{}", breaks(*bug), found.0, found.1);
