@@ -7,8 +7,8 @@ use trued_model::body::{Outcome, Rollback, Verdict};
 use trued_model::{Digest, Indexed, Kind, StackId};
 
 use crate::books;
+use crate::promise::Promise;
 use crate::universe::Universe;
-use crate::witness::Promise;
 
 /// What was read of one stack so far.
 #[derive(Default)]

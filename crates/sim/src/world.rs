@@ -1,29 +1,25 @@
 //! A simulated world as a test or a script sees it: what is configured and committed, who edits, what runs and dies.
 
+mod configured;
+mod seen;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration as Span;
 
-use futures::FutureExt;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
-use trued_doors::{Query, Store};
-use trued_model::body::Held;
-use trued_model::{
-    Actor, App, CheckSpec, Duration, Environment, Indexed, Kind, Origin, Policy, RenderStep, SourceSpec, Stack, StackId, Want,
-};
+use trued_model::{Actor, Duration, Environment, SourceSpec, Want};
 use trued_runtime::{Aim, Pace, Report, Runtime, Word};
 
-use crate::doors::{CHECK, SOURCE, doors};
-use crate::driver::KIND;
+use crate::doors::{SOURCE, doors};
 use crate::history::Tree;
 use crate::process::Process;
+use crate::promise::Promise;
 use crate::target::{Edit, Target};
 use crate::universe::Universe;
-use crate::verdicts;
-use crate::wellbeing::Wellbeing;
-use crate::witness::{Promise, Violation};
 use crate::words::name;
+
+pub use seen::Counts;
 
 /// How long a stack goes without a look.
 pub const INTERVAL: Duration = Duration::from_secs(30);
@@ -96,80 +92,6 @@ impl World {
         World { universe, process, runtime, tree: Tree::default(), processes: 1, serving: None }
     }
 
-    /// Configures a stack: the folder of its app's name, put into a place on a target.
-    pub fn stack(&self, app: &str, target: &str, into: &str) -> StackId {
-        self.stack_of(app, app, target, into)
-    }
-
-    /// Configures a stack that renders a folder of another name.
-    pub fn stack_of(&self, app: &str, folder: &str, target: &str, into: &str) -> StackId {
-        let id = StackId { environment: name("prod"), app: name(app), target: name(target) };
-        let stack = Stack {
-            id: id.clone(),
-            source: name("repo"),
-            render: RenderStep {
-                kind: "plain".to_owned(),
-                settings: json!({ "path": folder }),
-                vars: Default::default(),
-                secrets: Default::default(),
-                pulls: Vec::new(),
-                limits: None,
-            },
-            into: into.to_owned(),
-            policy: Policy::default(),
-            checks: Vec::new(),
-            previously: Vec::new(),
-            health: Default::default(),
-            after: std::collections::BTreeSet::new(),
-            interval: INTERVAL,
-            origin: Origin::default(),
-        };
-        self.universe.configure(|estate| {
-            let target = trued_model::Target {
-                name: id.target.clone(),
-                kind: KIND.to_owned(),
-                settings: json!({}),
-                ignore: Vec::new(),
-                origin: Default::default(),
-            };
-            estate.targets.entry(id.target.clone()).or_insert(target);
-            estate.apps.insert(id.app.clone(), App { name: id.app.clone(), owner: None, origin: Origin::default() });
-            estate.stacks.insert(id.clone(), stack);
-        });
-        self.target(target);
-        id
-    }
-
-    /// Changes a stack's configuration.
-    pub fn configure(&self, id: &StackId, change: impl FnOnce(&mut Stack)) {
-        self.universe.configure(|estate| {
-            if let Some(stack) = estate.stacks.get_mut(id) {
-                change(stack);
-            }
-        });
-    }
-
-    /// Adds a check to a stack that passes while [`World::fail_check`] does not say otherwise.
-    pub fn check(&self, id: &StackId) {
-        let settings = json!({ "app": id.app.as_str() });
-        self.configure(id, |stack| stack.checks.push(CheckSpec { kind: CHECK.to_owned(), settings, reach: None }));
-    }
-
-    pub fn fail_check(&self, id: &StackId, fails: bool) {
-        let mut failing = self.universe.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if fails {
-            failing.insert(id.app.clone())
-        } else {
-            failing.remove(&id.app)
-        };
-    }
-
-    pub fn unconfigure(&self, id: &StackId) {
-        self.universe.configure(|estate| {
-            estate.stacks.remove(id);
-        });
-    }
-
     pub fn target(&self, target: &str) -> Arc<Target> {
         self.universe.target(&name(target))
     }
@@ -189,16 +111,6 @@ impl World {
 
     pub fn commit(&mut self) -> String {
         self.universe.history.commit(self.tree.clone())
-    }
-
-    /// Has a target, on which nothing is yet, tell how its things are.
-    pub fn tells(&self, target: &str, wellbeing: Arc<Wellbeing>) {
-        let target = self.target(target);
-        let mut telling = Target::new(target.name.clone());
-        (telling.confirms, telling.checks_epochs) = (target.confirms, target.checks_epochs);
-        telling.ground().faults = target.ground().faults.clone();
-        telling.wellbeing = Some(wellbeing);
-        self.universe.set_target(telling);
     }
 
     /// A stranger's hand on a target.
@@ -348,45 +260,6 @@ impl World {
         }
     }
 
-    /// Resources changed on all targets so far.
-    pub fn writes(&self) -> u64 {
-        self.universe.targets().iter().map(|target| target.ground().writes).sum()
-    }
-
-    /// Entries so far, heartbeats aside.
-    pub fn rows(&self) -> u64 {
-        let beats = self.entries(&[Kind::Heartbeat]).len() as u64;
-        self.head() - beats
-    }
-
-    fn head(&self) -> u64 {
-        let newest = Query { limit: Some(1), ..Query::default() };
-        let found = self.universe.store.find(newest).now_or_never().and_then(Result::ok).unwrap_or_default();
-        found.first().map_or(0, |indexed| indexed.index + 1)
-    }
-
-    /// Entries of some kinds, oldest first.
-    pub fn entries(&self, kinds: &[Kind]) -> Vec<Indexed> {
-        let query = Query { kinds: kinds.to_vec(), ascending: true, ..Query::default() };
-        self.universe.store.find(query).now_or_never().and_then(Result::ok).unwrap_or_default()
-    }
-
-    /// Entries of some kinds of one stack, oldest first.
-    pub fn entries_of(&self, stack: &StackId, kinds: &[Kind]) -> Vec<Indexed> {
-        self.entries(kinds).into_iter().filter(|indexed| indexed.entry.stack.as_ref() == Some(stack)).collect()
-    }
-
-    /// The parts that are held now, by stack, as the record says last.
-    pub fn held(&self) -> Vec<(u64, StackId, Held)> {
-        let mut newest = std::collections::BTreeMap::new();
-        for indexed in self.entries(&[Kind::Held]) {
-            if let (Some(stack), Ok(held)) = (indexed.entry.stack.clone(), indexed.entry.body::<Held>()) {
-                newest.insert(stack, (indexed.index, held));
-            }
-        }
-        newest.into_iter().filter(|(_, (_, held))| !held.parts.is_empty()).map(|(stack, (index, held))| (index, stack, held)).collect()
-    }
-
     /// Says yes to every held part that takes a yes.
     pub async fn approve_all(&self) {
         for (_, _, held) in self.held() {
@@ -400,89 +273,6 @@ impl World {
     pub async fn answer(&self, item: u64, word: &str) -> trued_doors::Answer<trued_runtime::AnswerWord> {
         let word = Word { item, word: word.to_owned(), until: None, reason: "test".to_owned() };
         self.runtime.answer(&word, &person()).await
-    }
-
-    /// The newest entry of a kind.
-    pub fn newest(&self, kind: Kind) -> Option<Indexed> {
-        self.entries(&[kind]).pop()
-    }
-
-    /// Checks what only a quiet world can promise, and what its whole record says.
-    pub fn at_rest(&self) {
-        self.universe.witness().at_rest(&self.universe);
-        self.judge_verdicts(u64::MAX);
-    }
-
-    /// Checks what the record may say of how well things were, up to where everything was healed.
-    pub fn judge_verdicts(&self, healed: u64) {
-        for (promise, sentence) in verdicts::check(&self.universe, &self.entries(&[]), healed) {
-            self.universe.witness().broken(promise, sentence);
-        }
-    }
-
-    pub fn violations(&self) -> Vec<Violation> {
-        self.universe.witness().violations.clone()
-    }
-
-    /// The promises broken so far, each once.
-    pub fn broken(&self) -> std::collections::BTreeSet<Promise> {
-        self.violations().iter().map(|violation| violation.promise).collect()
-    }
-
-    /// Fails where a promise was broken, with what led there.
-    ///
-    /// # Panics
-    /// When a promise was broken.
-    #[track_caller]
-    pub fn keeps_its_promises(&self) {
-        self.at_rest();
-        let violations = self.violations();
-        assert!(violations.is_empty(), "{}\n{}", violations[0], self.journal(60));
-    }
-
-    /// The last lines of what happened.
-    pub fn journal(&self, lines: usize) -> String {
-        let witness = self.universe.witness();
-        let from = witness.journal.len().saturating_sub(lines);
-        witness.journal[from..].join("\n")
-    }
-
-    /// What a run cost, by counter.
-    pub fn counters(&self) -> Counts {
-        let counters = self.runtime.counters();
-        Counts {
-            renders: counters.renders.load(Ordering::Relaxed),
-            fetches: counters.fetches.load(Ordering::Relaxed),
-            target_reads: counters.target_reads.load(Ordering::Relaxed),
-            target_writes: counters.target_writes.load(Ordering::Relaxed),
-            ledger_rows: counters.ledger_rows.load(Ordering::Relaxed),
-            repeats: counters.repeats.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// Counters at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub renders: u64,
-    pub fetches: u64,
-    pub target_reads: u64,
-    pub target_writes: u64,
-    pub ledger_rows: u64,
-    pub repeats: u64,
-}
-
-impl std::ops::Sub for Counts {
-    type Output = Counts;
-    fn sub(self, earlier: Counts) -> Counts {
-        Counts {
-            renders: self.renders - earlier.renders,
-            fetches: self.fetches - earlier.fetches,
-            target_reads: self.target_reads - earlier.target_reads,
-            target_writes: self.target_writes - earlier.target_writes,
-            ledger_rows: self.ledger_rows - earlier.ledger_rows,
-            repeats: self.repeats - earlier.repeats,
-        }
     }
 }
 
