@@ -63,20 +63,7 @@ fn leads_elsewhere(setting: &Value) -> bool {
 fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &Value) -> Option<Pull> {
     if let Some(text) = setting.as_str() {
         let (from, digest) = in_one(scene, pointer, text)?;
-        return granted(
-            scene,
-            pointer,
-            Pull {
-                from,
-                digest,
-                user: None,
-                password: None,
-                plain_http: false,
-                reach: None,
-                road: Value::Null,
-                origin: here(scene, pointer),
-            },
-        );
+        return granted(scene, pointer, Pull::of(from, digest, here(scene, pointer)));
     }
     let written = setting.as_object()?;
     let text = |key: &str| written.get(key).and_then(Value::as_str);
@@ -100,7 +87,8 @@ fn resolve(scene: &mut Scene<'_>, pointer: &str, setting: &Value) -> Option<Pull
         scene.fault(pointer, "`user` and `password` stand together", "write both, or none");
         return None;
     }
-    granted(scene, pointer, Pull { from, digest, user, password, plain_http, reach: None, road: Value::Null, origin: here(scene, pointer) })
+    let pull = Pull::of(from, digest, here(scene, pointer));
+    granted(scene, pointer, Pull { user, password, plain_http, ..pull })
 }
 
 fn here(scene: &Scene<'_>, pointer: &str) -> Place {

@@ -30,6 +30,13 @@ pub struct Pull {
     pub origin: Place,
 }
 
+impl Pull {
+    /// What is asked with encryption, as nobody, the way that everything is asked.
+    pub fn of(from: PullFrom, digest: Digest, origin: Place) -> Pull {
+        Pull { from, digest, user: None, password: None, plain_http: false, reach: None, road: Value::Null, origin }
+    }
+}
+
 /// Where an archive is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -47,16 +47,8 @@ impl Cache for Kept {
 /// The manifest of a registry: what is had by it is what its one layer names, and nothing if that is not here.
 pub fn image(bytes: &[u8]) {
     let digest = Digest::of(bytes);
-    let pull = Pull {
-        from: PullFrom::oci("oci://r.example/shop").expect("a place"),
-        digest,
-        user: None,
-        password: None,
-        plain_http: false,
-        reach: None,
-        road: Value::Null,
-        origin: Place { file: "trued.yaml".to_owned(), line: 1, column: 1 },
-    };
+    let place = Place { file: "trued.yaml".to_owned(), line: 1, column: 1 };
+    let pull = Pull::of(PullFrom::oci("oci://r.example/shop").expect("a place"), digest, place);
     let had = trued_sources::Charts.kept(&pull, &Kept(digest, bytes.to_vec()));
     match said::layer(bytes) {
         Ok(layer) => {
