@@ -1,10 +1,18 @@
 //! How registries and repositories of charts are asked: the operator's word alone, since it names files and proxies.
 
+use serde_json::Value;
 use trued_yaml::step;
 
-use super::{Operator, Reader, Registry};
+use super::{Operator, Reader};
 use crate::shape::OperatorFile;
 use crate::text::{Fault, Text, shown};
+
+/// How one place of charts is asked.
+pub(crate) struct Registry {
+    pub road: Value,
+    /// Where that stands in the operator's file.
+    pub pointer: String,
+}
 
 impl Reader<'_> {
     pub(super) fn registries(&mut self, text: &Text, file: &OperatorFile, operator: &mut Operator) {

@@ -1,14 +1,22 @@
 //! Where a secret's value lies, as the operator wrote it: on this machine, or encrypted in a source.
 
+use serde_json::Value;
 use trued_model::{Encrypted, Identity, Name, SecretSource, encode_path};
+use trued_yaml::step;
 
-use super::{Reader, SecretGranted};
-use crate::paths;
+use super::Reader;
+use crate::grants::Allow;
 use crate::shape::{IdentityEntry, SecretEntry};
 use crate::text::{Text, shown};
+use crate::{paths, suggest};
 
 /// The keys of which a secret has exactly one.
 const PLACES: [&str; 4] = ["file", "env", "age", "sops"];
+
+pub(crate) struct SecretGranted {
+    pub source: SecretSource,
+    pub allow: Option<Allow>,
+}
 
 impl Reader<'_> {
     pub(super) fn secret(&mut self, text: &Text, name: &Name, entry: &SecretEntry, one_owner: bool) -> Option<SecretGranted> {
@@ -39,6 +47,30 @@ impl Reader<'_> {
         };
         self.nothing_to_open(text, &pointer, written[0], entry);
         Some(SecretGranted { source, allow })
+    }
+
+    /// Every `{ secret: NAME }` in settings names a secret.
+    pub(super) fn secrets_exist(&mut self, text: &Text, pointer: &str, settings: &Value) {
+        match settings {
+            Value::Object(map) => match map.get("secret") {
+                Some(Value::String(name)) if map.len() == 1 => {
+                    let at = format!("{pointer}/secret");
+                    if !text.has(&format!("/secrets{}", step(name))) && text.has(&at) {
+                        let help = suggest::help(name, text.keys("/secrets"));
+                        self.faults.push(text.fault(&at, format!("no secret is named `{}`", shown(name)), help));
+                    }
+                    if ["age", "sops"].iter().any(|place| text.has(&format!("/secrets{}/{place}", step(name)))) {
+                        let message = format!("secret `{}` lies in a source, and this is needed before sources are read", shown(name));
+                        self.faults.push(text.fault(&at, message, "give it from a `file` or from `env`"));
+                    }
+                }
+                _ => map.iter().for_each(|(key, value)| self.secrets_exist(text, &format!("{pointer}{}", step(key)), value)),
+            },
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(place, item)| self.secrets_exist(text, &format!("{pointer}/{place}"), item));
+            }
+            _ => {}
+        }
     }
 
     fn encrypted(
