@@ -1,28 +1,28 @@
-//! One repository as a source sees it: which revision is meant, and what lies at a path of it. Blocks.
+//! One repository as a source sees it: opened, read whole, fetched again where it is torn, its signatures judged. Blocks.
+
+mod contents;
+mod revision;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gix::ObjectId;
-use gix::objs::Kind;
-use gix::objs::tree::EntryKind;
 use tokio::runtime::Handle;
-use trued_doors::{Answer, Bundle, Judgement, SourceOpening};
-use trued_model::{Code, Commit, Name, Patience, Refusal, Relation, Revision, Timestamp, Want, encode_path};
+use trued_doors::{Answer, Judgement, SourceOpening};
+use trued_model::{Code, Commit, Name, Patience, Refusal, Relation, Revision, Timestamp};
 
 use super::history::{self, Descent};
-use super::reader::Reader;
 use super::repository::{Fault, Repository};
 use super::settings::{self, Followed, Settings};
 use super::signed::{self, Question};
 use super::signing::Signing;
 use super::store::{self, Store, Wanted};
-use super::tree::{self, Leaves, Sizes};
+use super::tree::Sizes;
 use super::url::Address;
 use super::way::Way;
-use super::worktree::{self, Look, WorkTree};
+use super::worktree::WorkTree;
 use crate::kept::Kept;
-use crate::names::{self, Excluded, Rule};
+use crate::names::{self, Excluded};
 
 /// Where the objects are.
 enum Home {
@@ -87,16 +87,6 @@ impl Place {
         })
     }
 
-    pub(super) fn resolve(&self, want: Want) -> Answer<Revision> {
-        let id = match want {
-            Want::Newest => self.newest()?.to_string(),
-            Want::Known => self.known()?.to_string(),
-            Want::WorkTree => self.work_tree()?,
-            Want::Named(name) => self.named(&name)?.to_string(),
-        };
-        Ok(Revision { source: self.name.clone(), id })
-    }
-
     /// Remembers the executor that calls are made from.
     pub(super) fn attended_by(&self, handle: Handle) {
         if let Home::Remote(store) = &self.home {
@@ -112,125 +102,6 @@ impl Place {
         match &self.home {
             Home::Local { .. } => 0,
             Home::Remote(store) => store.fetches(),
-        }
-    }
-
-    /// The newest commit of what is followed.
-    fn newest(&self) -> Answer<ObjectId> {
-        match (&self.home, &self.followed) {
-            (Home::Local { .. }, _) => self.local_tip(),
-            // A commit never changes: once it is here, nobody needs to be asked for it.
-            (Home::Remote(store), Followed::Commit(id)) => match store.repository()?.map(|here| history::commit_of(&here, *id)) {
-                Some(Ok(commit)) => Ok(commit),
-                _ => self.fetched(store),
-            },
-            (Home::Remote(store), _) => self.fetched(store),
-        }
-    }
-
-    fn fetched(&self, store: &Store) -> Answer<ObjectId> {
-        let before = self.known().ok();
-        let fetched = store.fetch(&[Wanted::followed(&self.followed)])?;
-        let tip = fetched.first().copied().ok_or_else(|| self.absent("what it follows", "the server has no such reference"))?;
-        // More than one step at once: what lies between is fetched as well, while the server is there to be asked.
-        if let Some(before) = before
-            && history::descent(&*self.opened(store)?, before, tip) == Descent::Unknown
-        {
-            store.connect(before, tip).map(drop).or_else(|refusal| if refusal.passing() { Err(refusal) } else { Ok(()) })?;
-        }
-        Ok(tip)
-    }
-
-    /// The newest commit that is here already.
-    fn known(&self) -> Answer<ObjectId> {
-        let Home::Remote(store) = &self.home else { return self.local_tip() };
-        let nothing = || self.absent("a revision", "nothing was fetched yet").help("let it fetch: plan, apply, reconcile and serve do");
-        let repository = store.repository()?.ok_or_else(nothing)?;
-        let here = match &self.followed {
-            Followed::Commit(id) => history::commit_of(&repository, *id).ok(),
-            followed => history::tip(&repository, &Wanted::followed(followed).here).map_err(Fault::refusal)?,
-        };
-        here.ok_or_else(nothing)
-    }
-
-    fn local_tip(&self) -> Answer<ObjectId> {
-        let repository = self.reopened()?;
-        let tip = match (&self.followed, history::reference_of(&self.followed)) {
-            (Followed::Commit(id), _) => history::commit_of(&repository, *id).map(Some),
-            (_, Some(reference)) => history::tip(&repository, &reference),
-            (_, None) => Ok(None),
-        };
-        tip.map_err(Fault::refusal)?.ok_or_else(|| match &self.followed {
-            Followed::Branch(name) => self.absent(&format!("branch {name}"), "the repository has no such branch, or it has no commit yet"),
-            Followed::Tag(name) => self.absent(&format!("tag {name}"), "the repository has no such tag"),
-            Followed::Head | Followed::Commit(_) => self.unborn(),
-        })
-    }
-
-    /// The working tree's revision; what it holds is kept, to be read under that revision.
-    fn work_tree(&self) -> Answer<String> {
-        match self.look()? {
-            Look::Clean(commit) => Ok(commit.to_string()),
-            Look::Dirty(tree) => {
-                let id = tree.id.clone();
-                self.work_trees.keep(Arc::new(tree), |kept| kept.id == id);
-                Ok(id)
-            }
-        }
-    }
-
-    fn look(&self) -> Answer<Look> {
-        let path = match &self.home {
-            Home::Local { path, .. } if self.own => path,
-            _ => {
-                let message = format!("read the working tree of source {}: it is not the configuration's own repository", self.name);
-                return Err(Refusal::new(Code::Unsupported, message));
-            }
-        };
-        let repository = self.reopened()?;
-        let head = history::tip(&repository, "HEAD").map_err(Fault::refusal)?;
-        let left_out = |path: &[u8]| names::below(&self.folder, path).is_some_and(|path| self.excluded.has(path));
-        worktree::look(&repository, path, head, &self.limits, &left_out).map_err(Fault::refusal)
-    }
-
-    /// The commit a person named: by its id if it is here, otherwise by the name of a branch or a tag.
-    fn named(&self, name: &str) -> Answer<ObjectId> {
-        let unknown = || self.absent(&format!("revision {name:?}"), "it is neither a branch, a tag nor a commit");
-        if name == "HEAD" {
-            return self.known();
-        }
-        match &self.home {
-            Home::Local { .. } => {
-                let repository = self.reopened()?;
-                for reference in history::candidates(name) {
-                    if let Some(commit) = history::tip(&repository, &reference).map_err(Fault::refusal)? {
-                        return Ok(commit);
-                    }
-                }
-                history::typed_id(&repository, name).map_err(Fault::refusal)?.ok_or_else(unknown)
-            }
-            Home::Remote(store) => {
-                if let Some(repository) = store.repository()?
-                    && let Some(commit) = history::typed_id(&repository, name).map_err(Fault::refusal)?
-                {
-                    return Ok(commit);
-                }
-                let wanted: Vec<Wanted> = match ObjectId::from_hex(name.as_bytes()) {
-                    Ok(id) => vec![Wanted::followed(&Followed::Commit(id))],
-                    Err(_) => {
-                        let short = name.strip_prefix("refs/heads/").or_else(|| name.strip_prefix("refs/tags/")).unwrap_or(name);
-                        let name = settings::reference("revision", "refs/heads/", short)?;
-                        [Followed::Branch(name.clone()), Followed::Tag(name)].iter().map(Wanted::followed).collect()
-                    }
-                };
-                match store.fetch(&wanted) {
-                    // It may be the beginning of an id further back than what was fetched so far.
-                    Err(refusal) if refusal.code == Code::Absent && history::is_short_id(name) => {
-                        history::typed_id(&*store.unfold()?, name).map_err(Fault::refusal)?.ok_or(refusal)
-                    }
-                    fetched => fetched?.first().copied().ok_or_else(unknown),
-                }
-            }
         }
     }
 
@@ -284,94 +155,12 @@ impl Place {
         })
     }
 
-    pub(super) fn bundle(self: &Arc<Place>, revision: Revision, folder: &[u8]) -> Answer<Bundle> {
-        let at = self.at(&revision)?;
-        let from = names::join(&self.folder, folder);
-        let mut leaves = self.leaves(&at, folder, Rule::Writable)?;
-        leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
-        let assembled = self.whole(at.commit(), |repository| {
-            let mut leaves = leaves.clone();
-            self.sizes.learn(repository, &mut leaves)?;
-            tree::assemble(&leaves, &from, &self.limits, |path, leaf| match &at {
-                At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
-                At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
-            })
-        })?;
-        let entries = Arc::new(assembled.entries);
-        let reader = Reader { place: self.clone(), at, folder: folder.to_vec(), entries: entries.clone() };
-        Ok(Bundle { revision, folder: encode_path(folder), digest: assembled.digest.to_string(), entries, reader: Arc::new(reader) })
-    }
-
-    /// All leaves below a folder, by their path from there; `Code::Absent` when there is no such folder.
-    fn leaves(&self, at: &At, folder: &[u8], rule: Rule) -> Answer<Leaves> {
-        let from = names::join(&self.folder, folder);
-        let absent = |why: &str| self.absent(&format!("folder {}", encode_path(&from)), why);
-        match at {
-            At::Commit(commit) => self.whole(*commit, |repository| {
-                let root = tree::of_commit(repository, *commit)?;
-                match tree::find(repository, root, &from)? {
-                    None if self.own => {
-                        Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty").into())
-                    }
-                    None => Err(absent("there is no such folder").into()),
-                    Some((mode, _)) if mode.is_commit() => {
-                        Err(names::refuse(&from, "it is a submodule, and submodules are not followed").into())
-                    }
-                    Some((mode, _)) if !mode.is_tree() => Err(absent("it is a file").into()),
-                    Some((_, tree)) => tree::leaves(repository, tree, &from, rule, &self.limits),
-                }
-            }),
-            At::WorkTree(tree) => {
-                let begins = if from.is_empty() { Vec::new() } else { [&from[..], b"/"].concat() };
-                let inside = tree.leaves.range(begins.clone()..).take_while(|(path, _)| path.starts_with(&begins));
-                let leaves: Leaves = inside.map(|(path, leaf)| (path[begins.len()..].to_vec(), leaf.clone())).collect();
-                if leaves.is_empty() && !from.is_empty() {
-                    return Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty"));
-                }
-                if rule == Rule::Writable {
-                    leaves.keys().try_for_each(|path| names::check(&names::join(&from, path)))?;
-                }
-                Ok(leaves)
-            }
-        }
-    }
-
-    /// The paths of all files.
-    pub(super) fn list(&self, revision: &Revision) -> Answer<Vec<String>> {
-        let leaves = self.leaves(&self.at(revision)?, b"", Rule::Sound)?;
-        let files = leaves.iter().filter(|(_, leaf)| matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable));
-        Ok(files.map(|(path, _)| encode_path(path)).collect())
-    }
-
     pub(super) fn who_and_why(&self, revision: &Revision) -> Answer<Commit> {
         let id = self.commit_id(revision)?;
         match id.is_null() {
             true => Err(self.unborn()),
             false => self.whole(id, |repository| history::commit(repository, id)),
         }
-    }
-
-    pub(super) fn read(&self, revision: &Revision, path: &[u8]) -> Answer<Vec<u8>> {
-        let at = self.at(revision)?;
-        let full = names::join(&self.folder, path);
-        let absent = |why: &str| self.absent(&encode_path(&full), why);
-        self.whole(at.commit(), |repository| {
-            let found = match &at {
-                At::Commit(commit) => {
-                    let found = tree::find(repository, tree::of_commit(repository, *commit)?, &full)?;
-                    found.map(|(mode, id)| tree::Leaf { kind: mode.kind(), id, bytes: None })
-                }
-                At::WorkTree(tree) => tree.leaves.get(&full).cloned(),
-            };
-            let leaf = found.ok_or_else(|| absent("there is no such file"))?;
-            match (leaf.kind, &at) {
-                (EntryKind::Blob | EntryKind::BlobExecutable, At::Commit(_)) => repository.object_of(leaf.id, Kind::Blob),
-                (EntryKind::Blob | EntryKind::BlobExecutable, At::WorkTree(tree)) => tree.read(repository, &full, &leaf),
-                (EntryKind::Link, _) => Err(names::refuse(&full, "it is a link, and links are not followed here").into()),
-                (EntryKind::Tree, _) => Err(absent("it is a folder").into()),
-                (EntryKind::Commit, _) => Err(names::refuse(&full, "it is a submodule, and submodules are not followed").into()),
-            }
-        })
     }
 
     fn at(&self, revision: &Revision) -> Answer<At> {

@@ -1,0 +1,97 @@
+//! What lies at a path of a revision: bundles, lists and single files, of a commit or of the working tree.
+
+use std::sync::Arc;
+
+use gix::objs::Kind;
+use gix::objs::tree::EntryKind;
+use trued_doors::{Answer, Bundle};
+use trued_model::{Revision, encode_path};
+
+use super::{At, Place};
+use crate::git::reader::Reader;
+use crate::git::tree::{self, Leaves};
+use crate::names::{self, Rule};
+
+impl Place {
+    pub(in crate::git) fn bundle(self: &Arc<Place>, revision: Revision, folder: &[u8]) -> Answer<Bundle> {
+        let at = self.at(&revision)?;
+        let from = names::join(&self.folder, folder);
+        let mut leaves = self.leaves(&at, folder, Rule::Writable)?;
+        leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
+        let assembled = self.whole(at.commit(), |repository| {
+            let mut leaves = leaves.clone();
+            self.sizes.learn(repository, &mut leaves)?;
+            tree::assemble(&leaves, &from, &self.limits, |path, leaf| match &at {
+                At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
+                At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
+            })
+        })?;
+        let entries = Arc::new(assembled.entries);
+        let reader = Reader { place: self.clone(), at, folder: folder.to_vec(), entries: entries.clone() };
+        Ok(Bundle { revision, folder: encode_path(folder), digest: assembled.digest.to_string(), entries, reader: Arc::new(reader) })
+    }
+
+    /// All leaves below a folder, by their path from there; `Code::Absent` when there is no such folder.
+    fn leaves(&self, at: &At, folder: &[u8], rule: Rule) -> Answer<Leaves> {
+        let from = names::join(&self.folder, folder);
+        let absent = |why: &str| self.absent(&format!("folder {}", encode_path(&from)), why);
+        match at {
+            At::Commit(commit) => self.whole(*commit, |repository| {
+                let root = tree::of_commit(repository, *commit)?;
+                match tree::find(repository, root, &from)? {
+                    None if self.own => {
+                        Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty").into())
+                    }
+                    None => Err(absent("there is no such folder").into()),
+                    Some((mode, _)) if mode.is_commit() => {
+                        Err(names::refuse(&from, "it is a submodule, and submodules are not followed").into())
+                    }
+                    Some((mode, _)) if !mode.is_tree() => Err(absent("it is a file").into()),
+                    Some((_, tree)) => tree::leaves(repository, tree, &from, rule, &self.limits),
+                }
+            }),
+            At::WorkTree(tree) => {
+                let begins = if from.is_empty() { Vec::new() } else { [&from[..], b"/"].concat() };
+                let inside = tree.leaves.range(begins.clone()..).take_while(|(path, _)| path.starts_with(&begins));
+                let leaves: Leaves = inside.map(|(path, leaf)| (path[begins.len()..].to_vec(), leaf.clone())).collect();
+                if leaves.is_empty() && !from.is_empty() {
+                    return Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty"));
+                }
+                if rule == Rule::Writable {
+                    leaves.keys().try_for_each(|path| names::check(&names::join(&from, path)))?;
+                }
+                Ok(leaves)
+            }
+        }
+    }
+
+    /// The paths of all files.
+    pub(in crate::git) fn list(&self, revision: &Revision) -> Answer<Vec<String>> {
+        let leaves = self.leaves(&self.at(revision)?, b"", Rule::Sound)?;
+        let files = leaves.iter().filter(|(_, leaf)| matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable));
+        Ok(files.map(|(path, _)| encode_path(path)).collect())
+    }
+
+    pub(in crate::git) fn read(&self, revision: &Revision, path: &[u8]) -> Answer<Vec<u8>> {
+        let at = self.at(revision)?;
+        let full = names::join(&self.folder, path);
+        let absent = |why: &str| self.absent(&encode_path(&full), why);
+        self.whole(at.commit(), |repository| {
+            let found = match &at {
+                At::Commit(commit) => {
+                    let found = tree::find(repository, tree::of_commit(repository, *commit)?, &full)?;
+                    found.map(|(mode, id)| tree::Leaf { kind: mode.kind(), id, bytes: None })
+                }
+                At::WorkTree(tree) => tree.leaves.get(&full).cloned(),
+            };
+            let leaf = found.ok_or_else(|| absent("there is no such file"))?;
+            match (leaf.kind, &at) {
+                (EntryKind::Blob | EntryKind::BlobExecutable, At::Commit(_)) => repository.object_of(leaf.id, Kind::Blob),
+                (EntryKind::Blob | EntryKind::BlobExecutable, At::WorkTree(tree)) => tree.read(repository, &full, &leaf),
+                (EntryKind::Link, _) => Err(names::refuse(&full, "it is a link, and links are not followed here").into()),
+                (EntryKind::Tree, _) => Err(absent("it is a folder").into()),
+                (EntryKind::Commit, _) => Err(names::refuse(&full, "it is a submodule, and submodules are not followed").into()),
+            }
+        })
+    }
+}
