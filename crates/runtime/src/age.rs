@@ -23,7 +23,7 @@ impl Runtime {
             Some(still) if still.revision == found.id => self.stays(name, followed, still, patience, now).await,
             before => {
                 if let Some(index) = before.and_then(|before| before.incident) {
-                    self.close_source_incident(index, "it moved").await;
+                    self.close_loose_incident("source", index, "it moved").await;
                 }
                 followed.still = Some(Still { revision: found.id.clone(), since: now, incident: None });
                 self.remember(name, followed).await;
@@ -37,11 +37,11 @@ impl Runtime {
         match still.incident {
             // A person has looked: it may stay so for as long again.
             Some(index) if self.answered(index, "accept").await => {
-                self.close_source_incident(index, "answered").await;
+                self.close_loose_incident("source", index, "answered").await;
                 still = Still { since: now, incident: None, ..still };
             }
             Some(index) if !too_long => {
-                self.close_source_incident(index, "it may stay longer now").await;
+                self.close_loose_incident("source", index, "it may stay longer now").await;
                 still.incident = None;
             }
             None if too_long => still.incident = self.unmoved(name, &still, now).await,

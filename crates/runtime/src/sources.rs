@@ -181,7 +181,7 @@ impl Runtime {
             return;
         }
         if let Some(index) = followed.fetch_incident.take() {
-            self.close_source_incident(index, "recovered").await;
+            self.close_loose_incident("source", index, "recovered").await;
         }
         followed.failures = 0;
         followed.stale_since = None;
@@ -236,13 +236,14 @@ impl Runtime {
 
     async fn close_rewind(&self, name: &Name, followed: &mut Followed) {
         if let Some((index, _)) = followed.rewind.take() {
-            self.close_source_incident(index, "answered").await;
+            self.close_loose_incident("source", index, "answered").await;
             self.remember(name, followed).await;
         }
     }
 
-    pub(crate) async fn close_source_incident(&self, index: u64, how: &str) {
-        let closed = draft(Kind::IncidentClosed, None, self.doors.clock.now(), "source", &Closed { how: how.to_owned() });
+    /// Closes an incident that is about no stack.
+    pub(crate) async fn close_loose_incident(&self, cause: &str, index: u64, how: &str) {
+        let closed = draft(Kind::IncidentClosed, None, self.doors.clock.now(), cause, &Closed { how: how.to_owned() });
         if let Err(refusal) = self.append(vec![closed.link("closes", Some(index))], None).await {
             tracing::warn!("failed to close incident #{index}: {refusal}");
         }

@@ -37,7 +37,7 @@ impl Runtime {
                 }
             }
             (Some(index), []) => {
-                self.close_source_incident(index, "corrected").await;
+                self.close_loose_incident("configuration", index, "corrected").await;
                 self.note_unsound("").await;
             }
             _ => {}

@@ -188,7 +188,7 @@ impl Runtime {
             Some(index) if same => Some(index),
             earlier => {
                 if let Some(index) = earlier {
-                    self.close_source_incident(index, "superseded").await;
+                    self.close_loose_incident("source", index, "superseded").await;
                 }
                 let body = Incident {
                     kind: "unverified".to_owned(),
@@ -214,7 +214,7 @@ impl Runtime {
             && let Some(refused) = followed.unverified.take()
         {
             if let Some(index) = refused.incident {
-                self.close_source_incident(index, "recovered").await;
+                self.close_loose_incident("source", index, "recovered").await;
             }
             self.remember(name, followed).await;
         }
