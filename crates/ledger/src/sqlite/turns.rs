@@ -28,7 +28,6 @@ pub(super) struct One {
 }
 
 /// What a turn is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Reading,
     Writing,

@@ -1,5 +1,5 @@
-//! `helm`: the objects that `helm template` makes from a chart of the source. It runs confined; dependencies are those that
-//! lie in the chart, and no cluster is asked.
+//! `helm`: the objects that `helm template` makes from a chart of the source, or of one that was fetched by its digest. It runs
+//! confined; what the chart depends on lies in it or is pinned beside it, and no cluster is asked.
 
 use std::collections::BTreeMap;
 use std::fs;
