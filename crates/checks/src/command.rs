@@ -73,7 +73,6 @@ impl Check for Command {
             }),
             example: json!({ "argv": ["nginx", "-t"], "within": "10s" }),
             paths: &[],
-            reads_text: false,
             pulls: &[],
         }
     }

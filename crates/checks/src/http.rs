@@ -117,7 +117,6 @@ impl Check for Http {
             }),
             example: json!({ "url": "http://127.0.0.1/healthz", "body": "ok", "within": "30s" }),
             paths: &[],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -15,8 +15,6 @@ pub struct Descriptor {
     pub example: Value,
     /// Settings that name paths relative to the file that holds them, as JSON pointers; resolved before use.
     pub paths: &'static [&'static str],
-    /// Drivers: whether documents are needed as text in memory.
-    pub reads_text: bool,
     /// Renderers: the settings that may name archives from elsewhere, by their digests, as JSON pointers; `*` stands for any one step.
     pub pulls: &'static [&'static str],
 }

@@ -15,6 +15,11 @@ use crate::{Answer, Blobs, BoxFuture, BoxStream, Clock, Contents, Descriptor, Fo
 pub trait Driver: Send + Sync {
     fn describe(&self) -> Descriptor;
 
+    /// Whether documents are needed as text in memory.
+    fn reads_text(&self) -> bool {
+        false
+    }
+
     /// Reads resources from documents. Pure.
     fn parse(&self, reading: &Reading<'_>) -> Parsed;
 

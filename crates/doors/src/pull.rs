@@ -37,15 +37,7 @@ pub struct NoPuller;
 impl Puller for NoPuller {
     fn describe(&self) -> Descriptor {
         let schema = serde_json::json!({ "type": "object", "additionalProperties": false });
-        Descriptor {
-            kind: "nothing",
-            summary: "nothing is fetched",
-            schema,
-            example: Value::Null,
-            paths: &[],
-            reads_text: false,
-            pulls: &[],
-        }
+        Descriptor { kind: "nothing", summary: "nothing is fetched", schema, example: Value::Null, paths: &[], pulls: &[] }
     }
 
     fn check(&self, _: &Value) -> Vec<(String, Finding)> {

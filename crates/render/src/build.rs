@@ -40,7 +40,6 @@ impl Renderer for Build {
             }),
             example: json!({ "path": "site", "command": ["./build.sh"], "output": "out" }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -74,7 +74,6 @@ impl Renderer for Chain {
                 "steps": [{ "helm": { "chart": "chart", "name": "shop" } }, { "kustomize": { "overlay": "overlays/prod" } }],
             }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &["/steps/*/helm/chart", "/steps/*/helm/dependencies/*"],
         }
     }

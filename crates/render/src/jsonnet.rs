@@ -56,7 +56,6 @@ impl Renderer for Jsonnet {
             }),
             example: json!({ "path": "deploy", "libraries": ["vendor"], "vars": { "replicas": 2 } }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -44,7 +44,6 @@ impl Renderer for Kustomize {
             }),
             example: json!({ "path": "deploy", "overlay": "overlays/prod" }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

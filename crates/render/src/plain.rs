@@ -29,7 +29,6 @@ impl Renderer for Plain {
             }),
             example: json!({ "path": "site" }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

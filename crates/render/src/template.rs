@@ -50,7 +50,6 @@ impl Renderer for Template {
             }),
             example: json!({ "path": "site", "vars": { "title": "Shop" } }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -114,7 +114,7 @@ impl Runtime {
         sourced: &Sourced,
     ) -> Answer<()> {
         let text = match sourced.shape {
-            Shape::File { .. } if driver.describe().reads_text => String::from_utf8(sourced.bytes.clone()).ok().map(Into::into),
+            Shape::File { .. } if driver.reads_text() => String::from_utf8(sourced.bytes.clone()).ok().map(Into::into),
             _ => None,
         };
         let content = blocking(|| self.doors.blobs.put(&sourced.bytes))?;

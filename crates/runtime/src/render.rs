@@ -218,11 +218,12 @@ impl Runtime {
         // What only reading depends on.
         let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(None, &[]) };
         let driver = self.driver(&stack.id.target)?;
+        let kind = self.estate().targets.get(&stack.id.target).map(|target| target.kind.clone());
         let programs = renderer.programs(&stack.render.settings);
         let program = !programs.is_empty();
         let identities = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
         let key_of = |inputs: Digest| {
-            let key = (inputs, renderer.version(), driver.describe().kind);
+            let key = (inputs, renderer.version(), &kind);
             if program { Digest::of_canonical(&(key, &identities)) } else { Digest::of_canonical(&key) }
         };
         let key = key_of(inputs);
@@ -279,7 +280,7 @@ impl Runtime {
     ) -> Result<Wanted, NoWish> {
         let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
-        let reads_text = driver.describe().reads_text;
+        let reads_text = driver.reads_text();
         read_texts(&mut documents, rendered.contents.as_ref(), reads_text)?;
         let opened = if reads_text { self.open_texts(&documents, rendered.contents.as_ref())? } else { BTreeMap::new() };
         let ignore = &stack.policy.ignore;

@@ -5,7 +5,7 @@ use trued_doors::Descriptor;
 use trued_model::Name;
 
 pub fn descriptor(kind: &'static str) -> Descriptor {
-    Descriptor { kind, summary: "simulated", schema: json!({}), example: json!({}), paths: &[], reads_text: false, pulls: &[] }
+    Descriptor { kind, summary: "simulated", schema: json!({}), example: json!({}), paths: &[], pulls: &[] }
 }
 
 /// A name that the code itself writes.

@@ -34,7 +34,7 @@ impl Driver for Shown {
 
 fn kind(kind: &'static str, paths: &'static [&'static str], properties: Value, required: Value) -> Descriptor {
     let schema = json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required });
-    Descriptor { kind, summary: "for tests", schema, example: json!({}), paths, reads_text: false, pulls: &[] }
+    Descriptor { kind, summary: "for tests", schema, example: json!({}), paths, pulls: &[] }
 }
 
 pub fn kinds() -> &'static Kinds {

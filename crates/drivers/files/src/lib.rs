@@ -56,7 +56,6 @@ impl Driver for Files {
             schema: Settings::schema(),
             example: json!({ "root": "/srv/www" }),
             paths: &["/root"],
-            reads_text: false,
             pulls: &[],
         }
     }

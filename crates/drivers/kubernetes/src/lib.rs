@@ -64,9 +64,12 @@ impl Driver for Kubernetes {
             schema: Settings::schema(),
             example: json!({ "kubeconfig": "/etc/trued/kubeconfig", "context": "prod" }),
             paths: &["/kubeconfig"],
-            reads_text: true,
             pulls: &[],
         }
+    }
+
+    fn reads_text(&self) -> bool {
+        true
     }
 
     fn parse(&self, reading: &Reading<'_>) -> Parsed {

@@ -133,7 +133,6 @@ impl Renderer for Helm {
             }),
             example: json!({ "path": "charts/shop", "name": "shop", "values": { "replicas": 2 } }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &["/chart", "/dependencies/*"],
         }
     }

@@ -77,7 +77,6 @@ impl SourceKind for Folder {
             }),
             example: json!({ "path": "site" }),
             paths: &["/path"],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -260,7 +260,6 @@ pub(super) fn describe() -> Descriptor {
         }),
         example: json!({ "url": "https://git.example/shop", "branch": "main", "token": { "secret": "git-token" } }),
         paths: &["/path", "/ca", "/known_hosts", "/signers/ssh", "/signers/pgp"],
-        reads_text: false,
         pulls: &[],
     };
     if let Some(properties) = descriptor.schema["properties"].as_object_mut() {

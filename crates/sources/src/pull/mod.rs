@@ -30,7 +30,6 @@ impl Puller for Charts {
             schema: json!({ "type": "object", "additionalProperties": false, "properties": road::schema("none; the environment says nothing here") }),
             example: json!({ "ca": "/etc/trued/ca.pem", "proxy": "http://proxy.example:3128" }),
             paths: &["/ca"],
-            reads_text: false,
             pulls: &[],
         }
     }

@@ -155,7 +155,7 @@ impl<'a> Bench<'a> {
         let blob = self.blobs.put(&written).expect("a blob");
         let document = self.world.document(name, blob, Digest::of(&written));
         let text = || String::from_utf8(written).expect("a document that is text").into();
-        if self.world.driver().describe().reads_text { Document { text: Some(text()), ..document } } else { document }
+        if self.world.driver().reads_text() { Document { text: Some(text()), ..document } } else { document }
     }
 
     /// The same, with sealed contents.
