@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use trued_doors::{Answer, Judgement, SourceOpening};
 use trued_model::{Code, Commit, Name, Patience, Refusal, Relation, Revision, Timestamp};
 
+use super::held::Held;
 use super::history::{self, Descent};
 use super::repository::{Fault, Repository};
 use super::settings::{self, Followed, Settings};
@@ -47,6 +48,7 @@ pub(super) struct Place {
     home: Home,
     work_trees: Kept<WorkTree>,
     sizes: Sizes,
+    held: Held,
 }
 
 /// What a revision's id says.
@@ -84,6 +86,7 @@ impl Place {
             home,
             work_trees: Kept::default(),
             sizes: Sizes::default(),
+            held: Held::default(),
         })
     }
 

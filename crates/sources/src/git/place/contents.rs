@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gix::ObjectId;
 use gix::objs::Kind;
 use gix::objs::tree::EntryKind;
 use trued_doors::{Answer, Bundle};
@@ -9,53 +10,70 @@ use trued_model::{Revision, encode_path};
 
 use super::{At, Place};
 use crate::git::reader::Reader;
+use crate::git::repository::{Fault, Repository};
 use crate::git::tree::{self, Leaves};
 use crate::names::{self, Rule};
+
+/// Why a folder that somebody sees on the disk may be no folder here.
+const UNRECORDED: &str = "only what Git records counts: perhaps it is ignored, or empty";
 
 impl Place {
     pub(in crate::git) fn bundle(self: &Arc<Place>, revision: Revision, folder: &[u8]) -> Answer<Bundle> {
         let at = self.at(&revision)?;
         let from = names::join(&self.folder, folder);
-        let mut leaves = self.leaves(&at, folder, Rule::Writable)?;
-        leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
-        let assembled = self.whole(at.commit(), |repository| {
-            let mut leaves = leaves.clone();
-            self.sizes.learn(repository, &mut leaves)?;
-            tree::assemble(&leaves, &from, &self.limits, |path, leaf| match &at {
-                At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
-                At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
-            })
-        })?;
-        let entries = Arc::new(assembled.entries);
+        let tree = at.commit().map(|commit| self.whole(commit, |repository| self.tree_at(repository, commit, &from))).transpose()?;
+        let known = tree.and_then(|tree| self.held.find(&(folder.to_vec(), tree)));
+        let (digest, entries) = match known {
+            Some(known) => known,
+            None => {
+                let mut leaves = self.leaves(&at, folder, Rule::Writable)?;
+                leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
+                let assembled = self.whole(at.commit(), |repository| {
+                    let mut leaves = leaves.clone();
+                    self.sizes.learn(repository, &mut leaves)?;
+                    tree::assemble(&leaves, &from, &self.limits, |path, leaf| match &at {
+                        At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
+                        At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
+                    })
+                })?;
+                let (digest, entries) = (assembled.digest.to_string(), Arc::new(assembled.entries));
+                if let Some(tree) = tree {
+                    self.held.note((folder.to_vec(), tree), &digest, &entries);
+                }
+                (digest, entries)
+            }
+        };
         let reader = Reader { place: self.clone(), at, folder: folder.to_vec(), entries: entries.clone() };
-        Ok(Bundle { revision, folder: encode_path(folder), digest: assembled.digest.to_string(), entries, reader: Arc::new(reader) })
+        Ok(Bundle { revision, folder: encode_path(folder), digest, entries, reader: Arc::new(reader) })
+    }
+
+    /// The tree that lies at a path below the repository's root; `Code::Absent` when there is no such folder.
+    fn tree_at(&self, repository: &Repository, commit: ObjectId, from: &[u8]) -> Result<ObjectId, Fault> {
+        let absent = |why: &str| self.absent(&format!("folder {}", encode_path(from)), why);
+        match tree::find(repository, tree::of_commit(repository, commit)?, from)? {
+            None if self.own => Err(absent("there is no such folder").help(UNRECORDED).into()),
+            None => Err(absent("there is no such folder").into()),
+            Some((mode, _)) if mode.is_commit() => Err(names::refuse(from, "it is a submodule, and submodules are not followed").into()),
+            Some((mode, _)) if !mode.is_tree() => Err(absent("it is a file").into()),
+            Some((_, tree)) => Ok(tree),
+        }
     }
 
     /// All leaves below a folder, by their path from there; `Code::Absent` when there is no such folder.
     fn leaves(&self, at: &At, folder: &[u8], rule: Rule) -> Answer<Leaves> {
         let from = names::join(&self.folder, folder);
-        let absent = |why: &str| self.absent(&format!("folder {}", encode_path(&from)), why);
         match at {
             At::Commit(commit) => self.whole(*commit, |repository| {
-                let root = tree::of_commit(repository, *commit)?;
-                match tree::find(repository, root, &from)? {
-                    None if self.own => {
-                        Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty").into())
-                    }
-                    None => Err(absent("there is no such folder").into()),
-                    Some((mode, _)) if mode.is_commit() => {
-                        Err(names::refuse(&from, "it is a submodule, and submodules are not followed").into())
-                    }
-                    Some((mode, _)) if !mode.is_tree() => Err(absent("it is a file").into()),
-                    Some((_, tree)) => tree::leaves(repository, tree, &from, rule, &self.limits),
-                }
+                let tree = self.tree_at(repository, *commit, &from)?;
+                tree::leaves(repository, tree, &from, rule, &self.limits)
             }),
             At::WorkTree(tree) => {
                 let begins = if from.is_empty() { Vec::new() } else { [&from[..], b"/"].concat() };
                 let inside = tree.leaves.range(begins.clone()..).take_while(|(path, _)| path.starts_with(&begins));
                 let leaves: Leaves = inside.map(|(path, leaf)| (path[begins.len()..].to_vec(), leaf.clone())).collect();
                 if leaves.is_empty() && !from.is_empty() {
-                    return Err(absent("there is no such folder").help("only what Git records counts: perhaps it is ignored, or empty"));
+                    let absent = self.absent(&format!("folder {}", encode_path(&from)), "there is no such folder");
+                    return Err(absent.help(UNRECORDED));
                 }
                 if rule == Rule::Writable {
                     leaves.keys().try_for_each(|path| names::check(&names::join(&from, path)))?;

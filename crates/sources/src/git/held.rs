@@ -1,0 +1,49 @@
+//! Bundles that somebody still holds: the same folder of the same tree is not put together twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use gix::ObjectId;
+use trued_doors::BundleEntry;
+
+/// A bundle's entries by their path.
+pub(super) type Entries = BTreeMap<String, BundleEntry>;
+
+/// What says what a bundle holds: the folder it is made for, by whose path names are judged, and the tree that lies there.
+pub(super) type Folder = (Vec<u8>, ObjectId);
+
+/// How many may be forgotten by those who held them before they are looked for.
+const FORGOTTEN: usize = 64;
+
+/// Keeps nothing alive.
+#[derive(Default)]
+pub(super) struct Held(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    bundles: HashMap<Folder, Bundled>,
+    /// At how many those that nobody holds any more are cleared away.
+    full: usize,
+}
+
+struct Bundled {
+    digest: String,
+    entries: Weak<Entries>,
+}
+
+impl Held {
+    pub(super) fn find(&self, folder: &Folder) -> Option<(String, Arc<Entries>)> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bundled = known.bundles.get(folder)?;
+        Some((bundled.digest.clone(), bundled.entries.upgrade()?))
+    }
+
+    pub(super) fn note(&self, folder: Folder, digest: &str, entries: &Arc<Entries>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.bundles.len() >= known.full {
+            known.bundles.retain(|_, bundled| bundled.entries.strong_count() > 0);
+            known.full = known.bundles.len() * 2 + FORGOTTEN;
+        }
+        known.bundles.insert(folder, Bundled { digest: digest.to_owned(), entries: Arc::downgrade(entries) });
+    }
+}
