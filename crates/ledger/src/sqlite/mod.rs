@@ -190,8 +190,8 @@ impl Opened {
 
     fn reading<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = reader.unchecked_transaction().map_err(|error| refused(what, error))?;
-        work(&snapshot)
+        let snapshot = Snapshot::of(&reader).map_err(|error| refused(what, error))?;
+        work(snapshot.0)
     }
 
     /// Writes a note; what stands there already costs no write.
@@ -224,6 +224,23 @@ impl Opened {
     }
 }
 
+/// The file as it is at the first reading, until this ends. Its statements are compiled once for a line, unlike those of
+/// [`Transaction`].
+struct Snapshot<'line>(&'line Connection);
+
+impl Snapshot<'_> {
+    fn of(line: &Connection) -> rusqlite::Result<Snapshot<'_>> {
+        line.prepare_cached("BEGIN")?.execute([]).map(|_| Snapshot(line))
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // Nothing was written; where it cannot be ended, the next one cannot begin and says so.
+        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+    }
+}
+
 /// Has closing a line not tidy the write-ahead log away, which would sync it once more.
 fn leave_as_it_is(file: &Connection) {
     // Where it cannot be set, the process ends as it always did.
@@ -244,6 +261,8 @@ fn connect(path: &Path) -> Answer<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let opened = Connection::open_with_flags(path, flags).and_then(|file| {
         file.busy_timeout(PATIENCE)?;
+        // Statements are compiled once: without it a `LIMIT ?` with another number would have them compiled again.
+        file.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         file.set_prepared_statement_cache_capacity(64);
         Ok(file)
     });
