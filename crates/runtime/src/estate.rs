@@ -51,8 +51,7 @@ impl Runtime {
                 if decides {
                     self.configuration_changed(before.as_deref(), &estate, configured.digest).await?;
                 }
-                // What did not change stays the very same: much is remembered for as long as it does.
-                before.clone().filter(|before| Arc::ptr_eq(before, &estate) || **before == *estate).unwrap_or(estate)
+                self.the_same_if_equal(estate)
             }
             None => before.clone().unwrap_or_default(),
         };
@@ -61,9 +60,31 @@ impl Runtime {
             state.revisions = revisions;
             state.estate = estate.clone();
         }
-        let orphans = self.find_orphans(&estate).await?;
-        self.state().orphans = orphans;
+        self.follow_orphans(&estate).await?;
         Ok(findings)
+    }
+
+    /// What did not change stays the very same: much is remembered for as long as it does. What was read is compared once.
+    fn the_same_if_equal(&self, read: Arc<Estate>) -> Arc<Estate> {
+        let mut state = self.state();
+        let known = state.equal.as_ref().is_some_and(|equal| Arc::ptr_eq(equal, &read));
+        let same = known || Arc::ptr_eq(&state.estate, &read) || *state.estate == *read;
+        state.equal = same.then(|| read.clone());
+        if same { state.estate.clone() } else { read }
+    }
+
+    /// Looks for orphans, unless neither configuration nor record moved since they were looked for.
+    async fn follow_orphans(&self, estate: &Arc<Estate>) -> Answer<()> {
+        let size = self.doors.store.head().await?.size;
+        let searched = |of: &(Arc<Estate>, u64)| Arc::ptr_eq(&of.0, estate) && of.1 == size;
+        if self.state().searched.as_ref().is_some_and(searched) {
+            return Ok(());
+        }
+        let orphans = self.find_orphans(estate).await?;
+        let mut state = self.state();
+        state.orphans = orphans;
+        state.searched = Some((estate.clone(), size));
+        Ok(())
     }
 
     async fn follow_all(
@@ -104,10 +125,10 @@ impl Runtime {
     /// A change to configuration is a fact of its own: it may loosen what guards everything else.
     async fn configuration_changed(&self, before: Option<&Estate>, estate: &Estate, digest: Digest) -> Answer<()> {
         let noted = self.doors.store.note(NOTE).await?.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| text.parse().ok());
-        let whole = without_findings(estate);
         if noted == Some(digest) && before.is_some() {
             return Ok(());
         }
+        let whole = without_findings(estate);
         let bytes = serde_json::to_vec(&whole).unwrap_or_default();
         let same = before.is_some_and(|before| without_findings(before) == whole);
         if !same {

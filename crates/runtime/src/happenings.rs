@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -154,7 +153,7 @@ impl Runtime {
             let entry = draft(Kind::Observed, None, at, "observation", &body).by(outside(&body.happened));
             // Nobody need be woken for what only tells.
             let placed = self.append(vec![entry], None).await?;
-            self.walked.fetch_add(placed.len() as u64, Ordering::Relaxed);
+            self.own.note(&placed);
         }
         match mark {
             Some(mark) => self.doors.store.set_note(&note(target), mark.as_bytes()).await,

@@ -8,6 +8,7 @@ mod counters;
 mod coverage;
 mod doors;
 mod estate;
+mod gained;
 mod happenings;
 mod import;
 mod incidents;

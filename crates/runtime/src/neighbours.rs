@@ -110,10 +110,11 @@ impl Neighbours {
     async fn ask(&mut self, runtime: &Runtime, id: &StackId, orphan: bool) -> Answer<()> {
         let cell = runtime.cell(id);
         let inventory = cell.inventory(runtime).await?;
-        let wish = match runtime.stack(id).filter(|_| !orphan) {
+        let estate = runtime.estate();
+        let wish = match estate.stacks.get(id).filter(|_| !orphan) {
             None => Wish::Gone,
             // Boxed: a render of another stack may be asked from within the walk of this one.
-            Some(stack) => match Box::pin(runtime.wanted(&cell, &stack)).await {
+            Some(stack) => match Box::pin(runtime.wanted(&cell, stack)).await {
                 Ok(_) => Wish::Known,
                 Err(NoWish::Panicked) => Wish::Unknown { why: "does not render: it broke off inside trued".to_owned(), away: false },
                 Err(NoWish::Refused(refusal)) => Wish::Unknown { why: refusal.to_string(), away: true },

@@ -1,7 +1,6 @@
 //! The runtime itself: doors, estate, cells, and the few calls everything else here is made of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -13,6 +12,7 @@ use trued_model::{
 };
 
 use crate::cell::Cell;
+use crate::gained::Own;
 use crate::lease::TERM;
 use crate::neighbours::Neighbours;
 use crate::{Counters, Doors};
@@ -31,8 +31,7 @@ pub struct Runtime {
     pub(crate) busy: Semaphore,
     /// The same for programs that render: they take minutes, and must not keep others from planning.
     pub(crate) building: Semaphore,
-    /// Entries that walks of this process appended: nobody need be woken for them.
-    pub(crate) walked: AtomicU64,
+    pub(crate) own: Own,
     /// How long a lease lasts without renewal.
     pub(crate) term: Duration,
     /// Whether all it renders is only compared with what was rendered before.
@@ -70,8 +69,12 @@ struct Roll {
 #[derive(Default)]
 pub(crate) struct State {
     pub estate: Arc<Estate>,
+    /// What was read last, where it was found to be the same.
+    pub equal: Option<Arc<Estate>>,
     /// Stacks in the record that are no longer configured, with something of ours still on their target.
     pub orphans: Vec<StackId>,
+    /// Of which estate, and at what size of the record, orphans were looked for last.
+    pub searched: Option<(Arc<Estate>, u64)>,
     roll: Option<Roll>,
     /// As they were opened, with the settings they were opened with.
     pub sources: BTreeMap<Name, (SourceSpec, Arc<dyn Source>)>,
@@ -124,7 +127,7 @@ impl Runtime {
             counters: Arc::default(),
             busy: Semaphore::new(BUSY),
             building: Semaphore::new(BUILDING),
-            walked: AtomicU64::new(0),
+            own: Own::default(),
             term: TERM,
             repeats: false,
             elsewhere: false,
@@ -309,7 +312,7 @@ impl Runtime {
     /// Appends entries of one stack and folds them in.
     pub(crate) async fn record(&self, cell: &Cell, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
         let placed = self.append(drafts, fence).await?;
-        self.walked.fetch_add(placed.len() as u64, Ordering::Relaxed);
+        self.own.note(&placed);
         // Others may have appended in between: fold in all of them, in order.
         cell.memory(self).await?;
         Ok(placed)

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use tokio::sync::{Notify, watch};
@@ -147,15 +146,16 @@ impl Runtime {
             tokio::select! { biased; _ = stop.changed() => break, () = turn => {} }
             tasks.follow(self, &bell);
             let moved = before != self.followed_now();
-            // A walk's own entries wake nobody: a stack that fails would cut its own pause short with them.
-            let walked = self.walked.load(Ordering::Relaxed);
-            let head = self.doors.store.head().await.ok().map(|head| head.size.saturating_sub(walked));
             if moved {
                 self.mark_newer().await;
-            }
-            if moved || head != seen {
-                seen = head;
                 bell.ring_all();
+            }
+            match self.concerned_since(seen).await {
+                Ok((size, concerned)) => {
+                    seen = Some(size);
+                    bell.ring(&concerned);
+                }
+                Err(refusal) => tracing::warn!("failed to read what the record gained: {refusal}"),
             }
             let pause = pace.poll.as_millis() + self.doors.clock.chance(pace.poll.as_millis() / 10 + 1);
             tokio::select! {
@@ -188,8 +188,9 @@ impl Runtime {
     async fn mark_newer(&self) {
         for cell in self.cells().iter() {
             let Some(working) = cell.kept().towards else { continue };
-            let Some(stack) = self.stack(&cell.id) else { continue };
-            if let Ok(wanted) = self.wanted(cell, &stack).await
+            let estate = self.estate();
+            let Some(stack) = estate.stacks.get(&cell.id) else { continue };
+            if let Ok(wanted) = self.wanted(cell, stack).await
                 && wanted.key != working
             {
                 cell.kept().newer = true;
@@ -249,7 +250,7 @@ impl Runtime {
         let mut idle = 0u32;
         while !self.state().stopping {
             let cell = self.cell(&id);
-            let interval = self.stack(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
+            let interval = self.estate().stacks.get(&id).map_or(Duration::from_secs(300), |stack| stack.interval);
             let due = cell.kept().settled.as_ref().map_or(0, |settled| settled.at + interval.as_millis());
             let look = due <= self.doors.clock.monotonic();
             let turn = bells.turn(&id.target).await;
@@ -314,15 +315,19 @@ impl Runtime {
             Ok(memory) if memory.through == settled.through => {}
             _ => return true,
         }
-        let Some(stack) = self.stack(id) else { return true };
-        if settled.blocked && self.waits_for(&stack).await.is_none() {
+        let estate = self.estate();
+        let Some(stack) = estate.stacks.get(id) else { return true };
+        if settled.blocked && self.waits_for(stack).await.is_none() {
             return true;
         }
-        if settled.revision == self.state().revisions.get(&stack.source).map(|revision| revision.id.clone()) && settled.stack == stack {
+        if settled.stack != *stack {
+            return true;
+        }
+        if settled.revision == self.state().revisions.get(&stack.source).map(|revision| revision.id.clone()) {
             return false;
         }
-        match self.wanted(&cell, &stack).await {
-            Ok(wanted) if wanted.key == settled.key && settled.stack == stack => {
+        match self.wanted(&cell, stack).await {
+            Ok(wanted) if wanted.key == settled.key => {
                 if let Some(settled) = cell.kept().settled.as_mut() {
                     settled.revision = wanted.revision.clone();
                 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use trued_model::{Address, Duration, Name, StackId, Target};
+use trued_model::{Address, Duration, Estate, Name, StackId, Target};
 
+use crate::cell::Cell;
+use crate::gained::Concerned;
 use crate::happenings;
 use crate::runtime::Runtime;
 use crate::turn::ABREAST;
@@ -38,6 +40,13 @@ impl Bell {
         turns.acquire_owned().await.ok()
     }
 
+    pub(crate) fn ring(&self, concerned: &Concerned) {
+        match concerned {
+            Concerned::Everybody => self.ring_all(),
+            Concerned::These(stacks) => stacks.iter().for_each(|id| self.of(id).notify_one()),
+        }
+    }
+
     pub(crate) fn ring_all(&self) {
         let stacks = self.stacks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         stacks.values().for_each(|bell| bell.notify_one());
@@ -50,12 +59,17 @@ pub(crate) struct Tasks {
     stacks: BTreeMap<StackId, JoinHandle<()>>,
     /// With the target each watches: one whose settings changed is watched anew.
     watchers: BTreeMap<Name, (Target, JoinHandle<()>)>,
+    /// For whom all of them were started.
+    followed: Option<(Arc<Estate>, Arc<[Arc<Cell>]>)>,
 }
 
 impl Tasks {
     /// Starts what is new and ends what is gone.
     pub(crate) fn follow(&mut self, runtime: &Arc<Runtime>, bell: &Arc<Bell>) {
-        let cells = runtime.cells();
+        let (estate, cells) = (runtime.estate(), runtime.cells());
+        if self.all_run_for(&estate, &cells) {
+            return;
+        }
         let ids: BTreeSet<&StackId> = cells.iter().map(|cell| &cell.id).collect();
         // A stack that is gone ends after its walk in hand; it is dropped from here only once it has ended.
         self.stacks.retain(|id, task| ids.contains(id) || !task.is_finished());
@@ -66,9 +80,8 @@ impl Tasks {
                 self.stacks.insert(cell.id.clone(), task);
             }
         }
-        let targets: BTreeSet<Name> = cells.iter().map(|cell| cell.id.target.clone()).collect();
-        let estate = runtime.estate();
-        for target in targets.iter().filter_map(|name| estate.targets.get(name)) {
+        let targets: BTreeSet<&Name> = cells.iter().map(|cell| &cell.id.target).collect();
+        for target in targets.into_iter().filter_map(|name| estate.targets.get(name)) {
             let running = self.watchers.get(&target.name).is_some_and(|(watched, task)| watched == target && !task.is_finished());
             if !running {
                 let (watching, hearing) = (runtime.clone(), runtime.clone());
@@ -86,6 +99,14 @@ impl Tasks {
                 }
             }
         }
+        self.followed = Some((estate, cells));
+    }
+
+    /// Whether everybody there is has its task, and it runs.
+    fn all_run_for(&self, estate: &Arc<Estate>, cells: &Arc<[Arc<Cell>]>) -> bool {
+        let same = self.followed.as_ref().is_some_and(|known| Arc::ptr_eq(&known.0, estate) && Arc::ptr_eq(&known.1, cells));
+        let mut tasks = self.stacks.values().chain(self.watchers.values().map(|(_, task)| task));
+        same && tasks.all(|task| !task.is_finished())
     }
 
     /// Waits for walks in hand to end at a batch.

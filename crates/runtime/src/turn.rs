@@ -19,13 +19,14 @@ pub(crate) const ABREAST: usize = 64;
 impl Runtime {
     /// Which stack that comes first has not landed what it desires now, in a sentence; `None` when all have.
     pub(crate) async fn waits_for(&self, stack: &Stack) -> Option<String> {
+        let estate = self.estate();
         for before in &stack.after {
             let name = self.names().write(before);
-            let Some(configured) = self.stack(before) else { return Some(format!("blocked by {name}, which cannot be read now")) };
+            let Some(configured) = estate.stacks.get(before) else { return Some(format!("blocked by {name}, which cannot be read now")) };
             let cell = self.cell(before);
             let Ok(memory) = cell.memory(self).await else { return Some(format!("blocked by {name}, whose record cannot be read")) };
             // Boxed: a render of another stack may be asked from within the walk of this one.
-            let Ok(wanted) = Box::pin(self.wanted(&cell, &configured)).await else {
+            let Ok(wanted) = Box::pin(self.wanted(&cell, configured)).await else {
                 return Some(format!("blocked by {name}, which does not render"));
             };
             if !memory.landed.is_some_and(|landed| landed.desired == wanted.digest && landed.verified) {
