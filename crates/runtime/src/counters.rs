@@ -19,6 +19,8 @@ pub struct Counters {
     pub ledger_rows: AtomicU64,
     /// Times the inputs of a render were named, to see whether there is anything to render: a digest of what is known already.
     pub render_keys: AtomicU64,
+    /// Times a stack that was woken was asked whether that is worth a walk.
+    pub weighed: AtomicU64,
     /// Renders repeated to see whether they give the same; none of `renders`.
     pub repeats: AtomicU64,
 }
@@ -28,7 +30,7 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The counts as one JSON object; keys of renders and repeats only where there were any.
+    /// The counts as one JSON object; what only a long life has, only where there was any.
     pub fn report(&self) -> Value {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut counts = json!({
@@ -38,7 +40,7 @@ impl Counters {
             "target_writes": read(&self.target_writes),
             "ledger_rows": read(&self.ledger_rows),
         });
-        for (name, count) in [("render_keys", &self.render_keys), ("repeats", &self.repeats)] {
+        for (name, count) in [("render_keys", &self.render_keys), ("weighed", &self.weighed), ("repeats", &self.repeats)] {
             if let (count @ 1.., Some(counts)) = (read(count), counts.as_object_mut()) {
                 counts.insert(name.to_owned(), json!(count));
             }

@@ -12,6 +12,7 @@ use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
 
+use crate::Counters;
 use crate::cell::Cell;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
@@ -305,6 +306,7 @@ impl Runtime {
 
     /// Whether a wake is worth a walk. An equal desired state, no hint, nothing new on record and no look due: it is not.
     async fn weigh(&self, id: &StackId, look: bool) -> bool {
+        Counters::add(&self.counters.weighed, 1);
         let cell = self.cell(id);
         let (settled, hinted) = {
             let kept = cell.kept();

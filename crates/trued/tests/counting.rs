@@ -174,6 +174,29 @@ fn of_one_change(changing: usize, still: usize, expected: [u64; 3]) {
 }
 
 #[test]
+fn a_hands_edit_wakes_the_stack_it_is_about_and_no_other() {
+    const MANY: u64 = 40;
+    let story = two_sources(MANY as usize, 0);
+    let served = Served::start(&story);
+    let live = |n: u64| story.folder.path().join(format!("www/changing-{n}/file"));
+    let as_made = |n: u64| fs::read_to_string(live(n)).unwrap_or_default() == format!("changing-{n} one\n");
+    let mut before = served.at_rest("all stacks", || (0..MANY).all(as_made));
+    let mut counted = Vec::new();
+    // What was still to do from before only ever adds to it: so there is more than one edit.
+    for n in 0..5 {
+        fs::write(live(n), "by hand\n").expect("written");
+        let after = served.at_rest("the edit", || as_made(n));
+        let weighed = |counted: &Value| counted["weighed"].as_u64().unwrap_or(0);
+        counted.push(weighed(&after) - weighed(&before));
+        if counted.last().is_some_and(|count| (1..MANY).contains(count)) {
+            return;
+        }
+        before = after;
+    }
+    panic!("{counted:?} were asked whether that is worth a walk, of {MANY}");
+}
+
+#[test]
 fn a_change_of_one_source_renders_and_names_nothing_of_another() {
     // The key is asked for to see whether to walk, and on the walk.
     of_one_change(1, 10, [1, 2, 1]);
