@@ -29,23 +29,28 @@ pub fn kubernetes(ground: &Ground) -> anyhow::Result<Vec<Row>> {
         Some(named) => named.split(',').map(|size| size.trim().parse()).collect::<Result<_, _>>().context("TRUED_BENCH_STACKS")?,
         None => SIZES.to_vec(),
     };
-    // A cluster of its own for each: what is in it beside the estate is watched too.
     for stacks in sizes {
-        many(ground, &Partners::start()?, stacks)?;
+        many(ground, stacks)?;
     }
-    one_large(ground, &Partners::start()?)?.iter().for_each(Row::show);
+    one_large(ground)?.iter().for_each(Row::show);
     Ok(Vec::new())
 }
 
-fn many(ground: &Ground, partners: &Partners, stacks: usize) -> anyhow::Result<()> {
+/// What the bare client takes, in a new cluster of its own: what is in a cluster beside the estate is watched too.
+fn bare(prepared: impl FnOnce(&Partners) -> anyhow::Result<Command>) -> anyhow::Result<Took> {
+    let partners = Partners::start()?;
+    Ok(measured(prepared(&partners)?)?.0)
+}
+
+fn many(ground: &Ground, stacks: usize) -> anyhow::Result<()> {
     let show = |what: &str, measured: String, yardstick: String, bar: &'static str, holds: bool| {
         Row { what: format!("{stacks} stacks: {what}"), measured, yardstick, bar, holds }.show();
     };
     let each = stacks as f64;
 
-    let bare = Estate::of_applications(ground, partners, &format!("bare-{stacks}"), stacks)?;
-    let (bare, _) = measured(bare.bare_command()?)?;
-    let estate = Estate::of_applications(ground, partners, &format!("many-{stacks}"), stacks)?;
+    let bare = bare(|partners| Estate::of_applications(ground, partners, &format!("bare-{stacks}"), stacks)?.bare_command())?;
+    let partners = Partners::start()?;
+    let estate = Estate::of_applications(ground, &partners, &format!("many-{stacks}"), stacks)?;
     let before = estate.audited()?;
     let (first, used) = measured(estate.trued(&["apply", "--no-wait"]))?;
     let requests = estate.requests_since(before)? as f64 / each;
@@ -142,10 +147,10 @@ fn planned(estate: &Estate, changed: usize) -> anyhow::Result<Took> {
     Ok(Took { wall: began.elapsed(), peak: 0 })
 }
 
-fn one_large(ground: &Ground, partners: &Partners) -> anyhow::Result<Vec<Row>> {
-    let bare = Estate::of_one(ground, partners, "bare-large", MAPS)?;
-    let (bare, _) = measured(bare.bare_maps(MAPS, 8)?)?;
-    let estate = Estate::of_one(ground, partners, "one-large", MAPS)?;
+fn one_large(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    let bare = bare(|partners| Estate::of_one(ground, partners, "bare-large", MAPS)?.bare_maps(MAPS, 8))?;
+    let partners = Partners::start()?;
+    let estate = Estate::of_one(ground, &partners, "one-large", MAPS)?;
     let before = estate.audited()?;
     let (first, used) = measured(estate.trued(&["apply", "--no-wait"]))?;
     let requests = estate.requests_since(before)?;
