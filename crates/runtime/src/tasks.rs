@@ -53,6 +53,8 @@ impl Bell {
     }
 }
 
+type Cells = Arc<[Arc<Cell>]>;
+
 /// The tasks of a serving runtime: one per stack, one watcher per target.
 #[derive(Default)]
 pub(crate) struct Tasks {
@@ -60,7 +62,7 @@ pub(crate) struct Tasks {
     /// With the target each watches: one whose settings changed is watched anew.
     watchers: BTreeMap<Name, (Target, JoinHandle<()>)>,
     /// For whom all of them were started.
-    followed: Option<(Arc<Estate>, Arc<[Arc<Cell>]>)>,
+    followed: Option<(Arc<Estate>, Cells)>,
 }
 
 impl Tasks {
@@ -103,7 +105,7 @@ impl Tasks {
     }
 
     /// Whether everybody there is has its task, and it runs.
-    fn all_run_for(&self, estate: &Arc<Estate>, cells: &Arc<[Arc<Cell>]>) -> bool {
+    fn all_run_for(&self, estate: &Arc<Estate>, cells: &Cells) -> bool {
         let same = self.followed.as_ref().is_some_and(|known| Arc::ptr_eq(&known.0, estate) && Arc::ptr_eq(&known.1, cells));
         let mut tasks = self.stacks.values().chain(self.watchers.values().map(|(_, task)| task));
         same && tasks.all(|task| !task.is_finished())
