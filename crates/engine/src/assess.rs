@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use trued_model::body::{Cause, DriftItem};
 use trued_model::{Address, Desired, Digest, Duration, Evidence, Fingerprint, Manifest, Observation, Seen, Timestamp};
 
+use crate::differing::Differing;
 use crate::{Claims, StackMemory};
 
 /// So many episodes within [`FLAPPING_WITHIN`] are a fight, not an edit.
@@ -34,7 +35,9 @@ pub fn assess(
     last_look: Option<Timestamp>,
 ) -> Assessment {
     let mut assessment = Assessment::default();
-    for (address, resource) in &desired.resources {
+    let differing = Differing::of(desired, inventory, observed);
+    for resource in differing.desired {
+        let address = &resource.address;
         let seen = observed.get(address);
         if !seen.decided() || seen.fingerprint() == Some(&resource.fingerprint) {
             continue;
@@ -48,7 +51,7 @@ pub fn assess(
         assessment.causes.insert(address.clone(), cause);
     }
     // What ran once may be gone, or be as it became.
-    for (address, made) in inventory.items.iter().filter(|(address, _)| !desired.errands.contains_key(*address)) {
+    for (address, made) in differing.made.into_iter().filter(|(address, _)| !desired.errands.contains_key(*address)) {
         let seen = observed.get(address);
         let wanted = desired.resources.get(address).map(|resource| &resource.fingerprint);
         let as_made = seen.fingerprint() == Some(&made.fingerprint);
@@ -61,7 +64,7 @@ pub fn assess(
         }
         let cause = outside(memory, address, observed.at);
         let evidence = match &seen {
-            Seen::Present(state) => state.evidence.clone(),
+            Seen::Present(state) => (*state.evidence).clone(),
             _ => Evidence::default(),
         };
         assessment.drift.push(DriftItem {

@@ -54,7 +54,7 @@ pub fn coverage(ground: &Ground<'_>) -> Coverage {
             coverage.ignored.insert(address.clone(), why);
         } else {
             let wanted = ground.wanted.get(address).cloned().unwrap_or_default();
-            coverage.unmanaged.insert(address.clone(), Unmanaged { evidence: state.evidence.clone(), wanted });
+            coverage.unmanaged.insert(address.clone(), Unmanaged { evidence: (*state.evidence).clone(), wanted });
         }
     }
     for (address, stack) in ground.owners {
@@ -105,7 +105,7 @@ mod tests {
     /// Every address with the word for where it stands.
     fn check(seen: &[&str], extent: Extent, owned: &[&str], ignore: &[&str], nested: bool, expected: &str) {
         let present = |address: &&str| {
-            let state = State { fingerprint: Fingerprint::new(""), bytes: 1, uid: None, evidence: Evidence::default() };
+            let state = State { fingerprint: Fingerprint::new(""), bytes: 1, uid: None, evidence: Default::default() };
             (Address::new(*address), Seen::Present(state))
         };
         let seen = Observation { at: Timestamp(1), extent, seen: seen.iter().map(present).collect() };

@@ -3,6 +3,7 @@
 pub mod age;
 mod assess;
 mod coverage;
+mod differing;
 mod errands;
 mod gate;
 mod health;

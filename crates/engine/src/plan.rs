@@ -9,6 +9,7 @@ use trued_model::{
     OnExisting, OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
 };
 
+use crate::differing::Differing;
 use crate::errands::{self, Errands};
 use crate::order::{below, order};
 use crate::planted::{self, Bug};
@@ -99,12 +100,9 @@ pub struct PlanInput<'a> {
 /// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
 /// made them, and those of ours that are no longer desired.
 pub fn candidates(desired: &Desired, inventory: &Manifest, observed: &Observation) -> Vec<Address> {
-    let settled = |resource: &Resource| {
-        let made = inventory.items.get(&resource.address).map(|item| &item.fingerprint);
-        made == Some(&resource.fingerprint) && observed.get(&resource.address).fingerprint() == made
-    };
-    let new = desired.resources.values().filter(|resource| !settled(resource)).map(|resource| &resource.address);
-    let old = inventory.items.keys().filter(|address| !desired.wants(address));
+    let differing = Differing::of(desired, inventory, observed);
+    let new = differing.desired.into_iter().map(|resource| &resource.address);
+    let old = differing.made.into_iter().map(|(address, _)| address).filter(|address| !desired.wants(address));
     let mut all: Vec<Address> = new.chain(old).chain(desired.errands.keys()).cloned().collect();
     all.sort();
     all
@@ -115,10 +113,15 @@ pub fn plan(input: &PlanInput) -> Plan {
     // Only where addresses nest is the stack's place a part of them.
     let keep = Retention::new(input.policy, if input.nested { input.into } else { "" });
     let mut changes = Vec::new();
-    for resource in input.desired.resources.values() {
+    let differing = Differing::of(input.desired, input.inventory, input.observed);
+    // What is in order may still have been made by another stack as well.
+    let shared = input.claims.owners.keys().filter_map(|address| input.desired.resources.get(address));
+    let open: BTreeMap<&Address, &Resource> =
+        differing.desired.into_iter().chain(shared).map(|resource| (&resource.address, resource)).collect();
+    for resource in open.into_values() {
         changes.extend(wanted(input, resource).map(|change| foreseen(input, change)));
     }
-    for (address, item) in &input.inventory.items {
+    for (address, item) in differing.made {
         if !input.desired.wants(address) {
             changes.extend(unwanted(input, &keep, address, item));
         }

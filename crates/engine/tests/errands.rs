@@ -62,7 +62,7 @@ impl World {
         self.record.release = Some(digest);
         let mut seen: BTreeMap<Address, Seen> = desired.all().into_keys().map(|address| (address.clone(), Seen::Absent)).collect();
         for (address, (fingerprint, uid)) in &self.there {
-            let state = State { fingerprint: fingerprint.clone(), bytes: 1, uid: Some(uid.to_string()), evidence: Evidence::default() };
+            let state = State { fingerprint: fingerprint.clone(), bytes: 1, uid: Some(uid.to_string()), evidence: Default::default() };
             seen.insert(address.clone(), Seen::Present(state));
         }
         let stack = StackId::from_key("prod/shop@cluster").expect("a name");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use expect_test::{Expect, expect};
 use trued_engine::{Claims, Errands, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
-    Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Evidence, Extent, Fingerprint, HoldKind, Item, Manifest,
+    Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest,
     Observation, OnDelete, OnExisting, OnImmutable, Origin, Plan, Policy, Preview, Resource, Seen, StackId, State, Timestamp,
 };
 
@@ -84,7 +84,7 @@ fn observed(case: &Case) -> Observation {
     let asked = pairs(case.desired).into_iter().chain(pairs(case.ours)).map(|(address, _)| (address, Seen::Absent));
     let mut seen: BTreeMap<Address, Seen> = asked.collect();
     for (address, text) in pairs(case.seen) {
-        let there = State { fingerprint: looks(text), bytes: 1, uid: None, evidence: Evidence::default() };
+        let there = State { fingerprint: looks(text), bytes: 1, uid: None, evidence: Default::default() };
         seen.insert(address, if text == "?" { Seen::Unknown("cannot be read".to_owned()) } else { Seen::Present(there) });
     }
     let partial = seen.values().any(|seen| !seen.decided());

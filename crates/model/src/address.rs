@@ -1,17 +1,19 @@
 //! Where a managed thing lives on its target, and what it looks like there.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A resource's identity on its target, as its driver writes it (files: the path below the root).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A resource's identity on its target, as its driver writes it (files: the path below the root). Copies share the text.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Address(pub String);
+pub struct Address(Arc<str>);
 
 impl Address {
-    pub fn new(text: impl Into<String>) -> Address {
-        Address(text.into())
+    pub fn new(text: impl AsRef<str>) -> Address {
+        Address(text.as_ref().into())
     }
 
     pub fn as_str(&self) -> &str {
@@ -22,6 +24,18 @@ impl Address {
     pub fn rank<'a>(&self, table: impl IntoIterator<Item = (&'a str, i32)>) -> i32 {
         let fits = table.into_iter().filter(|(prefix, _)| self.0.starts_with(prefix));
         fits.max_by_key(|(prefix, _)| prefix.len()).map_or(0, |(_, rank)| rank)
+    }
+}
+
+impl Ord for Address {
+    fn cmp(&self, other: &Address) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Address) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -37,14 +51,14 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What a resource looks like, as one comparable word; starts with the version of its format (`1:`).
+/// What a resource looks like, as one comparable word; starts with the version of its format (`1:`). Copies share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fingerprint(pub String);
+pub struct Fingerprint(Arc<str>);
 
 impl Fingerprint {
-    pub fn new(text: impl Into<String>) -> Fingerprint {
-        Fingerprint(text.into())
+    pub fn new(text: impl AsRef<str>) -> Fingerprint {
+        Fingerprint(text.as_ref().into())
     }
 
     pub fn as_str(&self) -> &str {

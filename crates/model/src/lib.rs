@@ -1,6 +1,7 @@
 //! The nouns of Trued: values only. No I/O, no clock, no randomness; nothing of ours below it.
 
 mod address;
+mod beside;
 pub mod body;
 mod confine;
 mod digest;
@@ -12,6 +13,7 @@ mod health;
 mod manifest;
 mod name;
 mod observation;
+mod packing;
 mod plan;
 mod policy;
 mod preview;
@@ -26,6 +28,7 @@ mod time;
 mod turns;
 
 pub use address::{Address, Fingerprint, decode_path, encode_path};
+pub use beside::beside;
 pub use confine::{Bound, Level, Limits, SandboxRules, Size, Tool};
 pub use digest::{Digest, canonical};
 pub use entry::{Actor, BlobNote, Draft, Entry, Indexed, Kind, Link, MAX_ENTRY};
@@ -36,6 +39,7 @@ pub use health::{Condition, Health, HealthPolicy, HealthRule, Otherwise};
 pub use manifest::{BadManifest, Item, Manifest, PackedManifest};
 pub use name::{Name, StackId, StackNames};
 pub use observation::{Evidence, Extent, Observation, Seen, State};
+pub use packing::Packing;
 pub use plan::{Action, Approval, Change, Decision, HoldKind, Part, Plan, Reason};
 pub use policy::{Command, Deletes, DriftPolicy, Ignore, OnDelete, OnExisting, OnImmutable, Policy};
 pub use preview::Preview;

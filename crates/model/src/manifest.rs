@@ -4,12 +4,13 @@
 //! under a root that names the chunks. One changed item of a large set writes one chunk and the root.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, BlobRef, Digest, Fingerprint, canonical};
+use crate::{Address, BlobRef, Digest, Fingerprint, Packing};
 
-const WHOLE: usize = 512;
+pub(crate) const WHOLE: usize = 512;
 
 /// One address's content in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ enum Stored {
 /// [`Stored`] as it is written: without a copy of the items.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Writing<'a> {
+pub(crate) enum Writing<'a> {
     Items(BTreeMap<&'a Address, &'a Item>),
     Chunks(BTreeMap<String, BlobRef>),
 }
@@ -63,40 +64,21 @@ pub enum BadManifest {
 impl Manifest {
     /// Writes the stored form. Equal manifests give equal bytes; the root's digest names the whole set.
     pub fn pack(&self) -> PackedManifest {
-        let mut blobs = Vec::new();
-        let root = self.write(|at, bytes| blobs.push((at, bytes)));
-        PackedManifest { root, blobs }
+        let packing = Packing::of(Arc::new(self.clone()));
+        PackedManifest { root: packing.root(), blobs: packing.blobs(None) }
     }
 
     /// Names what the manifest says. It is the digest of the stored form's root, but that a sealed item counts by its
     /// fingerprint alone: the same thing sealed under another key is the same thing. Holds one chunk at a time.
     pub fn digest(&self) -> Digest {
-        let sealed = |item: &Item| item.content.is_some_and(|content| content.sealed);
-        if !self.items.values().any(sealed) {
-            return self.write(|_, _| ()).digest;
-        }
-        let mut said = self.clone();
-        said.items.values_mut().filter(|item| sealed(item)).for_each(|item| item.content = None);
-        said.write(|_, _| ()).digest
+        Packing::of(Arc::new(self.clone().named())).root().digest
     }
 
-    /// Makes the blobs of the stored form, one after the other, the root last; gives the root.
-    fn write(&self, mut each: impl FnMut(BlobRef, Vec<u8>)) -> BlobRef {
-        let mut blob = |stored: &Writing<'_>| {
-            let bytes = canonical(stored);
-            let at = BlobRef::of(&bytes);
-            each(at, bytes);
-            at
-        };
-        if self.items.len() <= WHOLE {
-            return blob(&Writing::Items(self.items.iter().collect()));
-        }
-        let mut chunks: BTreeMap<u8, BTreeMap<&Address, &Item>> = BTreeMap::new();
-        for (address, item) in &self.items {
-            chunks.entry(Digest::of(address.as_str().as_bytes()).0[0]).or_default().insert(address, item);
-        }
-        let names = chunks.into_iter().map(|(name, items)| (format!("{name:02x}"), blob(&Writing::Items(items)))).collect();
-        blob(&Writing::Chunks(names))
+    /// What counts when it is named.
+    pub fn named(mut self) -> Manifest {
+        let sealed = |item: &&mut Item| item.content.is_some_and(|content| content.sealed);
+        self.items.values_mut().filter(sealed).for_each(|item| item.content = None);
+        self
     }
 
     /// Reads a stored manifest, asking `read` for the root and then for each chunk.

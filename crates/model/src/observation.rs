@@ -1,6 +1,7 @@
 //! What was seen on a target, and how completely.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,7 @@ pub struct State {
     pub bytes: u64,
     /// Identity beyond the name, where the target has one (a UID): same name, other thing.
     pub uid: Option<String>,
-    pub evidence: Evidence,
+    pub evidence: Arc<Evidence>,
 }
 
 /// One address, looked at. The four answers are never mixed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Clears, Digest, Errand, Fingerprint, Manifest};
+use crate::{Address, Clears, Digest, Errand, Fingerprint, Manifest, beside};
 
 /// Bytes in the blob store. `digest` is of the stored bytes; a sealed blob stores cipher text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -112,6 +112,12 @@ impl Desired {
         desired
     }
 
+    /// All that is written down, in the order of addresses.
+    pub fn each(&self) -> impl Iterator<Item = (&Address, &Resource)> {
+        let all = beside(&self.resources, &self.errands);
+        all.filter_map(|(address, lasting, once)| Some((address, lasting.or(once.map(|errand| &errand.resource))?)))
+    }
+
     /// Whether an address is desired, for good or for once.
     pub fn wants(&self, address: &Address) -> bool {
         self.resources.contains_key(address) || self.errands.contains_key(address)
@@ -124,7 +130,6 @@ impl Desired {
 
     /// All that is written down, by address.
     pub fn all(&self) -> BTreeMap<&Address, &Resource> {
-        let once = self.errands.iter().map(|(address, errand)| (address, &errand.resource));
-        self.resources.iter().chain(once).collect()
+        self.each().collect()
     }
 }

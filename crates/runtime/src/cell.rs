@@ -7,12 +7,12 @@ use trued_doors::{Answer, Contents};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{StackMemory, Wellness};
 use trued_model::{
-    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, SandboxRules, Stack, StackId, Timestamp,
+    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, Stack, StackId, Timestamp,
     Tool,
 };
 
 use crate::render::Shown;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, blocking};
 
 /// One stack's place in memory.
 pub(crate) struct Cell {
@@ -28,6 +28,8 @@ pub(crate) struct Cell {
 pub(crate) struct Kept {
     pub memory: Option<StackMemory>,
     pub inventory: Option<(Option<BlobRef>, Arc<Manifest>)>,
+    /// The stored form of the newest manifest, all of which is in the blob store.
+    pub stored: Option<Arc<Packing>>,
     pub wanted: Option<Arc<Wanted>>,
     /// Entry id → blob of what was copied as it is; saves reading it again.
     pub copied: Arc<BTreeMap<String, BlobRef>>,
@@ -155,6 +157,18 @@ impl Cell {
         let memory = runtime.catch_up(&self.id, known).await?;
         self.kept().memory = Some(memory.clone());
         Ok(memory)
+    }
+
+    /// Stores a manifest; only the chunks that are not as they were in the one before cost anything.
+    pub fn store(&self, runtime: &Runtime, manifest: Arc<Manifest>) -> Answer<BlobRef> {
+        let before = self.kept().stored.clone();
+        blocking(|| {
+            let packing = before.as_ref().map_or_else(|| Packing::of(manifest.clone()), |before| before.next(manifest.clone()));
+            runtime.store_blobs(packing.blobs(before.as_deref()))?;
+            let root = packing.root();
+            self.kept().stored = Some(Arc::new(packing));
+            Ok(root)
+        })
     }
 
     /// What is ours on the target.

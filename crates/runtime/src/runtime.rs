@@ -355,13 +355,19 @@ impl Runtime {
     pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Answer<BlobRef> {
         blocking(|| {
             let packed = manifest.pack();
-            for (blob, bytes) in &packed.blobs {
-                if !self.doors.blobs.has(&blob.digest) {
-                    self.doors.blobs.put(bytes)?;
-                }
-            }
+            self.store_blobs(packed.blobs)?;
             Ok(packed.root)
         })
+    }
+
+    /// Puts blobs into the store, those that are not there yet. Blocks.
+    pub(crate) fn store_blobs(&self, blobs: Vec<(BlobRef, Vec<u8>)>) -> Answer<()> {
+        for (blob, bytes) in blobs {
+            if !self.doors.blobs.has(&blob.digest) {
+                self.doors.blobs.put(&bytes)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use trued_doors::{Clock, Store};
 use trued_engine::{Claims, PlanInput, Settled, Wish, plan};
 use trued_ledger::MemoryStore;
 use trued_model::{
-    Actor, Address, BlobRef, Desired, Draft, Evidence, Extent, Fingerprint, Kind, Observation, Origin, Policy, Resource, Seen, StackId,
+    Actor, Address, BlobRef, Desired, Draft, Extent, Fingerprint, Kind, Observation, Origin, Policy, Resource, Seen, StackId,
     State, Timestamp,
 };
 
@@ -45,7 +45,7 @@ fn desired(count: usize) -> Desired {
 fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
     let desired = desired(count);
     let inventory = desired.manifest();
-    let state = |fingerprint: &Fingerprint| State { fingerprint: fingerprint.clone(), bytes: 8, uid: None, evidence: Evidence::default() };
+    let state = |fingerprint: &Fingerprint| State { fingerprint: fingerprint.clone(), bytes: 8, uid: None, evidence: Default::default() };
     let seen = desired.resources.values().map(|resource| (resource.address.clone(), Seen::Present(state(&resource.fingerprint)))).collect();
     let observed = Observation { at: NOW, extent: Extent::Complete, seen };
     let stack = StackId::from_key("prod/site@web").expect("a stack");

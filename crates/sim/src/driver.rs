@@ -116,7 +116,7 @@ impl FakeLink {
                     Some(node) => Seen::Present(State {
                         bytes: node.content.as_ref().map_or(0, |content| content.len() as u64),
                         uid: (node.uid > 0).then(|| node.uid.to_string()),
-                        evidence: Evidence { changed_at: Some(node.changed_at), grade: Some("C".to_owned()), ..Evidence::default() },
+                        evidence: Evidence { changed_at: Some(node.changed_at), grade: Some("C".to_owned()), ..Evidence::default() }.into(),
                         fingerprint: node.fingerprint,
                     }),
                 }

@@ -18,7 +18,7 @@ pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool, attributes: &Attr
     let content = || format!("{}{}", if keyed { "keyed:" } else { "" }, identity.hex());
     let plain = |executable| if executable { "755" } else { "644" };
     if attributes.is_empty() {
-        return Fingerprint(match shape {
+        return Fingerprint::new(match shape {
             Shape::File { executable } => format!("1:file:{}:{}", plain(executable), content()),
             Shape::Link => format!("1:link:{}", content()),
             Shape::Folder => "1:dir".to_owned(),
@@ -27,7 +27,7 @@ pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool, attributes: &Attr
     let id = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let mode = |or: &str| attributes.mode.map_or_else(|| or.to_owned(), |mode| format!("{mode:04o}"));
     let whose = format!("u{}:g{}", id(attributes.owner), id(attributes.group));
-    Fingerprint(match shape {
+    Fingerprint::new(match shape {
         Shape::File { executable } => format!("2:file:{}:{whose}:{}", mode(plain(executable)), content()),
         Shape::Link => format!("2:link:{whose}:{}", content()),
         Shape::Folder => format!("2:dir:{}:{whose}", mode("-")),
@@ -36,7 +36,7 @@ pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool, attributes: &Attr
 
 /// Writes the fingerprint of something that is no file, link or folder.
 pub(crate) fn of_other(kind: &str) -> Fingerprint {
-    Fingerprint(format!("1:other:{kind}"))
+    Fingerprint::new(format!("1:other:{kind}"))
 }
 
 /// Whether a fingerprint's digest is keyed.

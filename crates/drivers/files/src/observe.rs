@@ -66,7 +66,7 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
     for (address, answer) in spread(&sorted, |run| look_at_run(tree, root, run)) {
         match answer {
             Answered::Seen(answer) => drop(seen.insert(address, answer)),
-            Answered::BehindLink(link) => behind_links.push((address, Address(link))),
+            Answered::BehindLink(link) => behind_links.push((address, Address::new(link))),
         }
     }
     // Nothing lies behind a link. But somebody may have put the link there in place of a folder, so that is only said
@@ -74,7 +74,7 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
     let answers: Vec<(Address, Seen)> = behind_links
         .into_iter()
         .map(|(address, link)| {
-            let answer = if seen.contains_key(&link) { Seen::Absent } else { Barrier::Link(link.0).seen() };
+            let answer = if seen.contains_key(&link) { Seen::Absent } else { Barrier::Link(link.to_string()).seen() };
             (address, answer)
         })
         .collect();
@@ -140,7 +140,7 @@ fn state(tree: &Tree, found: &Found, asked: &Asked) -> State {
     let key = asked.sealed.then_some(&*tree.seal);
     let agrees = asked.like.iter().find(|like| found.like(Some(like), key) == **like);
     let fingerprint = agrees.cloned().unwrap_or_else(|| found.like(asked.like.first(), key));
-    State { fingerprint, bytes: size(&found.stat), uid: None, evidence: evidence(tree, &found.stat) }
+    State { fingerprint, bytes: size(&found.stat), uid: None, evidence: evidence(tree, &found.stat).into() }
 }
 
 fn size(stat: &Stat) -> u64 {
@@ -215,7 +215,7 @@ impl Listing<'_> {
             && !top
             && let Ok(stat) = rustix::fs::fstat(open)
         {
-            let asked = Asked::new(Address(encode_path(folder)), false);
+            let asked = Asked::new(Address::new(encode_path(folder)), false);
             let found = state(self.tree, &Found { what: What::Folder, stat }, &asked);
             self.seen.insert(asked.address, Seen::Present(found));
         }
@@ -229,16 +229,16 @@ impl Listing<'_> {
                 _ => return,
             },
         };
-        let address = Address(encode_path(path));
+        let address = Address::new(encode_path(path));
         if fingerprint.as_str().starts_with("1:other:") {
             self.aside.insert(address.clone(), "no file, link or folder: a source cannot hold it".to_owned());
         }
-        let state = State { fingerprint, bytes: size(stat), uid: None, evidence: evidence(self.tree, stat) };
+        let state = State { fingerprint, bytes: size(stat), uid: None, evidence: evidence(self.tree, stat).into() };
         self.seen.insert(address, Seen::Present(state));
     }
 
     fn unseen(&mut self, path: &[u8], code: Code, why: &str) {
-        self.unseen.insert(Address(encode_path(path)), Refusal::new(code, why));
+        self.unseen.insert(Address::new(encode_path(path)), Refusal::new(code, why));
     }
 }
 

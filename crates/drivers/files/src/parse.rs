@@ -78,7 +78,7 @@ fn ruled_folders(rules: &Deciding, taken: &BTreeMap<Vec<u8>, &Document>, trouble
         let decided = rules.decide(path, true);
         troubles.extend(decided.troubles);
         (!decided.attributes.is_empty()).then(|| Resource {
-            address: Address(encode_path(path)),
+            address: Address::new(encode_path(path)),
             fingerprint: fingerprint::of(Shape::Folder, &document.identity, false, &decided.attributes),
             content: None,
             origin: Origin { file: document.path.clone(), line: None },
@@ -90,7 +90,7 @@ fn ruled_folders(rules: &Deciding, taken: &BTreeMap<Vec<u8>, &Document>, trouble
 fn resource(document: &Document, address: String, attributes: &Attributes) -> Resource {
     let content = (document.shape != Shape::Folder).then_some(document.content);
     Resource {
-        address: Address(address),
+        address: Address::new(address),
         fingerprint: fingerprint::of(document.shape, &document.identity, document.content.sealed, attributes),
         content,
         origin: Origin { file: document.path.clone(), line: None },

@@ -205,7 +205,7 @@ impl Watcher {
             return Some(Hint::default());
         }
         paths.retain(|path| !self.tree.is_as_we_left_it(&self.root, path));
-        let addresses: BTreeSet<Address> = paths.iter().map(|path| Address(encode_path(path))).collect();
+        let addresses: BTreeSet<Address> = paths.iter().map(|path| Address::new(encode_path(path))).collect();
         (!addresses.is_empty()).then_some(Hint { addresses })
     }
 }

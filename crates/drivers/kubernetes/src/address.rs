@@ -48,7 +48,7 @@ impl std::fmt::Display for Kind {
 impl Spot {
     /// Writes the address: `apps/Deployment/shop/web`, `core/Namespace/-/shop`.
     pub fn address(&self) -> Address {
-        Address(format!("{}{}/{}", self.kind.prefix(), self.namespace.as_deref().unwrap_or(NO_NAMESPACE), self.name))
+        Address::new(format!("{}{}/{}", self.kind.prefix(), self.namespace.as_deref().unwrap_or(NO_NAMESPACE), self.name))
     }
 
     /// Reads back what [`Spot::address`] wrote; `None` for anything else.

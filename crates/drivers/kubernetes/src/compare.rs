@@ -76,7 +76,7 @@ fn decided(cluster: &Cluster, entry: &Entry, settled: &Settled, asked: &Asked) -
 }
 
 fn given(entry: &Entry, settled: &Settled, fingerprint: Fingerprint) -> State {
-    State { fingerprint, bytes: settled.bytes, uid: Some(entry.uid.clone()), evidence: settled.evidence.clone() }
+    State { fingerprint, bytes: settled.bytes, uid: Some(entry.uid.clone()), evidence: settled.evidence.clone().into() }
 }
 
 fn literal(cluster: &Cluster, identity: &Digest, asked: &Asked) -> Fingerprint {

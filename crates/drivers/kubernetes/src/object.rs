@@ -124,8 +124,8 @@ pub(crate) fn keyed(fingerprint: &Fingerprint) -> bool {
 /// Writes a fingerprint: `1:object:<sha256>`, or `1:object:keyed:<…>` where the object is sealed.
 pub(crate) fn fingerprint(identity: &Digest, sealed: Option<&dyn Seal>) -> Fingerprint {
     match sealed {
-        Some(seal) => Fingerprint(format!("1:object:keyed:{}", seal.identity(identity).hex())),
-        None => Fingerprint(format!("1:object:{}", identity.hex())),
+        Some(seal) => Fingerprint::new(format!("1:object:keyed:{}", seal.identity(identity).hex())),
+        None => Fingerprint::new(format!("1:object:{}", identity.hex())),
     }
 }
 

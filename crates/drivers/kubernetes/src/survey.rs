@@ -49,7 +49,7 @@ pub(crate) async fn survey(cluster: &Cluster, into: &str) -> Answer<Survey> {
     }
     for group in served.silent.keys() {
         let refusal = cluster.away(group).await.unwrap_or_else(|| aggregated::silent(group));
-        survey.unseen.insert(Address(group.clone()), refusal);
+        survey.unseen.insert(Address::new(group), refusal);
     }
     if let Some((place, refusal)) = survey.unseen.first_key_value() {
         survey.seen.extent = Extent::Partial(format!("{place}: {refusal}"));
@@ -59,7 +59,7 @@ pub(crate) async fn survey(cluster: &Cluster, into: &str) -> Answer<Survey> {
 
 /// A kind, standing for all objects of it.
 fn of_kind(kind: &Kind) -> Address {
-    Address(kind.prefix().trim_end_matches('/').to_owned())
+    Address::new(kind.prefix().trim_end_matches('/').to_owned())
 }
 
 fn take(survey: &mut Survey, ledger: &str, kind: &Kind, serving: &Serving, object: &Value) {
@@ -74,7 +74,7 @@ fn take(survey: &mut Survey, ledger: &str, kind: &Kind, serving: &Serving, objec
         survey.theirs.insert(address.clone(), who);
     }
     let uid = text(object, &["metadata", "uid"]).map(str::to_owned);
-    let state = State { fingerprint: trued_model::Fingerprint::new(""), bytes: 0, uid, evidence: compare::evidence(object) };
+    let state = State { fingerprint: trued_model::Fingerprint::new(""), bytes: 0, uid, evidence: compare::evidence(object).into() };
     survey.seen.seen.insert(address, Seen::Present(state));
 }
 

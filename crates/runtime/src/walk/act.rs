@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use trued_doors::{Asked, Done, Kept, Order};
@@ -135,7 +136,7 @@ impl Walk<'_> {
         for (change, answer) in unclear {
             let seen = |address: &trued_model::Address| looked.get(address).cloned().unwrap_or_else(|| self.observed.get(address));
             let made = looked.contains_key(&change.address) && in_place(change, &changes, self.facts.nested, &seen);
-            disown_what_went(&mut self.inventory, change, &seen(&change.address));
+            disown_what_went(Arc::make_mut(&mut self.inventory), change, &seen(&change.address));
             let answer = if made { Ok(change.after.clone()) } else { Err(no_answer(answer, in_time)) };
             self.take_answer(change, answer);
         }
@@ -170,7 +171,7 @@ impl Walk<'_> {
     }
 
     fn land(&mut self, change: &Change) {
-        own(&mut self.inventory, change);
+        own(Arc::make_mut(&mut self.inventory), change);
         let landed =
             Landed { address: change.address.clone(), action: change.action, before: change.before.clone(), after: change.after.clone() };
         self.batch_landed.push(landed);
@@ -182,7 +183,7 @@ impl Walk<'_> {
                 fingerprint: after.clone(),
                 bytes: change.content.map_or(0, |content| content.bytes),
                 uid: change.uid.clone(),
-                evidence: trued_model::Evidence::default(),
+                evidence: Arc::default(),
             }),
         };
         self.observed.seen.insert(change.address.clone(), seen);

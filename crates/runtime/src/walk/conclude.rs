@@ -1,5 +1,7 @@
 //! The end of a run: commands, checks, the verdict, and what follows from it.
 
+use std::sync::Arc;
+
 use trued_doors::{Checking, Program};
 use trued_engine::{Event, Release, Wellness};
 use trued_model::body::{Checked, Intent, Outcome, Receipt, Rollback, Verdict};
@@ -128,6 +130,7 @@ impl Walk<'_> {
         if !self.fenced {
             verdict = self.with_states(verdict, in_place)?;
         }
+        let inventory = verdict.blobs.iter().find(|blob| blob.role == "inventory").map(|blob| blob.blob);
         let mut drafts = vec![verdict];
         if !self.fenced {
             drafts.extend(self.consequences(outcome, in_place));
@@ -136,6 +139,9 @@ impl Walk<'_> {
         blocking(|| self.runtime.doors.blobs.flush())?;
         self.runtime.record(self.cell, drafts, fence).await?;
         self.memory = self.cell.memory(self.runtime).await?;
+        if inventory.is_some() && self.memory.inventory == inventory {
+            self.cell.kept().inventory = Some((inventory, self.inventory.clone()));
+        }
         if !self.fenced && self.report.written > 0 {
             self.runtime.wrote_to(&self.stack.id.target).await?;
         }
@@ -198,24 +204,21 @@ impl Walk<'_> {
         let bookkeeping = std::mem::take(&mut self.bookkeeping);
         self.store_contents(&bookkeeping)?;
         for change in &bookkeeping {
-            own(&mut self.inventory, change);
+            own(Arc::make_mut(&mut self.inventory), change);
         }
         if self.landed.len() < self.writes.len() {
             let landed: std::collections::BTreeSet<_> = self.landed.iter().map(|landed| &landed.address).collect();
             // Where the target had something else than was expected, it is somebody else's too.
             let others = |change: &&Change| self.refused.iter().any(|item| item.address == change.address && item.code == Code::Changed);
             let left = self.writes.iter().filter(|change| !landed.contains(&change.address) && !others(change));
-            left.for_each(|change| own_what_gives_way(&mut self.inventory, change));
+            left.for_each(|change| own_what_gives_way(Arc::make_mut(&mut self.inventory), change));
         }
-        let inventory = self.runtime.store_manifest(&self.inventory)?;
-        // Once all is in place they are one and the same, which is cheaper seen than written again.
-        let store = |manifest: Manifest| match manifest == self.inventory {
-            true => Ok(inventory),
-            false => self.runtime.store_manifest(&manifest),
-        };
-        let observed = store(self.seen_manifest())?;
+        // Once all is in place they are one and the same; what they share is written once.
+        let store = |manifest: Arc<Manifest>| self.cell.store(self.runtime, manifest);
+        let inventory = store(self.inventory.clone())?;
+        let observed = store(Arc::new(self.seen_manifest()))?;
         let desired = match (&self.wanted, in_place) {
-            (Some(wanted), true) => Some(store(wanted.desired.manifest())?),
+            (Some(wanted), true) => Some(store(Arc::new(wanted.desired.manifest()))?),
             _ => None,
         };
         Ok(verdict.blob("inventory", Some(inventory)).blob("observed", Some(observed)).blob("desired", desired))

@@ -10,7 +10,7 @@ use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wis
 use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
     Action, Address, Change, Code, Command, Deletes, Duration, Extent, Finding, Item, Kind, Manifest, Observation, Plan, Policy, Preview,
-    Reason, Refusal, Seen,
+    Reason, Refusal, Resource, Seen, beside,
 };
 
 use super::Walk;
@@ -99,22 +99,13 @@ impl Walk<'_> {
     /// Looks at all that is desired or ours.
     pub(super) async fn observe(&mut self) -> Result<Event, Refusal> {
         let sealed = |item: &Item| item.content.is_some_and(|content| content.sealed);
-        let mut asked: BTreeMap<&Address, bool> = self.inventory.items.iter().map(|(address, item)| (address, sealed(item))).collect();
-        for resource in self.desired.all().into_values() {
-            let keyed = resource.content.is_some_and(|content| content.sealed);
-            *asked.entry(&resource.address).or_default() |= keyed;
-        }
-        let compared = |address: &Address| {
-            let desired = self.desired.all_at(address).map(|resource| &resource.fingerprint);
-            desired.into_iter().chain(self.inventory.items.get(address).map(|item| &item.fingerprint))
+        let keyed = |resource: &Resource| resource.content.is_some_and(|content| content.sealed);
+        let ask = |(address, desired, made): (&Address, Option<&Resource>, Option<&Item>)| {
+            let compared = desired.map(|resource| &resource.fingerprint).into_iter().chain(made.map(|item| &item.fingerprint));
+            let asked = Asked::new(address.clone(), desired.is_some_and(keyed) || made.is_some_and(sealed)).like(compared);
+            if self.facts.compares { Asked { compared: self.compared(address), ..asked } } else { asked }
         };
-        let asked = asked
-            .into_iter()
-            .map(|(address, sealed)| {
-                let asked = Asked::new(address.clone(), sealed).like(compared(address));
-                if self.facts.compares { Asked { compared: self.compared(address), ..asked } } else { asked }
-            })
-            .collect();
+        let asked = beside(self.desired.each(), &self.inventory.items).map(ask).collect();
         let stale = self.cell.kept().stale_view();
         self.observed = match stale {
             Some(stale) => stale,
@@ -183,13 +174,15 @@ impl Walk<'_> {
         }
     }
 
+    async fn in_time<T>(&self, looking: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+        let late = || Refusal::new(Code::TimedOut, format!("target {} did not answer in {LOOK_DEADLINE}", self.stack.id.target));
+        tokio::time::timeout(LOOK_DEADLINE.to_std(), looking).await.unwrap_or_else(|_| Err(late()))
+    }
+
     pub(super) async fn see(&self, asked: Vec<Asked>) -> Result<Observation, Refusal> {
         let link = self.runtime.link(&self.stack.id.target).await?;
         Counters::add(&self.runtime.counters.target_reads, 1);
-        match tokio::time::timeout(LOOK_DEADLINE.to_std(), link.observe(Ask::These(asked))).await {
-            Ok(observation) => observation,
-            Err(_) => Err(Refusal::new(Code::TimedOut, format!("target {} did not answer in {LOOK_DEADLINE}", self.stack.id.target))),
-        }
+        self.in_time(link.observe(Ask::These(asked))).await
     }
 
     /// Decides: what differs, what to change, what of it may run.
@@ -271,7 +264,9 @@ impl Walk<'_> {
         let (writes, bookkeeping): (Vec<Change>, Vec<Change>) = free.partition(writes);
         let in_place: BTreeSet<&Address> = writes.iter().chain(&bookkeeping).map(|change| &change.address).collect();
         let drift_left = self.assessment.drift.iter().any(|item| !in_place.contains(&item.address));
-        let unseen = self.desired.resources.keys().any(|address| !self.observed.get(address).decided());
+        let blind = matches!(self.observed.extent, Extent::Unknown(_)) && !self.desired.resources.is_empty();
+        let undecided = |(_, wanted, seen): (&Address, Option<&Resource>, Option<&Seen>)| wanted.is_some() && !seen.is_some_and(Seen::decided);
+        let unseen = blind || beside(&self.desired.resources, &self.observed.seen).any(undecided);
         let proven = match (&self.wanted, &self.memory.landed) {
             (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,
             _ => false,
@@ -334,10 +329,7 @@ impl Walk<'_> {
             return Ok(BTreeMap::new());
         }
         let link = self.runtime.link(&self.stack.id.target).await?;
-        match tokio::time::timeout(LOOK_DEADLINE.to_std(), link.preview(&self.stack.id, candidates)).await {
-            Ok(previews) => previews,
-            Err(_) => Err(Refusal::new(Code::TimedOut, format!("target {} did not answer in {LOOK_DEADLINE}", self.stack.id.target))),
-        }
+        self.in_time(link.preview(&self.stack.id, candidates)).await
     }
 
     /// What the target would refuse as it is written, each where it is written.
@@ -399,12 +391,11 @@ impl Walk<'_> {
     /// What is on the target of all that is desired or ours, as far as it was seen: what `at` answers from.
     pub(super) fn seen_manifest(&self) -> Manifest {
         let mut items = BTreeMap::new();
-        for (address, seen) in &self.observed.seen {
-            let Seen::Present(state) = seen else { continue };
-            let known = [
-                self.desired.all_at(address).map(|r| (&r.fingerprint, r.content)),
-                self.inventory.items.get(address).map(|i| (&i.fingerprint, i.content)),
-            ];
+        let known = beside(self.desired.each(), &self.inventory.items).map(|(address, desired, made)| (address, (desired, made)));
+        for (address, seen, known) in beside(&self.observed.seen, known) {
+            let Some(Seen::Present(state)) = seen else { continue };
+            let (desired, made) = known.unwrap_or_default();
+            let known = [desired.map(|r| (&r.fingerprint, r.content)), made.map(|i| (&i.fingerprint, i.content))];
             // What was given up is not ours to tell of: another stack's, or nobody's.
             if known.iter().all(Option::is_none) {
                 continue;

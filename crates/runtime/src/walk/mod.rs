@@ -46,7 +46,7 @@ pub(crate) struct Walk<'a> {
     wanted: Option<Arc<Wanted>>,
     desired: Arc<Desired>,
     /// What is ours; kept up to date as changes land.
-    inventory: Manifest,
+    inventory: Arc<Manifest>,
     observed: Observation,
     assessment: Assessment,
     plan: Option<(Plan, Decision)>,
@@ -117,7 +117,7 @@ impl Runtime {
             wish: if orphan { Wish::Orphan } else { Wish::Source },
             wanted: None,
             desired: Arc::default(),
-            inventory: Manifest::default(),
+            inventory: Arc::default(),
             observed: Observation { at: Timestamp(0), extent: Extent::Unknown("was not looked at".to_owned()), seen: BTreeMap::new() },
             assessment: Assessment::default(),
             plan: None,
@@ -197,6 +197,8 @@ impl Walk<'_> {
             self.fenced = true;
         }
         self.runtime.lost(self.cell, &refusal);
+        // What of the stored forms has arrived is not known.
+        self.cell.kept().stored = None;
         if matches!(refusal.code, Code::Unreachable | Code::TimedOut) {
             self.runtime.hang_up(&self.stack.id.target);
         }
@@ -213,10 +215,10 @@ impl Walk<'_> {
         if let Some(link) = &self.link {
             self.facts = link.facts().await?;
         }
-        self.inventory = (*self.cell.inventory(self.runtime).await?).clone();
+        self.inventory = self.cell.inventory(self.runtime).await?;
         for old in &self.inherits {
             for (address, item) in &self.runtime.cell(old).inventory(self.runtime).await?.items {
-                self.inventory.items.entry(address.clone()).or_insert_with(|| item.clone());
+                Arc::make_mut(&mut self.inventory).items.entry(address.clone()).or_insert_with(|| item.clone());
             }
         }
         if self.orphan {

@@ -96,7 +96,7 @@ async fn what_we_write_ourselves_is_no_news_until_somebody_touches_it() {
     let mut heard = BTreeSet::new();
     while !heard.contains("theirs") {
         let hint = tokio::time::timeout(COMES_WITHIN, hints.next()).await.unwrap().unwrap();
-        heard.extend(hint.addresses.into_iter().map(|address| address.0));
+        heard.extend(hint.addresses.into_iter().map(|address| address.to_string()));
     }
     assert_eq!(heard, BTreeSet::from(["theirs".to_owned()]));
     std::fs::write(ground.path("a"), "4").unwrap();

@@ -50,7 +50,7 @@ fn the_file_system_tells_when_and_whose_but_not_who() {
     let time = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_000_123));
     std::fs::File::options().write(true).open(ground.path("a")).unwrap().set_times(time).unwrap();
     let Seen::Present(state) = ground.seen("a") else { panic!("it is there") };
-    let Evidence { changed_at, by, grade, .. } = state.evidence;
+    let Evidence { changed_at, by, grade, .. } = &*state.evidence;
     assert_eq!(changed_at.unwrap().to_string(), "2023-11-14T22:13:20.123Z");
     assert_eq!((state.bytes, grade.as_deref()), (5, Some("C")));
     let me = rustix::process::geteuid().as_raw();

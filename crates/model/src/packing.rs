@@ -1,0 +1,146 @@
+//! A manifest's stored form beside it, by digests alone: so that packing the next manifest costs what differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::manifest::{WHOLE, Writing};
+use crate::{Address, BlobRef, Digest, Item, Manifest, beside, canonical};
+
+/// A manifest and what its stored form is made of.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    manifest: Arc<Manifest>,
+    /// By the first byte of the addresses' digests; none where the manifest is one blob.
+    chunks: BTreeMap<u8, Arc<Chunk>>,
+    root: BlobRef,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    addresses: BTreeSet<Address>,
+    blob: BlobRef,
+}
+
+impl Packing {
+    pub fn of(manifest: Arc<Manifest>) -> Packing {
+        let mut chunks: BTreeMap<u8, BTreeSet<Address>> = BTreeMap::new();
+        if manifest.items.len() > WHOLE {
+            for address in manifest.items.keys() {
+                chunks.entry(name(address)).or_default().insert(address.clone());
+            }
+        }
+        let chunks = chunks.into_iter().map(|(name, addresses)| (name, Arc::new(Chunk::of(&manifest, addresses)))).collect();
+        Packing::new(manifest, chunks)
+    }
+
+    /// Packs the next manifest: only chunks in which something is otherwise are written anew.
+    pub fn next(&self, manifest: Arc<Manifest>) -> Packing {
+        if self.chunks.is_empty() || manifest.items.len() <= WHOLE {
+            return Packing::of(manifest);
+        }
+        let mut touched: BTreeMap<u8, Vec<(&Address, bool)>> = BTreeMap::new();
+        for (address, before, now) in beside(&self.manifest.items, &manifest.items) {
+            if before != now {
+                touched.entry(name(address)).or_default().push((address, now.is_some()));
+            }
+        }
+        let mut chunks = self.chunks.clone();
+        for (name, changes) in touched {
+            let mut addresses = chunks.remove(&name).map(|chunk| chunk.addresses.clone()).unwrap_or_default();
+            for (address, stays) in changes {
+                match stays {
+                    true => addresses.insert(address.clone()),
+                    false => addresses.remove(address),
+                };
+            }
+            if !addresses.is_empty() {
+                chunks.insert(name, Arc::new(Chunk::of(&manifest, addresses)));
+            }
+        }
+        Packing::new(manifest, chunks)
+    }
+
+    fn new(manifest: Arc<Manifest>, chunks: BTreeMap<u8, Arc<Chunk>>) -> Packing {
+        let root = BlobRef::of(&root(&manifest, &chunks));
+        Packing { manifest, chunks, root }
+    }
+
+    /// Names the whole manifest.
+    pub fn root(&self) -> BlobRef {
+        self.root
+    }
+
+    /// The blobs of the stored form that are not in an earlier one's, the root last.
+    pub fn blobs(&self, before: Option<&Packing>) -> Vec<(BlobRef, Vec<u8>)> {
+        let known = |name: &u8, chunk: &Chunk| before.and_then(|before| before.chunks.get(name)).is_some_and(|known| known.blob == chunk.blob);
+        let new = self.chunks.iter().filter(|(name, chunk)| !known(name, chunk));
+        let mut blobs: Vec<(BlobRef, Vec<u8>)> =
+            new.map(|(_, chunk)| (chunk.blob, bytes(&self.manifest, &chunk.addresses))).collect();
+        if before.is_none_or(|before| before.root != self.root) {
+            blobs.push((self.root, root(&self.manifest, &self.chunks)));
+        }
+        blobs
+    }
+}
+
+impl Chunk {
+    fn of(manifest: &Manifest, addresses: BTreeSet<Address>) -> Chunk {
+        let blob = BlobRef::of(&bytes(manifest, &addresses));
+        Chunk { addresses, blob }
+    }
+}
+
+fn name(address: &Address) -> u8 {
+    Digest::of(address.as_str().as_bytes()).0[0]
+}
+
+fn bytes(manifest: &Manifest, addresses: &BTreeSet<Address>) -> Vec<u8> {
+    let item = |address| Some((address, manifest.items.get(address)?));
+    canonical(&Writing::Items(addresses.iter().filter_map(item).collect::<BTreeMap<&Address, &Item>>()))
+}
+
+fn root(manifest: &Manifest, chunks: &BTreeMap<u8, Arc<Chunk>>) -> Vec<u8> {
+    if chunks.is_empty() {
+        return canonical(&Writing::Items(manifest.items.iter().collect()));
+    }
+    canonical(&Writing::Chunks(chunks.iter().map(|(name, chunk)| (format!("{name:02x}"), chunk.blob)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fingerprint;
+
+    fn manifest(of: impl Iterator<Item = (usize, u32)>) -> Arc<Manifest> {
+        let item = |looks: u32| Item { fingerprint: Fingerprint::new(format!("1:file:644:{looks}")), content: None, errand: false };
+        Arc::new(Manifest { items: of.map(|(at, looks)| (Address::new(format!("d{}/f{at}", at % 7)), item(looks))).collect() })
+    }
+
+    #[test]
+    fn a_next_packing_is_what_packing_anew_gives() {
+        let shapes = [0, 1, WHOLE, WHOLE + 1, 3000];
+        for from in shapes {
+            for to in shapes {
+                let before = manifest((0..from).map(|at| (at, 0)));
+                // Some changed, some new, some gone.
+                let after = manifest((to / 50..to + to / 90).map(|at| (at, u32::from(at % 97 == 0))));
+                let (earlier, anew) = (Packing::of(before), Packing::of(after.clone()));
+                let next = earlier.next(after);
+                assert_eq!((next.root(), next.blobs(None)), (anew.root(), anew.blobs(None)), "{from} to {to}");
+                let known: Vec<_> = earlier.blobs(None);
+                let new: Vec<_> = next.blobs(None).into_iter().filter(|blob| !known.contains(blob)).collect();
+                assert_eq!(next.blobs(Some(&earlier)), new, "{from} to {to}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_change_among_ten_thousand_is_one_chunk_and_the_root() {
+        let before = Packing::of(manifest((0..10_000).map(|at| (at, 0))));
+        let after = before.next(manifest((0..10_000).map(|at| (at, u32::from(at == 4711)))));
+        let blobs = after.blobs(Some(&before));
+        assert_eq!(blobs.len(), 2);
+        assert!(blobs.iter().map(|(blob, _)| blob.bytes).sum::<u64>() < 60_000);
+        assert_eq!(after.next(before.manifest.clone()).root(), before.root());
+    }
+}
