@@ -34,7 +34,7 @@ pub use clock::Clock;
 pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
 pub use driver::{
-    Ask, Asked, Candidate, Compared, Connection, Done, Driver, Facts, HealthAsk, Hint, Kept, Link, Misfit, Order, Parsed, Reading,
+    Ask, Asked, Candidate, Compared, Connection, Done, Driver, Facts, Glance, HealthAsk, Hint, Kept, Link, Misfit, Order, Parsed, Reading,
 };
 pub use happening::{Happening, Told};
 pub use pull::{NoPuller, Puller};

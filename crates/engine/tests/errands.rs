@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use trued_engine::{Claims, Errands, PlanInput, Settled, Standing, Wish, course, gate, plan};
 use trued_model::{
-    Action, Address, BlobRef, Change, Clears, Decision, Desired, Digest, Errand, Evidence, Extent, Fingerprint, HoldKind, Item, Manifest,
+    Action, Address, BlobRef, Change, Clears, Decision, Desired, Digest, Errand, Extent, Fingerprint, HoldKind, Item, Manifest,
     Observation, Occasion, OnExisting, Origin, Plan, Policy, Progress, Ran, Resource, Seen, StackId, State, Timestamp, Turn,
 };
 

@@ -17,7 +17,10 @@ pub fn beside<K: Ord, A, B>(
 }
 
 /// Which of the two is next; `None` at the end of both.
-fn first<K: Ord, A, B>(one: &mut Peekable<impl Iterator<Item = (K, A)>>, other: &mut Peekable<impl Iterator<Item = (K, B)>>) -> Option<Ordering> {
+fn first<K: Ord, A, B>(
+    one: &mut Peekable<impl Iterator<Item = (K, A)>>,
+    other: &mut Peekable<impl Iterator<Item = (K, B)>>,
+) -> Option<Ordering> {
     match (one.peek(), other.peek()) {
         (Some((a, _)), Some((b, _))) => Some(a.cmp(b)),
         (Some(_), None) => Some(Ordering::Less),
@@ -33,8 +36,7 @@ mod tests {
     #[test]
     fn each_key_comes_once_with_what_either_has() {
         let walked: Vec<_> = beside([(1, 'a'), (2, 'b'), (4, 'd')], [(0, 'z'), (2, 'y'), (5, 'x')]).collect();
-        let expected =
-            [(0, None, Some('z')), (1, Some('a'), None), (2, Some('b'), Some('y')), (4, Some('d'), None), (5, None, Some('x'))];
+        let expected = [(0, None, Some('z')), (1, Some('a'), None), (2, Some('b'), Some('y')), (4, Some('d'), None), (5, None, Some('x'))];
         assert_eq!(walked, expected);
         assert_eq!(beside([(1, 'a')], Vec::<(i32, ())>::new()).count(), 1);
     }

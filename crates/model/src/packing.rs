@@ -72,10 +72,10 @@ impl Packing {
 
     /// The blobs of the stored form that are not in an earlier one's, the root last.
     pub fn blobs(&self, before: Option<&Packing>) -> Vec<(BlobRef, Vec<u8>)> {
-        let known = |name: &u8, chunk: &Chunk| before.and_then(|before| before.chunks.get(name)).is_some_and(|known| known.blob == chunk.blob);
+        let known =
+            |name: &u8, chunk: &Chunk| before.and_then(|before| before.chunks.get(name)).is_some_and(|known| known.blob == chunk.blob);
         let new = self.chunks.iter().filter(|(name, chunk)| !known(name, chunk));
-        let mut blobs: Vec<(BlobRef, Vec<u8>)> =
-            new.map(|(_, chunk)| (chunk.blob, bytes(&self.manifest, &chunk.addresses))).collect();
+        let mut blobs: Vec<(BlobRef, Vec<u8>)> = new.map(|(_, chunk)| (chunk.blob, bytes(&self.manifest, &chunk.addresses))).collect();
         if before.is_none_or(|before| before.root != self.root) {
             blobs.push((self.root, root(&self.manifest, &self.chunks)));
         }

@@ -41,6 +41,8 @@ pub(crate) struct Kept {
     pub epoch: Option<u64>,
     /// The newest complete look, and whether all was as made then.
     pub look: Option<Timestamp>,
+    /// When all was looked at last, on the clock that never jumps; `None` where what is known must be looked at again.
+    pub whole_look: Option<u64>,
     /// What the last walk worked from: an equal one need not run again before the next look is due.
     pub settled: Option<Settled>,
     /// How well what landed last was seen to be; taken by the walk that follows.
@@ -60,7 +62,7 @@ pub(crate) struct Settled {
     pub key: Digest,
     pub stack: Stack,
     pub revision: Option<String>,
-    /// On the clock that never jumps.
+    /// When all was looked at, on the clock that never jumps.
     pub at: u64,
     /// How much of the record was known.
     pub through: u64,

@@ -21,6 +21,8 @@ pub struct Counters {
     pub render_keys: AtomicU64,
     /// Times a stack that was woken was asked whether that is worth a walk.
     pub weighed: AtomicU64,
+    /// Addresses looked at for a plan: not those that were known to be as they were seen last.
+    pub looked_at: AtomicU64,
     /// Renders repeated to see whether they give the same; none of `renders`.
     pub repeats: AtomicU64,
 }
@@ -40,7 +42,8 @@ impl Counters {
             "target_writes": read(&self.target_writes),
             "ledger_rows": read(&self.ledger_rows),
         });
-        for (name, count) in [("render_keys", &self.render_keys), ("weighed", &self.weighed), ("repeats", &self.repeats)] {
+        let long = [("render_keys", &self.render_keys), ("weighed", &self.weighed), ("looked_at", &self.looked_at), ("repeats", &self.repeats)];
+        for (name, count) in long {
             if let (count @ 1.., Some(counts)) = (read(count), counts.as_object_mut()) {
                 counts.insert(name.to_owned(), json!(count));
             }

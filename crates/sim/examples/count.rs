@@ -11,8 +11,8 @@ use trued_doors::{Clock, Store};
 use trued_engine::{Claims, PlanInput, Settled, Wish, plan};
 use trued_ledger::MemoryStore;
 use trued_model::{
-    Actor, Address, BlobRef, Desired, Draft, Extent, Fingerprint, Kind, Observation, Origin, Policy, Resource, Seen, StackId,
-    State, Timestamp,
+    Actor, Address, BlobRef, Desired, Draft, Extent, Fingerprint, Kind, Observation, Origin, Policy, Resource, Seen, StackId, State,
+    Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1_795_000_000_000);

@@ -32,6 +32,7 @@ mod spread;
 mod stage;
 mod trail;
 mod tree;
+mod view;
 mod watch;
 mod witness;
 

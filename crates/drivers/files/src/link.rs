@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::sync::mpsc;
-use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Hint, Kept, Link, Order, Survey};
+use trued_doors::{Answer, Ask, Asked, BoxFuture, BoxStream, Done, Facts, Glance, Hint, Kept, Link, Order, Survey};
 use trued_model::{Address, Code, Evidence, Observation, Refusal, StackId};
 
 use crate::below::OWN;
@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::own::OwnFolder;
 use crate::rules::{self, Rules};
 use crate::tree::{Standing, Tree};
-use crate::{apply, keep, observe, watch, witness};
+use crate::{apply, keep, observe, view, watch, witness};
 
 pub(crate) struct FilesLink {
     tree: Arc<Tree>,
@@ -52,7 +52,14 @@ impl Link for FilesLink {
     }
 
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
-        self.away(move |tree| observe::observe(tree, &ask))
+        self.away(move |tree| match &ask {
+            Ask::These(asked) => view::glance(tree, asked, true).map(|glance| glance.observation),
+            Ask::Everything { .. } => observe::observe(tree, &ask),
+        })
+    }
+
+    fn glance(&self, asked: Vec<Asked>) -> BoxFuture<'_, Answer<Glance>> {
+        self.away(move |tree| view::glance(tree, &asked, false))
     }
 
     fn survey<'a>(&'a self, into: &'a str) -> BoxFuture<'a, Answer<Survey>> {

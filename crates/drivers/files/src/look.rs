@@ -77,6 +77,11 @@ impl Found {
         matches!(self.what, What::File { .. }) && self.stat.st_nlink > 1
     }
 
+    /// Whether it can be changed in the folder where it was found, and nowhere else.
+    pub fn has_one_place(&self) -> bool {
+        matches!(self.what, What::File { .. } | What::Link { .. }) && self.stat.st_nlink == 1
+    }
+
     pub fn is_folder(&self) -> bool {
         matches!(self.what, What::Folder)
     }

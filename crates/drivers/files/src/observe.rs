@@ -1,6 +1,6 @@
 //! Looking at a tree: these addresses, or everything below a place. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
@@ -26,7 +26,11 @@ pub(crate) fn observe(tree: &Tree, ask: &Ask) -> Answer<Observation> {
         Err(refusal) => return Ok(Observation { at, extent: Extent::Unknown(because(&refusal)), seen: BTreeMap::new() }),
     };
     match (ask, root) {
-        (Ask::These(asked), Some(root)) => Ok(these(tree, &root, at, asked)),
+        (Ask::These(asked), Some(root)) => {
+            let mut sorted: Vec<&Asked> = asked.iter().collect();
+            sorted.sort_by(|one, other| one.address.cmp(&other.address));
+            Ok(these(tree, &root, at, &sorted, BTreeMap::new()).0)
+        }
         (Ask::These(asked), None) => {
             let seen = asked.iter().map(|asked| (asked.address.clone(), Seen::Absent)).collect();
             Ok(Observation { at, extent: Extent::Complete, seen })
@@ -58,13 +62,20 @@ fn because(refusal: &Refusal) -> String {
     }
 }
 
-fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observation {
-    let mut sorted: Vec<&Asked> = asked.iter().collect();
-    sorted.sort_by(|one, other| one.address.cmp(&other.address));
-    let mut seen: BTreeMap<Address, Seen> = BTreeMap::new();
+/// The addresses at which all that happens from now on is told of by a watch of their folder.
+pub(crate) type Vouched = BTreeSet<Address>;
+
+/// Looks at these, which are sorted; what is `known` is asked for too, and was seen.
+pub(crate) fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[&Asked], known: BTreeMap<Address, Seen>) -> (Observation, Vouched) {
+    let mut seen = known;
+    let mut vouched = Vouched::new();
     let mut behind_links = Vec::new();
-    for (address, answer) in spread(&sorted, |run| look_at_run(tree, root, run)) {
+    for (address, answer) in spread(asked, |run| look_at_run(tree, root, run)) {
         match answer {
+            Answered::Vouched(state) => {
+                vouched.insert(address.clone());
+                seen.insert(address, Seen::Present(state));
+            }
             Answered::Seen(answer) => drop(seen.insert(address, answer)),
             Answered::BehindLink(link) => behind_links.push((address, Address::new(link))),
         }
@@ -79,9 +90,10 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
         })
         .collect();
     seen.extend(answers);
-    let folders = seen.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(fingerprint::is_folder));
+    let looked = || asked.iter().filter_map(|asked| seen.get_key_value(&asked.address));
+    let folders = looked().filter(|(_, seen)| seen.fingerprint().is_some_and(fingerprint::is_folder));
     tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
-    let undecided: Vec<(&Address, &Seen)> = seen.iter().filter(|(_, seen)| !seen.decided()).collect();
+    let undecided: Vec<(&Address, &Seen)> = looked().filter(|(_, seen)| !seen.decided()).collect();
     let extent = match undecided.first() {
         None => Extent::Complete,
         Some((address, Seen::Unknown(why) | Seen::Denied(why))) => Extent::Partial(match undecided.len() {
@@ -90,12 +102,14 @@ fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[Asked]) -> Observatio
         }),
         Some(_) => Extent::Complete,
     };
-    Observation { at, extent, seen }
+    (Observation { at, extent, seen }, vouched)
 }
 
 /// An answer for one address, or the link it lies behind.
 enum Answered {
     Seen(Seen),
+    /// Something of which a watch of its folder tells all.
+    Vouched(State),
     BehindLink(String),
 }
 
@@ -123,6 +137,7 @@ fn look_at_run(tree: &Tree, root: &Root, run: &[&Asked]) -> Vec<(Address, Answer
         };
         let answer = match folder {
             Ok(folder) => match look(std::os::fd::AsFd::as_fd(folder), below.name(), &mut buffer) {
+                Ok(Some(found)) if found.has_one_place() => Answered::Vouched(state(tree, &found, asked)),
                 Ok(Some(found)) => Answered::Seen(Seen::Present(state(tree, &found, asked))),
                 Ok(None) => Answered::Seen(Seen::Absent),
                 Err(Undecided::Denied(why)) => Answered::Seen(Seen::Denied(why)),

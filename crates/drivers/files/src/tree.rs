@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use crate::look::still;
 use crate::probe::Probe;
 use crate::root::{self, Barrier, Root};
 use crate::trail::Trail;
+use crate::watch::Watcher;
 
 /// How many of our own writes are remembered; when there are more, the oldest give a hint that was not needed.
 const LEFT: usize = 16_384;
@@ -41,6 +42,8 @@ pub(crate) struct Tree {
     marked: AtomicBool,
     /// Who changed what, as far as it was heard.
     pub trail: Arc<Mutex<Trail>>,
+    /// Who watches, while somebody does.
+    watcher: Mutex<Weak<Mutex<Watcher>>>,
     owners: OnceLock<BTreeMap<u32, String>>,
 }
 
@@ -67,6 +70,7 @@ impl Tree {
             ours_on: Mutex::default(),
             marked: AtomicBool::new(false),
             trail: Arc::default(),
+            watcher: Mutex::default(),
             owners: OnceLock::new(),
         }
     }
@@ -176,6 +180,16 @@ impl Tree {
             all.remove(path);
         }
         same
+    }
+
+    /// Notes who watches now.
+    pub fn watched_by(&self, watcher: &Arc<Mutex<Watcher>>) {
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(watcher);
+    }
+
+    /// Who watches; `None` when nobody does.
+    pub fn watcher(&self) -> Option<Arc<Mutex<Watcher>>> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 
     /// An owner as people know it: the name in `/etc/passwd`, otherwise `uid N`.

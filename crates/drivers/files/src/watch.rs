@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
@@ -14,6 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use trued_doors::{BoxStream, Hint};
 use trued_model::{Address, encode_path};
 
@@ -21,6 +22,7 @@ use crate::below::{OWN, join};
 use crate::root::{Root, words};
 use crate::trail::Listening;
 use crate::tree::Tree;
+use crate::view::{Mounts, Shared, View, is_of_this_machine, is_same};
 
 /// How long hints are collected, so that a program that writes in many small steps wakes us once.
 const COLLECTED: Duration = Duration::from_millis(50);
@@ -39,16 +41,24 @@ pub(crate) fn watch(tree: Arc<Tree>) -> BoxStream<'static, Hint> {
     stream::unfold(Watching { tree, on: None, was_missing: false }, |watching| watching.next()).boxed()
 }
 
-struct Watcher {
+pub(crate) struct Watcher {
     tree: Arc<Tree>,
     root: Root,
     inotify: OwnedFd,
     /// The path below the root of each watched folder.
     folders: BTreeMap<i32, Vec<u8>>,
+    /// The same folders, by their paths.
+    watched: BTreeSet<Vec<u8>>,
     /// Hears who it was, where the kernel tells.
     listening: Option<Listening>,
     /// What has happened and was not told yet.
     news: News,
+    /// Wakes whoever tells it, when somebody else has taken it in.
+    taken_in: Arc<Notify>,
+    /// What was seen, and has not changed since as far as was heard.
+    pub view: View,
+    /// Whether all that happens here is heard.
+    mounts: Option<Mounts>,
 }
 
 #[derive(Default)]
@@ -71,11 +81,13 @@ impl News {
 
 impl Watcher {
     /// Watches all folders there are; `None` where there is no root, or no way to watch.
-    fn start(tree: Arc<Tree>) -> Option<Watcher> {
+    pub fn start(tree: Arc<Tree>) -> Option<Watcher> {
         let root = Root::open(&tree.root).ok()?;
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
         let listening = Listening::start(&tree);
-        let mut watcher = Watcher { tree, root, inotify, folders: BTreeMap::new(), listening, news: News::default() };
+        let mounts = Mounts::look().filter(|_| is_of_this_machine(root.fd()));
+        let (folders, news, view, taken_in) = (BTreeMap::new(), News::default(), View::default(), Arc::default());
+        let mut watcher = Watcher { tree, root, inotify, folders, listening, news, taken_in, view, mounts, watched: BTreeSet::new() };
         watcher.add(Vec::new(), false);
         Some(watcher)
     }
@@ -98,7 +110,12 @@ impl Watcher {
             let Ok(open) = self.root.folder_to_read(&folder) else { continue };
             // By descriptor: a path could be longer than the kernel takes, or lead through a link by now.
             match inotify::add_watch(&self.inotify, format!("/proc/self/fd/{}", open.as_raw_fd()), mask) {
-                Ok(watch) => drop(self.folders.insert(watch, folder.clone())),
+                Ok(watch) => {
+                    if let Some(before) = self.folders.insert(watch, folder.clone()) {
+                        self.no_longer(&before);
+                    }
+                    self.watched.insert(folder.clone());
+                }
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => continue,
                 Err(errno) => {
                     let root = self.tree.root.display().to_string();
@@ -119,7 +136,7 @@ impl Watcher {
                     other => other == FileType::Directory,
                 };
                 if new && !own {
-                    self.news.add(join(&folder, name));
+                    self.touched(join(&folder, name));
                 }
                 if is_folder && !own {
                     ahead.push(join(&folder, name));
@@ -137,15 +154,46 @@ impl Watcher {
         let gone: Vec<i32> = self.folders.iter().filter(|(_, path)| below(path)).map(|(watch, _)| *watch).collect();
         for watch in gone {
             if let Some(path) = self.folders.remove(&watch) {
-                self.news.add(path);
+                self.watched.remove(&path);
+                self.touched(path);
             }
             // Already gone where the folder itself is.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
     }
 
+    /// Notes that a watch of a folder has ended; there may be another, of the folder that came in its place.
+    fn no_longer(&mut self, folder: &[u8]) {
+        if !self.folders.values().any(|path| path == folder) {
+            self.watched.remove(folder);
+        }
+    }
+
+    /// Notes that something happened at a path, or below it.
+    fn touched(&mut self, path: Vec<u8>) {
+        self.view.forget(&path);
+        self.news.add(path);
+    }
+
+    /// Whether what is in a folder is watched.
+    pub fn watches(&self, folder: &[u8]) -> bool {
+        self.watched.contains(folder)
+    }
+
+    /// Whether what was seen below this root is so still where nothing else was heard.
+    pub fn vouches_for(&self, root: &Root) -> bool {
+        self.mounts.as_ref().is_some_and(|mounts| !mounts.moved()) && !self.news.over && is_same(root, &self.root)
+    }
+
+    /// Has told what was taken in.
+    pub fn wake_who_tells(&self) {
+        if self.news.anywhere || self.news.over || !self.news.paths.is_empty() {
+            self.taken_in.notify_one();
+        }
+    }
+
     /// Takes in all events that are there.
-    fn take_in(&mut self) {
+    pub fn take_in(&mut self) {
         let mut buffer = vec![MaybeUninit::uninit(); EVENTS];
         let mut events = Vec::new();
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -156,6 +204,7 @@ impl Watcher {
                 Err(Errno::AGAIN) => break,
                 Err(_) => {
                     self.news.over = true;
+                    self.view.forget(b"");
                     break;
                 }
             }
@@ -165,16 +214,19 @@ impl Watcher {
         }
     }
 
-    fn happened(&mut self, watch: i32, what: ReadFlags, name: Option<Vec<u8>>) {
+    pub fn happened(&mut self, watch: i32, what: ReadFlags, name: Option<Vec<u8>>) {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             self.news.anywhere = true;
+            self.view.forget(b"");
             // Folders may have come meanwhile; those that are watched already are not watched twice.
             return self.add(Vec::new(), false);
         }
         let Some(folder) = self.folders.get(&watch).cloned() else { return };
         if what.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            self.view.forget(&folder);
             if what.contains(ReadFlags::IGNORED) {
                 self.folders.remove(&watch);
+                self.no_longer(&folder);
             }
             if folder.is_empty() {
                 self.news.anywhere = true;
@@ -195,7 +247,7 @@ impl Watcher {
                 self.add(path.clone(), true);
             }
         }
-        self.news.add(path);
+        self.touched(path);
     }
 
     /// What is to be told; `None` when it was only ourselves.
@@ -214,14 +266,14 @@ impl Watcher {
 struct Watching {
     tree: Arc<Tree>,
     /// The watcher, and what tells when there are events for it: a copy of its descriptor.
-    on: Option<(AsyncFd<OwnedFd>, Watcher)>,
+    on: Option<(AsyncFd<OwnedFd>, Arc<Notify>, Shared)>,
     was_missing: bool,
 }
 
 impl Watching {
     async fn next(mut self) -> Option<(Hint, Watching)> {
         loop {
-            let Some((ready, mut watcher)) = self.on.take() else {
+            let Some((ready, taken_in, watcher)) = self.on.take() else {
                 self.on = self.start().await;
                 if self.on.is_none() {
                     self.was_missing = true;
@@ -231,29 +283,41 @@ impl Watching {
                 }
                 continue;
             };
-            ready.readable().await.ok()?.clear_ready();
+            tokio::select! {
+                readable = ready.readable() => readable.ok()?.clear_ready(),
+                () = taken_in.notified() => {}
+            }
             tokio::time::sleep(COLLECTED).await;
             let taken = tokio::task::spawn_blocking(move || {
-                watcher.take_in();
-                let over = watcher.news.over;
-                let hint = watcher.tell();
+                let mut heard = locked(&watcher);
+                heard.take_in();
+                let over = heard.news.over;
+                let hint = heard.tell();
+                drop(heard);
                 (watcher, hint, over)
             });
             let (watcher, hint, over) = taken.await.ok()?;
             self.was_missing |= over;
-            self.on = (!over).then_some((ready, watcher));
+            self.on = (!over).then_some((ready, taken_in, watcher));
             if let Some(hint) = hint {
                 return Some((hint, self));
             }
         }
     }
 
-    async fn start(&self) -> Option<(AsyncFd<OwnedFd>, Watcher)> {
+    async fn start(&self) -> Option<(AsyncFd<OwnedFd>, Arc<Notify>, Shared)> {
         let tree = self.tree.clone();
         let watcher = tokio::task::spawn_blocking(move || Watcher::start(tree)).await.ok()??;
         let ready = registered(watcher.inotify.try_clone().ok()?)?;
-        Some((ready, watcher))
+        let taken_in = watcher.taken_in.clone();
+        let watcher = Arc::new(Mutex::new(watcher));
+        self.tree.watched_by(&watcher);
+        Some((ready, taken_in, watcher))
     }
+}
+
+fn locked(watcher: &Mutex<Watcher>) -> MutexGuard<'_, Watcher> {
+    watcher.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[expect(deprecated, reason = "its successor is unsafe for types that may close early; an owned descriptor does not")]

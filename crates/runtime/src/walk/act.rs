@@ -194,6 +194,10 @@ impl Walk<'_> {
             self.fenced = true;
             self.runtime.lost(self.cell, refusal);
         }
+        if refusal.code == Code::Changed {
+            // It is not as it was seen.
+            self.cell.kept().whole_look = None;
+        }
         // What it needs may be brought by another stack.
         let lacks = refusal.code == Code::Absent && change.action == trued_model::Action::Create;
         self.lacks = lacks && (self.refused.is_empty() || self.lacks);

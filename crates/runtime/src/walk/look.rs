@@ -109,7 +109,7 @@ impl Walk<'_> {
         let stale = self.cell.kept().stale_view();
         self.observed = match stale {
             Some(stale) => stale,
-            None => self.see(asked).await?,
+            None => self.glance(asked).await?,
         };
         self.cell.kept().remember_view(&self.observed);
         if let Extent::Unknown(why) = &self.observed.extent
@@ -172,6 +172,28 @@ impl Walk<'_> {
         if let Err(refusal) = cleared.await {
             tracing::debug!(stack = %self.report.name, "what an earlier run left stays for now: {refusal}");
         }
+    }
+
+    /// Looks at all when that is due, or in doubt; otherwise where something may have happened.
+    async fn glance(&self, asked: Vec<Asked>) -> Result<Observation, Refusal> {
+        let now = self.runtime.doors.clock.monotonic();
+        let fresh = |at: u64| now < at + self.stack.interval.as_millis();
+        let last = self.cell.kept().whole_look.filter(|at| fresh(*at) && !self.aim.look && !self.unfinished);
+        let link = self.runtime.link(&self.stack.id.target).await?;
+        if last.is_none() {
+            let count = asked.len();
+            let observation = self.see(asked).await?;
+            Counters::add(&self.runtime.counters.looked_at, count as u64);
+            self.cell.kept().whole_look = Some(now);
+            return Ok(observation);
+        }
+        Counters::add(&self.runtime.counters.target_reads, 1);
+        let glance = self.in_time(link.glance(asked)).await?;
+        Counters::add(&self.runtime.counters.looked_at, glance.looked as u64);
+        if glance.whole {
+            self.cell.kept().whole_look = Some(now);
+        }
+        Ok(glance.observation)
     }
 
     async fn in_time<T>(&self, looking: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
@@ -265,7 +287,8 @@ impl Walk<'_> {
         let in_place: BTreeSet<&Address> = writes.iter().chain(&bookkeeping).map(|change| &change.address).collect();
         let drift_left = self.assessment.drift.iter().any(|item| !in_place.contains(&item.address));
         let blind = matches!(self.observed.extent, Extent::Unknown(_)) && !self.desired.resources.is_empty();
-        let undecided = |(_, wanted, seen): (&Address, Option<&Resource>, Option<&Seen>)| wanted.is_some() && !seen.is_some_and(Seen::decided);
+        let undecided =
+            |(_, wanted, seen): (&Address, Option<&Resource>, Option<&Seen>)| wanted.is_some() && !seen.is_some_and(Seen::decided);
         let unseen = blind || beside(&self.desired.resources, &self.observed.seen).any(undecided);
         let proven = match (&self.wanted, &self.memory.landed) {
             (Some(wanted), Some(landed)) => landed.desired == wanted.digest && landed.verified,

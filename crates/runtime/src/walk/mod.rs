@@ -199,6 +199,7 @@ impl Walk<'_> {
         self.runtime.lost(self.cell, &refusal);
         // What of the stored forms has arrived is not known.
         self.cell.kept().stored = None;
+        self.cell.kept().whole_look = None;
         if matches!(refusal.code, Code::Unreachable | Code::TimedOut) {
             self.runtime.hang_up(&self.stack.id.target);
         }
@@ -303,7 +304,7 @@ impl Walk<'_> {
                 key: wanted.key,
                 stack: self.stack.clone(),
                 revision: wanted.revision.clone(),
-                at: self.runtime.doors.clock.monotonic(),
+                at: kept.whole_look.unwrap_or_else(|| self.runtime.doors.clock.monotonic()),
                 through: kept.memory.as_ref().map_or(0, |memory| memory.through),
                 blocked,
             }),

@@ -5,6 +5,7 @@ mod crashes;
 mod denied;
 mod disks;
 mod elsewhere;
+mod glances;
 pub(crate) mod ground;
 mod hints;
 mod modes;
