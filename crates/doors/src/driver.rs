@@ -23,6 +23,12 @@ pub trait Driver: Send + Sync {
     /// Reads resources from documents. Pure.
     fn parse(&self, reading: &Reading<'_>) -> Parsed;
 
+    /// Reads again what is otherwise than it was, where reading everything anew would give just that; `None` where it might
+    /// not, or there is something to find. Pure.
+    fn reread(&self, _reading: &Rereading<'_>) -> Option<Reread> {
+        None
+    }
+
     /// Whether its resources are objects, whose contents are JSON: people see them as one stream of YAML, not as files.
     fn objects(&self) -> bool {
         false
@@ -74,6 +80,26 @@ pub struct Reading<'a> {
     pub opened: &'a BTreeMap<String, Secret>,
     /// Seals what the driver makes of them, or knows to be secret.
     pub seal: &'a dyn Seal,
+}
+
+/// What is read again: a few documents of many, of which no finding was made before.
+pub struct Rereading<'a> {
+    pub facts: &'a Facts,
+    /// The stack's place on the target in the target's own terms.
+    pub into: &'a str,
+    /// What was read before, of all documents.
+    pub before: &'a BTreeMap<Address, Resource>,
+    /// Documents that are new or otherwise, sorted by path.
+    pub changed: &'a [Document],
+    /// Paths of those that are no more.
+    pub gone: &'a [String],
+}
+
+/// What came of reading again: the rest is as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reread {
+    pub resources: Vec<Resource>,
+    pub gone: Vec<Address>,
 }
 
 /// What a link may use.

@@ -35,6 +35,7 @@ pub use configuration::{Configuration, Configured};
 pub use descriptor::Descriptor;
 pub use driver::{
     Ask, Asked, Candidate, Compared, Connection, Done, Driver, Facts, Glance, HealthAsk, Hint, Kept, Link, Misfit, Order, Parsed, Reading,
+    Reread, Rereading,
 };
 pub use happening::{Happening, Told};
 pub use pull::{NoPuller, Puller};

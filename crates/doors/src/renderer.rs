@@ -1,6 +1,6 @@
 //! From a bundle to documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,6 +20,12 @@ pub trait Renderer: Send + Sync {
     fn programs<'a>(&self, settings: &'a Value) -> Vec<&'a str> {
         let _ = settings;
         Vec::new()
+    }
+
+    /// Whether each entry of a bundle becomes one document of the same path, whatever else is in the bundle: then only what is
+    /// otherwise than before need be rendered ([`RenderInput::only`]).
+    fn piecewise(&self) -> bool {
+        false
     }
 
     /// Renders. On failure all findings at once (file, line, what to do) and no documents.
@@ -43,6 +49,8 @@ pub struct RenderInput {
     /// What an earlier render of the same path gave, so that unchanged entries are not read again:
     /// by (entry id, shape) as the source names it, only for entries that were copied as they are.
     pub known: Arc<BTreeMap<String, trued_model::BlobRef>>,
+    /// Of a renderer that works piecewise, only the documents of these entries are asked for.
+    pub only: Option<BTreeSet<String>>,
     /// Starts the programs that some renderers need.
     pub runner: Arc<dyn Runner>,
     /// How those programs are held; its limits are those of this stack.

@@ -129,6 +129,7 @@ impl Chain {
                 sensitive: if at == last { input.sensitive.clone() } else { Vec::new() },
                 seal: input.seal.clone(),
                 known: Arc::default(),
+                only: None,
                 runner: input.runner.clone(),
                 sandbox: input.sandbox.clone(),
                 repeat: input.repeat,

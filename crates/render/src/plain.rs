@@ -37,6 +37,10 @@ impl Renderer for Plain {
         "plain-1"
     }
 
+    fn piecewise(&self) -> bool {
+        true
+    }
+
     fn render(&self, input: RenderInput) -> BoxFuture<'_, Result<Rendered, Vec<Finding>>> {
         Box::pin(off_the_worker(move || render(&input)))
     }
@@ -45,7 +49,8 @@ impl Renderer for Plain {
 fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let sensitive = Sensitive::new(&input.sensitive)?;
     bounded(&input.bundle, &sensitive)?;
-    let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).collect();
+    let asked = |path: &&str| input.only.as_ref().is_none_or(|only| only.contains(*path));
+    let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).filter(asked).collect();
     let copied = copy(input, &paths, &sensitive)?;
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins, made: None };
     Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None, tools: Vec::new() })

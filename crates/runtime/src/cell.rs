@@ -7,10 +7,11 @@ use trued_doors::{Answer, Contents};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{StackMemory, Wellness};
 use trued_model::{
-    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, Stack, StackId, Timestamp,
-    Tool,
+    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, Stack, StackId,
+    Timestamp, Tool,
 };
 
+use crate::pieces::Pieces;
 use crate::render::Shown;
 use crate::runtime::{Runtime, blocking};
 
@@ -31,6 +32,8 @@ pub(crate) struct Kept {
     /// The stored form of the newest manifest, all of which is in the blob store.
     pub stored: Option<Arc<Packing>>,
     pub wanted: Option<Arc<Wanted>>,
+    /// The newest render, where the next one can go on from it.
+    pub pieces: Option<Arc<Pieces>>,
     /// Entry id → blob of what was copied as it is; saves reading it again.
     pub copied: Arc<BTreeMap<String, BlobRef>>,
     /// The newest render that failed because of its program: it is not run again at once.

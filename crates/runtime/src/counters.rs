@@ -17,6 +17,8 @@ pub struct Counters {
     pub target_writes: AtomicU64,
     /// Entries appended to the ledger.
     pub ledger_rows: AtomicU64,
+    /// Documents that renders gave; what they took over from the render before is none.
+    pub rendered: AtomicU64,
     /// Times the inputs of a render were named, to see whether there is anything to render: a digest of what is known already.
     pub render_keys: AtomicU64,
     /// Times a stack that was woken was asked whether that is worth a walk.
@@ -42,7 +44,13 @@ impl Counters {
             "target_writes": read(&self.target_writes),
             "ledger_rows": read(&self.ledger_rows),
         });
-        let long = [("render_keys", &self.render_keys), ("weighed", &self.weighed), ("looked_at", &self.looked_at), ("repeats", &self.repeats)];
+        let long = [
+            ("render_keys", &self.render_keys),
+            ("weighed", &self.weighed),
+            ("rendered", &self.rendered),
+            ("looked_at", &self.looked_at),
+            ("repeats", &self.repeats),
+        ];
         for (name, count) in long {
             if let (count @ 1.., Some(counts)) = (read(count), counts.as_object_mut()) {
                 counts.insert(name.to_owned(), json!(count));

@@ -14,6 +14,7 @@ mod import;
 mod incidents;
 mod lease;
 mod neighbours;
+mod pieces;
 mod pulled;
 mod record;
 mod remembered;

@@ -24,11 +24,53 @@ struct Stored {
     tools: Vec<Tool>,
 }
 
+/// A render that the cache keeps as what is otherwise than in a whole one.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Since {
+    /// The key of the whole one.
+    whole: Digest,
+    /// By path; none where there is no such document any more.
+    documents: BTreeMap<String, Option<Document>>,
+    copied: BTreeMap<String, BlobRef>,
+}
+
+impl Since {
+    pub fn new(whole: Digest) -> Since {
+        Since { whole, documents: BTreeMap::new(), copied: BTreeMap::new() }
+    }
+
+    /// How many documents are otherwise.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// The same, with more that is otherwise.
+    pub fn and(&self, gone: Vec<String>, changed: Vec<Document>, copied: &BTreeMap<String, BlobRef>) -> Since {
+        let mut since = self.clone();
+        since.documents.extend(gone.into_iter().map(|path| (path, None)));
+        since.documents.extend(changed.into_iter().map(|document| (document.path.clone(), Some(document))));
+        since.copied.extend(copied.iter().map(|(id, blob)| (id.clone(), *blob)));
+        since
+    }
+
+    fn over(self, stored: Stored) -> Stored {
+        let mut documents: BTreeMap<String, Document> =
+            stored.documents.into_iter().map(|document| (document.path.clone(), document)).collect();
+        for (path, document) in self.documents {
+            match document {
+                Some(document) => drop(documents.insert(path, document)),
+                None => drop(documents.remove(&path)),
+            }
+        }
+        let copied = stored.copied.into_iter().chain(self.copied).collect();
+        Stored { documents: documents.into_values().collect(), copied, ..stored }
+    }
+}
+
 impl Runtime {
     /// A render from the cache, if all its bytes can be had again without rendering.
     pub(crate) fn rendered_before(&self, key: &Digest, bundle: &Bundle) -> Option<Rendered> {
-        let bytes = self.doors.cache.get(&cache_key(key))?;
-        let stored: Stored = serde_json::from_slice(&bytes).ok()?;
+        let stored = self.stored(key)?;
         let by_id: BTreeMap<&str, &String> = bundle.entries.iter().map(|(path, entry)| (entry.id.as_str(), path)).collect();
         let copied = stored.copied.iter();
         let paths: BTreeMap<Digest, String> =
@@ -42,6 +84,25 @@ impl Runtime {
             sandbox: stored.sandbox,
             tools: stored.tools,
         })
+    }
+
+    fn stored(&self, key: &Digest) -> Option<Stored> {
+        if let Some(bytes) = self.doors.cache.get(&cache_key(key)) {
+            return serde_json::from_slice(&bytes).ok();
+        }
+        let since: Since = serde_json::from_slice(&self.doors.cache.get(&since_key(key))?).ok()?;
+        let whole = self.doors.cache.get(&cache_key(&since.whole))?;
+        let stored = since.over(serde_json::from_slice(&whole).ok()?);
+        // Whoever goes on from here takes this for the whole one.
+        self.store(key, &stored);
+        Some(stored)
+    }
+
+    /// Keeps a render as what is otherwise than in a whole one, all of whose bytes stand in its bundle.
+    pub(crate) fn remember_since(&self, key: &Digest, since: &Since) {
+        if let Ok(bytes) = serde_json::to_vec(since) {
+            self.doors.cache.put(&since_key(key), &bytes);
+        }
     }
 
     /// Keeps a render, with the bytes that stand in no bundle. Sealed bytes are kept sealed.
@@ -61,7 +122,11 @@ impl Runtime {
             sandbox: rendered.sandbox,
             tools: rendered.tools.clone(),
         };
-        if let Ok(bytes) = serde_json::to_vec(&stored) {
+        self.store(key, &stored);
+    }
+
+    fn store(&self, key: &Digest, stored: &Stored) {
+        if let Ok(bytes) = serde_json::to_vec(stored) {
             self.doors.cache.put(&cache_key(key), &bytes);
         }
     }
@@ -69,6 +134,10 @@ impl Runtime {
 
 fn cache_key(key: &Digest) -> String {
     format!("renders/{}", key.hex())
+}
+
+fn since_key(key: &Digest) -> String {
+    format!("renders/since/{}", key.hex())
 }
 
 fn made_key(digest: &Digest) -> String {

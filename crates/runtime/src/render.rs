@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Misfit, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Name, Refusal, Resource, Revision, SandboxRules, Secret,
-    Shape, Stack, StackId,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Name, Packing, Refusal, Resource, Revision, SandboxRules,
+    Secret, Shape, Stack, StackId,
 };
 
 use crate::Counters;
@@ -62,20 +62,22 @@ struct Inputs<'a> {
 }
 
 /// All that a render depends on, at hand.
-struct Gathered {
-    renderer: Arc<dyn Renderer>,
+pub(crate) struct Gathered {
+    pub renderer: Arc<dyn Renderer>,
     /// Whether it runs a program of others.
-    program: bool,
-    driver: Arc<dyn Driver>,
-    bundle: Bundle,
+    pub program: bool,
+    pub driver: Arc<dyn Driver>,
+    pub bundle: Bundle,
     secrets: BTreeMap<String, Secret>,
-    facts: Arc<Facts>,
+    pub facts: Arc<Facts>,
     /// Of all inputs alone.
-    inputs: Digest,
+    pub inputs: Digest,
     /// Of all inputs and the renderer's version.
-    key: Digest,
+    pub key: Digest,
     /// The same without the driver's terms, which only reading what was rendered depends on.
-    rendering: Digest,
+    pub rendering: Digest,
+    /// The key without the bundle's content.
+    pub rest: Digest,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -128,6 +130,10 @@ impl Runtime {
         {
             return Ok(known);
         }
+        if let Some(wanted) = self.rendered_on(cell, stack, &mut gathered).await {
+            cell.kept().wanted = Some(wanted.clone());
+            return Ok(wanted);
+        }
         let rendering = gathered.rendering;
         let mut rendered = match self.rendered_before(&rendering, &gathered.bundle) {
             Some(rendered) => rendered,
@@ -151,6 +157,7 @@ impl Runtime {
                     _ => None,
                 };
                 let rendered = rendered.map_err(NoWish::Findings)?;
+                Counters::add(&self.counters.rendered, rendered.documents.len() as u64);
                 self.remember_render(&rendering, &rendered);
                 // What a program made is let go of once it is kept.
                 let kept = if gathered.program { self.rendered_before(&rendering, &gathered.bundle) } else { None };
@@ -158,7 +165,9 @@ impl Runtime {
             }
         };
         let copied = Arc::new(std::mem::take(&mut rendered.copied));
-        let wanted = Arc::new(self.parsed(stack, &gathered, rendered, &copied, true).await?);
+        let (wanted, named) = self.parsed(stack, &gathered, rendered, &copied, true).await?;
+        let wanted = Arc::new(wanted);
+        self.keep_pieces(cell, stack, &gathered, &wanted, named);
         let mut kept = cell.kept();
         kept.copied = copied;
         kept.wanted = Some(wanted.clone());
@@ -178,7 +187,7 @@ impl Runtime {
         let input = RenderInput { pulled, ..self.input(stack, &mut gathered, Arc::default(), true) };
         let mut rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
         let copied = std::mem::take(&mut rendered.copied);
-        self.parsed(stack, &gathered, rendered, &copied, false).await.map(Some)
+        self.parsed(stack, &gathered, rendered, &copied, false).await.map(|(wanted, _)| Some(wanted))
     }
 
     /// Gathers all that a render depends on.
@@ -199,9 +208,9 @@ impl Runtime {
             Err(_) => Arc::<Facts>::default(),
         };
         let terms = self.digest_of_terms(&stack.id.target, &facts);
-        let inputs_with = |terms: Option<Digest>, ignore: &[Ignore]| {
+        let inputs_with = |bundle: &str, terms: Option<Digest>, ignore: &[Ignore]| {
             Digest::of_canonical(&Inputs {
-                bundle: &bundle.digest,
+                bundle,
                 kind: &stack.render.kind,
                 settings: &stack.render.settings,
                 vars: &stack.render.vars,
@@ -214,9 +223,9 @@ impl Runtime {
         };
         Counters::add(&self.counters.render_keys, 1);
         let ignore = &stack.policy.ignore;
-        let inputs = inputs_with(terms, ignore);
+        let inputs = inputs_with(&bundle.digest, terms, ignore);
         // What only reading depends on.
-        let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(None, &[]) };
+        let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(&bundle.digest, None, &[]) };
         let driver = self.driver(&stack.id.target)?;
         let kind = self.estate().targets.get(&stack.id.target).map(|target| target.kind.clone());
         let programs = renderer.programs(&stack.render.settings);
@@ -228,7 +237,8 @@ impl Runtime {
         };
         let key = key_of(inputs);
         let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
-        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering })
+        let rest = key_of(inputs_with("", terms, ignore));
+        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering, rest })
     }
 
     /// The digest of a driver's terms; worked out once for the same facts.
@@ -250,7 +260,7 @@ impl Runtime {
     }
 
     /// What the renderer gets; the secrets go with it.
-    fn input(&self, stack: &Stack, gathered: &mut Gathered, known: Arc<BTreeMap<String, BlobRef>>, repeat: bool) -> RenderInput {
+    pub(crate) fn input(&self, stack: &Stack, gathered: &mut Gathered, known: Arc<BTreeMap<String, BlobRef>>, repeat: bool) -> RenderInput {
         RenderInput {
             bundle: gathered.bundle.clone(),
             settings: stack.render.settings.clone(),
@@ -261,6 +271,7 @@ impl Runtime {
             sensitive: stack.policy.sensitive.clone(),
             seal: self.doors.seal.clone(),
             known,
+            only: None,
             runner: self.doors.runner.clone(),
             sandbox: self.sandbox_of(stack),
             repeat,
@@ -277,7 +288,7 @@ impl Runtime {
         rendered: Rendered,
         copied: &BTreeMap<String, BlobRef>,
         validate: bool,
-    ) -> Result<Wanted, NoWish> {
+    ) -> Result<(Wanted, Packing), NoWish> {
         let Gathered { driver, facts, .. } = gathered;
         let mut documents = rendered.documents;
         let reads_text = driver.reads_text();
@@ -341,23 +352,24 @@ impl Runtime {
             resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect(),
             errands: parsed.errands.into_iter().map(|errand| (errand.resource.address.clone(), errand)).collect(),
         };
-        let digest = blocking(|| desired.manifest().digest());
-        Ok(Wanted {
+        let named = blocking(|| Packing::of(Arc::new(desired.manifest().named())));
+        let wanted = Wanted {
             key: gathered.key,
             inputs: gathered.inputs,
             desired: Arc::new(desired),
-            digest,
+            digest: named.root().digest,
             contents,
             revision: Some(gathered.bundle.revision.id.clone()),
             sandbox: rendered.sandbox,
             tools: rendered.tools,
             deferred: parsed.deferred,
             not_run: parsed.not_run,
-        })
+        };
+        Ok((wanted, named))
     }
 
     /// What has not the form that the target asks for. A target that cannot be asked says nothing about it.
-    async fn misfits(&self, stack: &Stack, resources: &[Resource], contents: Arc<dyn Contents>) -> Vec<Misfit> {
+    pub(crate) async fn misfits(&self, stack: &Stack, resources: &[Resource], contents: Arc<dyn Contents>) -> Vec<Misfit> {
         let Ok(link) = self.link(&stack.id.target).await else { return Vec::new() };
         link.validate(resources, contents).await.unwrap_or_else(|refusal| {
             tracing::debug!(stack = %stack.id.key(), "{refusal}; the form of what was rendered is not checked beforehand");

@@ -224,3 +224,70 @@ fn counters_are_written_when_sigusr1_asks_and_sigterm_ends_with_0() {
     kill_process(process, Signal::TERM).expect("asked");
     assert_eq!(serve.wait().expect("ended").code(), Some(0));
 }
+
+/// All bytes of the files below a folder.
+fn bytes_below(folder: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| if entry.path().is_dir() { bytes_below(&entry.path()) } else { entry.metadata().map_or(0, |stat| stat.len()) })
+        .sum()
+}
+
+#[test]
+fn one_changed_file_of_many_costs_what_changed_and_not_what_there_is() {
+    let story = Story::empty();
+    let git = |words: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(story.folder.path()).args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]).args(words);
+        let done = git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null").output().expect("git runs");
+        assert!(done.status.success(), "{done:?}");
+    };
+    let commit = || {
+        git(&["add", "-A", "site", "trued.yaml"]);
+        git(&["commit", "-q", "-m", "a change"]);
+    };
+    let www = |path: &str| fs::read_to_string(story.folder.path().join("www").join(path)).ok();
+    story.write("trued.yaml", "stacks: { homepage: { path: site, target: { files: { root: www, create: true } } } }\n");
+    for at in 0..1_500 {
+        story.write(&format!("site/d{}/f{at}", at % 30), &format!("{at}\n"));
+    }
+    git(&["init", "-q", "-b", "main"]);
+    commit();
+    let served = Served::start(&story);
+    served.at_rest("the first apply", || www("d29/f1499").is_some());
+    // The first look at what was made is at all of it.
+    story.write("site/d7/f7", "one\n");
+    commit();
+    let mut before = served.at_rest("the first change", || www("d7/f7").as_deref() == Some("one\n"));
+    let mut stored = bytes_below(&story.state().join("blobs"));
+    let mut cost = |what: &str, reached: &dyn Fn() -> bool| -> [u64; 5] {
+        let now = served.at_rest(what, reached);
+        let keys = ["renders", "rendered", "looked_at", "target_writes", "ledger_rows"];
+        let cost = keys.map(|key| now[key].as_u64().unwrap_or(0) - before[key].as_u64().unwrap_or(0));
+        let kept = bytes_below(&story.state().join("blobs"));
+        let more = kept - std::mem::replace(&mut stored, kept);
+        assert!(more < 100_000, "{what}: {more} bytes were stored");
+        before = now;
+        cost
+    };
+    story.write("site/d8/f8", "two\n");
+    commit();
+    // Looked at is what the last run wrote.
+    assert_eq!(cost("one change", &|| www("d8/f8").as_deref() == Some("two\n")), [1, 1, 1, 1, 3]);
+    story.write("site/d8/new", "new\n");
+    fs::remove_file(story.folder.path().join("site/d9/f9")).expect("removed");
+    commit();
+    let replaced = || www("d8/new").is_some() && www("d9/f9").is_none();
+    assert_eq!(cost("one that comes and one that goes", &replaced), [1, 1, 2, 2, 3]);
+    // A hand edit is put back: what is looked at is what was changed, by us and by others.
+    fs::write(story.folder.path().join("www/d3/f3"), "by hand\n").expect("written");
+    let [renders, rendered, looked_at, writes, _] = cost("a hand edit", &|| www("d3/f3").as_deref() == Some("3\n"));
+    assert_eq!((renders, rendered, writes), (0, 0, 1));
+    assert!(looked_at <= 8, "{looked_at} were looked at");
+    // Somebody who comes anew finds all in order, and the render as it was kept.
+    let file = story.folder.path().join("anew.json");
+    let plan = story.command(&["plan"]).env("TRUED_COUNTERS", &file).output().expect("started");
+    assert_eq!(plan.status.code(), Some(0), "{}", String::from_utf8_lossy(&plan.stdout));
+    let anew: Value = serde_json::from_slice(&fs::read(&file).expect("written")).expect("JSON");
+    assert_eq!((&anew["renders"], &anew["looked_at"]), (&0.into(), &1_500.into()));
+}

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use serde_json::{Value, json};
-use trued_doors::{Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Sourced, TargetSettings as _};
+use trued_doors::{
+    Answer, BoxFuture, Connection, Descriptor, Driver, Found, Link, Parsed, Reading, Reread, Rereading, Sourced, TargetSettings as _,
+};
 use trued_model::{Finding, Fingerprint};
 
 mod apply;
@@ -25,6 +27,7 @@ mod own;
 mod parse;
 mod place;
 mod probe;
+mod reread;
 mod root;
 mod rules;
 mod settings;
@@ -63,6 +66,10 @@ impl Driver for Files {
 
     fn parse(&self, reading: &Reading<'_>) -> Parsed {
         parse::parse(reading.facts, reading.into, reading.documents)
+    }
+
+    fn reread(&self, reading: &Rereading<'_>) -> Option<Reread> {
+        reread::reread(reading)
     }
 
     fn differs(&self, before: &Fingerprint, after: &Fingerprint) -> Option<String> {

@@ -87,7 +87,7 @@ fn ruled_folders(rules: &Deciding, taken: &BTreeMap<Vec<u8>, &Document>, trouble
     folders.into_iter().filter_map(ruled).collect()
 }
 
-fn resource(document: &Document, address: String, attributes: &Attributes) -> Resource {
+pub(crate) fn resource(document: &Document, address: String, attributes: &Attributes) -> Resource {
     let content = (document.shape != Shape::Folder).then_some(document.content);
     Resource {
         address: Address::new(address),
@@ -135,6 +135,6 @@ fn about(document: &Document, message: String, help: &str) -> Finding {
     Finding::new(message, help).at(document.path.clone(), 1, 1)
 }
 
-fn below_or_same(address: &str, outer: &str) -> bool {
+pub(crate) fn below_or_same(address: &str, outer: &str) -> bool {
     address.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

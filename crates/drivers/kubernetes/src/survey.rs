@@ -59,7 +59,7 @@ pub(crate) async fn survey(cluster: &Cluster, into: &str) -> Answer<Survey> {
 
 /// A kind, standing for all objects of it.
 fn of_kind(kind: &Kind) -> Address {
-    Address::new(kind.prefix().trim_end_matches('/').to_owned())
+    Address::new(kind.prefix().trim_end_matches('/'))
 }
 
 fn take(survey: &mut Survey, ledger: &str, kind: &Kind, serving: &Serving, object: &Value) {

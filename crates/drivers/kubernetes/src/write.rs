@@ -150,7 +150,7 @@ fn landed(place: &Place, spot: &Spot, live: &Value, after: &Fingerprint) {
         is_as: [(after.clone(), true)].into(),
         given: Some(after.clone()),
         bytes: object::shown(live).len() as u64,
-        evidence: compare::evidence(live).into(),
+        evidence: compare::evidence(live),
     });
     entry.judged = Some(Judged { rule: None, condition: health::health(&spot.kind, live, None) });
     place.table.take(spot, entry);

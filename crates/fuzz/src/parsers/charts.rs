@@ -150,6 +150,7 @@ fn template(settings: Value, bundle: Bundle, pulled: BTreeMap<Digest, Arc<[u8]>>
         sensitive: Vec::new(),
         seal: Arc::new(NullSeal),
         known: Arc::default(),
+        only: None,
         runner: runner.clone(),
         sandbox: SandboxRules::default(),
         repeat: false,

@@ -43,6 +43,7 @@ pub fn parse(bytes: &[u8]) {
         repeat: false,
         elsewhere: false,
         known: Arc::default(),
+        only: None,
     };
     let renderer = trued_render::kinds().into_iter().find(|kind| Renderer::describe(kind.as_ref()).kind == "template");
     match wait(renderer.expect("templates are rendered").render(input)) {

@@ -137,6 +137,7 @@ impl Case {
             sensitive: self.sensitive.iter().map(|glob| (*glob).to_owned()).collect(),
             seal: Arc::new(Turned),
             known: Arc::new(self.known.clone()),
+            only: None,
             runner: self.runner.clone(),
             sandbox: self.sandbox.clone(),
             repeat: self.repeat,

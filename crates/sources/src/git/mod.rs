@@ -12,6 +12,7 @@ use trued_model::{Finding, encode_path};
 mod alarm;
 mod answers;
 mod ask;
+mod bundles;
 mod held;
 mod history;
 mod http;

@@ -16,7 +16,7 @@ use crate::names::{self, OWN_FOLDER, Rule};
 use crate::{disk, links};
 
 /// Deepest folder in a tree.
-const DEEPEST: usize = 256;
+pub(super) const DEEPEST: usize = 256;
 /// Sizes remembered by blob, so that the next commit's bundle asks only for those that are new.
 const SIZES: usize = 1 << 20;
 

@@ -375,3 +375,58 @@ fn fault_08_opening_refuses_what_is_not_an_address() {
         assert!(refusal.message.starts_with("open source shop"), "{refusal}");
     }
 }
+
+/// Commits one thing after the other; a source that has read each commit before must give what one gives that reads it whole.
+#[tokio::test]
+async fn a_folder_that_was_read_before_gives_what_a_whole_reading_gives() {
+    let repo = Repo::new();
+    let path = |path: &str| repo.path.join(path);
+    for at in 0..40 {
+        repo.write(&format!("site/d{}/f{at}", at % 4), &format!("{at}"));
+    }
+    repo.write("other", "x");
+    repo.commit("first");
+    let known = main_of(&repo);
+    let steps: [(&str, &dyn Fn()); 14] = [
+        ("nothing of the folder", &|| repo.write("other", "y")),
+        ("one file", &|| repo.write("site/d1/f5", "changed")),
+        ("one more", &|| repo.write("site/d1/new", "new")),
+        ("one at the top", &|| repo.write("site/top", "new")),
+        ("one less", &|| std::fs::remove_file(path("site/d2/f2")).unwrap()),
+        ("a folder in folders", &|| repo.write("site/d3/deep/deeper/x", "new")),
+        ("the folder goes", &|| std::fs::remove_dir_all(path("site/d3/deep")).unwrap()),
+        ("a file where a folder was", &|| {
+            std::fs::remove_dir_all(path("site/d0")).unwrap();
+            repo.write("site/d0", "a file");
+        }),
+        ("a folder where a file was", &|| {
+            std::fs::remove_file(path("site/d0")).unwrap();
+            repo.write("site/d0/again", "in a folder");
+        }),
+        ("names that sort in between", &|| repo.write("site/d1-x", "before the folder's slash")),
+        ("a link", &|| std::os::unix::fs::symlink("top", path("site/l")).unwrap()),
+        ("beside a link", &|| repo.write("site/d1/f5", "changed again")),
+        ("the link goes", &|| std::fs::remove_file(path("site/l")).unwrap()),
+        ("our own folder, which is left out", &|| repo.write("site/.trued/x", "left out")),
+    ];
+    for (what, step) in steps {
+        let at = newest(&known).await;
+        bundle(&known, &at, "site").await;
+        step();
+        repo.commit(what);
+        let (at, fresh) = (newest(&known).await, main_of(&repo));
+        let (next, whole) = (bundle(&known, &at, "site").await, bundle(&fresh, &at, "site").await);
+        assert_eq!((&next.digest, &next.entries), (&whole.digest, &whole.entries), "{what}");
+        let file = next.entries.keys().next().unwrap();
+        assert_eq!(next.reader.read(file).unwrap(), whole.reader.read(file).unwrap(), "{what}");
+    }
+    // What is wrong is said as ever.
+    bundle(&known, &newest(&known).await, "site").await;
+    let blob = repo.git_with(&["hash-object", "-w", "--stdin"], b"x");
+    let bad = repo.git_with(&["mktree"], format!("100644 blob {blob}\t.GIT\n").as_bytes());
+    let tree = repo.git_with(&["mktree"], format!("040000 tree {bad}\tsite\n").as_bytes());
+    let commit = repo.git(&["commit-tree", "-p", "HEAD", "-m", "bad", &tree]);
+    repo.git(&["update-ref", "refs/heads/main", &commit]);
+    let (at, fresh) = (newest(&known).await, main_of(&repo));
+    assert_eq!(refused(known.bundle(&at, "site").await), refused(fresh.bundle(&at, "site").await));
+}

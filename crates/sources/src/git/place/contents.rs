@@ -9,6 +9,8 @@ use trued_doors::{Answer, Bundle};
 use trued_model::{Revision, encode_path};
 
 use super::{At, Place};
+use crate::git::bundles;
+use crate::git::held::Entries;
 use crate::git::reader::Reader;
 use crate::git::repository::{Fault, Repository};
 use crate::git::tree::{self, Leaves};
@@ -26,17 +28,8 @@ impl Place {
         let (digest, entries) = match known {
             Some(known) => known,
             None => {
-                let mut leaves = self.leaves(&at, folder, Rule::Writable)?;
-                leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
-                let assembled = self.whole(at.commit(), |repository| {
-                    let mut leaves = leaves.clone();
-                    self.sizes.learn(repository, &mut leaves)?;
-                    tree::assemble(&leaves, &from, &self.limits, |path, leaf| match &at {
-                        At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
-                        At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
-                    })
-                })?;
-                let (digest, entries) = (assembled.digest.to_string(), Arc::new(assembled.entries));
+                let next = tree.zip(at.commit()).map(|(tree, commit)| self.next(commit, folder, tree)).transpose()?.flatten();
+                let (digest, entries) = next.map_or_else(|| self.assembled(&at, folder), Ok)?;
                 if let Some(tree) = tree {
                     self.held.note((folder.to_vec(), tree), &digest, &entries);
                 }
@@ -45,6 +38,37 @@ impl Place {
         };
         let reader = Reader { place: self.clone(), at, folder: folder.to_vec(), entries: entries.clone() };
         Ok(Bundle { revision, folder: encode_path(folder), digest, entries, reader: Arc::new(reader) })
+    }
+
+    /// Makes a commit's entries from those that the same folder gave before; `None` where it has to be read whole.
+    fn next(&self, commit: ObjectId, folder: &[u8], tree: ObjectId) -> Answer<Option<(String, Arc<Entries>)>> {
+        // Only where it held just what its tree does.
+        let Some((before, _, known)) = self.held.newest(folder).filter(|(tree, digest, _)| tree.to_string() == *digest) else {
+            return Ok(None);
+        };
+        let from = names::join(&self.folder, folder);
+        let left_out = |path: &[u8]| self.excluded.has(&names::join(folder, path));
+        let entries = self.whole(commit, |repository| {
+            let asked = bundles::Asked { repository, from: &from, limits: &self.limits, sizes: &self.sizes, left_out: &left_out };
+            bundles::next(&asked, (before, &known), tree)
+        })?;
+        Ok(entries.map(|entries| (tree.to_string(), Arc::new(entries))))
+    }
+
+    /// Reads all that a folder holds.
+    fn assembled(&self, at: &At, folder: &[u8]) -> Answer<(String, Arc<Entries>)> {
+        let from = names::join(&self.folder, folder);
+        let mut leaves = self.leaves(at, folder, Rule::Writable)?;
+        leaves.retain(|path, _| !self.excluded.has(&names::join(folder, path)));
+        let assembled = self.whole(at.commit(), |repository| {
+            let mut leaves = leaves.clone();
+            self.sizes.learn(repository, &mut leaves)?;
+            tree::assemble(&leaves, &from, &self.limits, |path, leaf| match at {
+                At::Commit(_) => repository.object_of(leaf.id, Kind::Blob),
+                At::WorkTree(tree) => tree.read(repository, &names::join(&from, path), leaf),
+            })
+        })?;
+        Ok((assembled.digest.to_string(), Arc::new(assembled.entries)))
     }
 
     /// The tree that lies at a path below the repository's root; `Code::Absent` when there is no such folder.
