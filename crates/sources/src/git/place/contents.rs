@@ -43,9 +43,9 @@ impl Place {
     /// Makes a commit's entries from those that the same folder gave before; `None` where it has to be read whole.
     fn next(&self, commit: ObjectId, folder: &[u8], tree: ObjectId) -> Answer<Option<(String, Arc<Entries>)>> {
         // Only where it held just what its tree does.
-        let Some((before, _, known)) = self.held.newest(folder).filter(|(tree, digest, _)| tree.to_string() == *digest) else {
-            return Ok(None);
-        };
+        let just_its_tree =
+            |(tree, digest, _): &(ObjectId, String, Arc<Entries>)| ObjectId::from_hex(digest.as_bytes()).is_ok_and(|named| named == *tree);
+        let Some((before, _, known)) = self.held.newest(folder).filter(just_its_tree) else { return Ok(None) };
         let from = names::join(&self.folder, folder);
         let left_out = |path: &[u8]| self.excluded.has(&names::join(folder, path));
         let entries = self.whole(commit, |repository| {
