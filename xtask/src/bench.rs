@@ -43,6 +43,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("cold", files::cold),
     ("large", files::large),
     ("one", files::one_change),
+    ("warm", files::warm),
     ("seen", files::seen),
     ("peers", peers::peers),
     ("build", builds::overhead),

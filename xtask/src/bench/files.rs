@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::measure::{Took, median, middle, run};
+use super::measure::{Took, median, middle, processor_time, run};
 use super::{Ground, Row};
 
 const ROUNDS: usize = 5;
@@ -107,6 +107,55 @@ pub fn one_change(ground: &Ground) -> anyhow::Result<Vec<Row>> {
         yardstick: against("nothing changed", idle, one),
         bar: "",
         holds: true,
+    }])
+}
+
+/// One file of 10,000 changed by a commit, beside a running `serve`: all the processor time it takes until that is at rest
+/// again, the fetch, the verdict and what follows included.
+pub fn warm(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+    const BOUND: Duration = Duration::from_secs(60);
+    const CHANGES: u32 = 20;
+    let place = Place::new(ground, "warm", 10_000)?;
+    std::fs::write(place.folder.join("trued.yaml"), "stacks: { web: { path: source/site, target: { files: { root: www } } } }\n")?;
+    let commit = || run(place.sh("git add -A source trued.yaml && git -c user.name=a -c user.email=a@b commit -q -m change"));
+    run(place.sh("git init -q -b main"))?;
+    commit()?;
+    run(place.trued(&["apply"]))?;
+    let mut serve = place.trued(&["serve", "--poll", "200ms"]).stdout(Stdio::null()).spawn().context("failed to start serve")?;
+    std::thread::sleep(Duration::from_secs(5));
+    let change = |round: u32| -> anyhow::Result<()> {
+        let text = format!("changed {round}\n");
+        std::fs::write(place.folder.join(format!("source/site/d{round}/f{round}.txt")), &text)?;
+        commit()?;
+        let begun = Instant::now();
+        while std::fs::read_to_string(place.folder.join(format!("www/d{round}/f{round}.txt"))).ok().as_ref() != Some(&text) {
+            ensure!(begun.elapsed() < BOUND, "a commit did not arrive within a minute");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        Ok(())
+    };
+    let measured = || -> anyhow::Result<(Duration, Duration)> {
+        // What the first change has to find out is not counted.
+        change(0)?;
+        let (begun, before) = (Instant::now(), processor_time(serve.id())?);
+        (1..=CHANGES).try_for_each(change)?;
+        let (took, busy) = (begun.elapsed(), processor_time(serve.id())?.saturating_sub(before));
+        let before = processor_time(serve.id())?;
+        std::thread::sleep(took);
+        Ok((busy, processor_time(serve.id())?.saturating_sub(before)))
+    };
+    let measured = measured();
+    serve.kill()?;
+    serve.wait()?;
+    let (busy, idle) = measured?;
+    let each = busy.saturating_sub(idle) / CHANGES;
+    Ok(vec![Row {
+        what: "one changed file of 10,000, warm, all told".to_owned(),
+        measured: format!("{:.1} ms of processor", each.as_secs_f64() * 1000.0),
+        yardstick: format!("at rest meanwhile {:.1} ms", idle.as_secs_f64() * 1000.0 / f64::from(CHANGES)),
+        bar: "20 ms to the receipt",
+        holds: each <= Duration::from_millis(20),
     }])
 }
 

@@ -48,6 +48,15 @@ pub fn middle(took: &[Took]) -> Took {
     Took { wall: walls[walls.len() / 2], peak: took.iter().map(|took| took.peak).max().unwrap_or(0) }
 }
 
+/// The processor time that a process has taken so far, threads that have ended included; in hundredths of a second, as proc(5)
+/// counts it.
+pub fn processor_time(process: u32) -> anyhow::Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 fn high_water(status: &str) -> Option<u64> {
     let text = std::fs::read_to_string(status).ok()?;
     text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
