@@ -35,6 +35,9 @@ impl Packing {
 
     /// Packs the next manifest: only chunks in which something is otherwise are written anew.
     pub fn next(&self, manifest: Arc<Manifest>) -> Packing {
+        if Arc::ptr_eq(&self.manifest, &manifest) {
+            return self.clone();
+        }
         if self.chunks.is_empty() || manifest.items.len() <= WHOLE {
             return Packing::of(manifest);
         }

@@ -213,14 +213,13 @@ impl Walk<'_> {
             let left = self.writes.iter().filter(|change| !landed.contains(&change.address) && !others(change));
             left.for_each(|change| own_what_gives_way(Arc::make_mut(&mut self.inventory), change));
         }
-        // Once all is in place they are one and the same; what they share is written once.
+        // Once all is in place they are one and the same. What is one need not be compared, here and in the walks to come.
+        let desired = self.wanted.as_ref().filter(|_| in_place).map(|wanted| Arc::new(wanted.desired.manifest()));
+        self.inventory = desired.clone().filter(|desired| *desired == self.inventory).unwrap_or(self.inventory.clone());
+        let observed = Some(Arc::new(self.seen_manifest())).filter(|seen| *seen != self.inventory).unwrap_or(self.inventory.clone());
         let store = |manifest: Arc<Manifest>| self.cell.store(self.runtime, manifest);
-        let inventory = store(self.inventory.clone())?;
-        let observed = store(Arc::new(self.seen_manifest()))?;
-        let desired = match (&self.wanted, in_place) {
-            (Some(wanted), true) => Some(store(Arc::new(wanted.desired.manifest()))?),
-            _ => None,
-        };
+        let (inventory, observed) = (store(self.inventory.clone())?, store(observed)?);
+        let desired = desired.map(store).transpose()?;
         Ok(verdict.blob("inventory", Some(inventory)).blob("observed", Some(observed)).blob("desired", desired))
     }
 
