@@ -123,7 +123,11 @@ fn find(operator: &Operator, files: &dyn Files, gathering: &mut Gathering) -> BT
             && let Some(text) = &operator.text
         {
             let message = format!("no file of source `{}` matches `{}`", apps.source, shown(apps.glob.glob().glob()));
-            let fault = text.fault(&apps.pointer, message, "write an app file there, or correct the glob; nothing is deleted meanwhile");
+            let fault = text.fault(
+                &apps.pointer,
+                message,
+                "write an app file there, or correct the glob; nothing is deleted meanwhile, and once the glob is gone you are asked",
+            );
             gathering.app_fault(None, fault);
         }
         found.entry(apps.source.clone()).or_default().extend(matching);
@@ -270,6 +274,10 @@ impl Draft<'_> {
         let message = match &granted.allow {
             Some(allow) if allow.allows(&folder) => return Some(granted),
             None if operator.one_owner => return Some(granted),
+            Some(allow) if allow.unread => {
+                gathering.lost.insert(self.app.clone());
+                return None;
+            }
             Some(_) => format!("target `{name}` does not take apps from `{folder}`"),
             None => format!("target `{name}` takes no apps: it has no `allow`"),
         };

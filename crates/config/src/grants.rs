@@ -16,16 +16,20 @@ pub(crate) fn path_glob(glob: &str) -> Result<GlobMatcher, String> {
 
 /// Which folders of which source may use something.
 #[derive(Debug, Default)]
-pub(crate) struct Allow(Vec<GlobMatcher>);
+pub(crate) struct Allow {
+    globs: Vec<GlobMatcher>,
+    /// Whether a part of it cannot be read, so that nobody knows whom else it means. That is a finding of its own.
+    pub unread: bool,
+}
 
 impl Allow {
     pub fn add(&mut self, glob: GlobMatcher) {
-        self.0.push(glob);
+        self.globs.push(glob);
     }
 
     /// Whether a folder (`SOURCE//apps/site`) may.
     pub fn allows(&self, folder: &str) -> bool {
-        self.0.iter().any(|glob| glob.is_match(folder))
+        self.globs.iter().any(|glob| glob.is_match(folder))
     }
 }
 

@@ -36,5 +36,5 @@ pub use door::{Alone, OperatorConfiguration, Remembered};
 pub use example::example;
 pub use files::{Files, Gathered, NoFiles};
 pub use kinds::{Kinds, Which};
-pub use load::{Load, Loaded, Own, Wanted, load, wanted};
+pub use load::{Load, Loaded, OWN, Own, Wanted, load, wanted};
 pub use show::show;

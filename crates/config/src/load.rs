@@ -180,7 +180,9 @@ fn file_name(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-/// The name of the source that the operator's file lies in.
+/// The name of the source that the operator's file lies in, where no `sources` are named.
+pub const OWN: &str = "own";
+
 pub(crate) fn own_name() -> Name {
-    "own".parse().expect("`own` is a name")
+    OWN.parse().expect("`own` is a name")
 }

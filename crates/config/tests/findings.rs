@@ -329,7 +329,7 @@ colour: red
             trued.yaml:13:56: expected a number, or a share such as "20%", found `lots`; more than this many, or more than this share of a stack's resources, is held: `5` or `"20%"`
             trued.yaml:14:8: `../*/app.yaml` leads out of this folder; write it from this file's folder
             trued.yaml:14:25: `[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
-            trued.yaml:14:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
+            trued.yaml:14:30: no file of source `own` matches `none/*.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile, and once the glob is gone you are asked
             trued.yaml:15:1: unknown key `colour`; use `apps`, `environments`, `registries`, `sandbox`, `secrets`, `sources`, `stacks` or `targets`
             stacks: 
             incomplete
@@ -396,6 +396,18 @@ stacks: { dev: { target: web, deletes: { at_most: 5 } }, prod: { target: web, de
             shop//apps/site/app.yaml:5:129: an app file may not bring a program of its own; name a command that the operator granted on this target
             stacks: 
             unreadable: [other, site]
+        "#]],
+    );
+    // What the operator wrote wrong is nobody else's fault.
+    let app = "app: site\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
+    check(
+        &TWO_OWNERS.replace("allow: [\"shop//apps/*\"", "allow: [\"shopp//apps/*\""),
+        &[("shop//apps/site/app.yaml", app)],
+        expect![[r#"
+            trued.yaml:5:45: no source is named `shopp`; did you mean `shop`?
+            stacks: 
+            unreadable: [site]
+            not usable
         "#]],
     );
     let deep = "app: deep\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
@@ -586,10 +598,10 @@ fn app_files_that_are_not_there() {
         ONE_OWNER,
         &[],
         expect![[r#"
-        trued.yaml:6:8: no file of source `own` matches `apps/*/app.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile
-        stacks: 
-        incomplete
-    "#]],
+            trued.yaml:6:8: no file of source `own` matches `apps/*/app.yaml`; write an app file there, or correct the glob; nothing is deleted meanwhile, and once the glob is gone you are asked
+            stacks: 
+            incomplete
+        "#]],
     );
     expect![[r#"
         stacks: 

@@ -88,11 +88,14 @@ impl Reader<'_> {
         let mut allow = Allow::default();
         for (place, glob) in globs?.iter().enumerate() {
             let at = format!("{pointer}/{place}");
-            if let Some(read) = self.source_path(text, &at, glob, one_owner) {
-                match grants::path_glob(&format!("{}//{}", read.0, read.1)) {
-                    Ok(glob) => allow.add(glob),
-                    Err(why) => self.faults.push(bad_glob(text, &at, glob, &why)),
+            let read = self.source_path(text, &at, glob, one_owner);
+            match read.map(|(source, path)| grants::path_glob(&format!("{source}//{path}"))) {
+                Some(Ok(glob)) => allow.add(glob),
+                Some(Err(why)) => {
+                    self.faults.push(bad_glob(text, &at, glob, &why));
+                    allow.unread = true;
                 }
+                None => allow.unread = true,
             }
         }
         Some(allow)
