@@ -401,9 +401,14 @@ fn fold_answer(memory: &mut StackMemory, index: u64, entry: &Entry) -> Option<()
     let item = entry.link("answers")?;
     if let Some(drift) = memory.drift.as_mut().filter(|drift| drift.index == item) {
         drift.answer = Some((answered.word.clone(), index));
-        if answered.word == "ignore" || answered.word == "adopt" {
-            let leave = Leave { until: answered.until, index };
-            memory.ignored.extend(drift.drift.items.iter().map(|drifted| (drifted.address.clone(), leave.clone())));
+        let drifted = drift.drift.items.iter().map(|drifted| &drifted.address);
+        match answered.word.as_str() {
+            "ignore" | "adopt" => {
+                let leave = Leave { until: answered.until, index };
+                memory.ignored.extend(drifted.map(|address| (address.clone(), leave.clone())));
+            }
+            // Who left it alone before has changed their mind.
+            _ => memory.ignored.retain(|address, _| !drifted.clone().any(|left| left == address)),
         }
         return Some(());
     }

@@ -27,6 +27,8 @@ pub struct Word {
 pub struct Answer {
     pub index: u64,
     pub stack: Option<StackId>,
+    /// Whether it was said before and still stands: then nothing new is on record.
+    pub already: bool,
 }
 
 /// Bytes from outside as a patch for the repository.
@@ -38,6 +40,15 @@ pub struct Adopted {
     pub patch: String,
     /// Addresses that cannot stand in a patch, with the reason.
     pub left_out: Vec<(Address, String)>,
+}
+
+/// How an item stands that a person may say a word on.
+enum Standing {
+    Open,
+    /// It has this word, said at this entry, and nothing new since.
+    Answered(String, u64),
+    /// Why no word does anything any more.
+    Closed(&'static str),
 }
 
 impl Runtime {
@@ -112,10 +123,42 @@ impl Runtime {
             Kind::DriftUpdated => entry.link("caused-by").unwrap_or(index),
             _ => index,
         };
+        match self.standing(&entry, item).await? {
+            Standing::Closed(how) if word.word != "adopt" => {
+                let help = "trued incidents lists what is open";
+                return Err(Refusal::new(Code::Invalid, format!("#{item} {how}: there is nothing left to answer")).help(help));
+            }
+            Standing::Answered(said, at) if said == word.word && word.until.is_none() => {
+                return Ok(Answer { index: at, stack: entry.stack, already: true });
+            }
+            _ => {}
+        }
         let body = body::Answered { word: word.word.clone(), until: word.until, reason: word.reason.clone() };
         let said = draft(Kind::Answered, entry.stack.as_ref(), self.doors.clock.now(), "answer", &body);
         let mut placed = self.said(vec![said.by(actor.clone()).link("answers", Some(item))]).await?;
         placed.pop().ok_or_else(|| Refusal::new(Code::Broken, "the answer was not placed"))
+    }
+
+    /// Whether an item still waits for a word, and which it has.
+    async fn standing(&self, entry: &trued_model::Entry, item: u64) -> Answered<Standing> {
+        let Some(stack) = &entry.stack else { return self.standing_of_none(item).await };
+        let memory = self.cell(stack).memory(self).await?;
+        Ok(match entry.kind {
+            Kind::DriftOpened | Kind::DriftUpdated => match memory.drift.as_ref().filter(|open| open.index == item) {
+                Some(open) => open.answer.clone().map_or(Standing::Open, |(word, at)| Standing::Answered(word, at)),
+                None => Standing::Closed("is closed"),
+            },
+            Kind::IncidentOpened if memory.incidents.values().all(|open| open.index != item) => Standing::Closed("is closed"),
+            Kind::Intent if !memory.intents.contains_key(&item) => Standing::Closed("has its end"),
+            Kind::Held if memory.held.as_ref().is_none_or(|(held, _)| *held != item) => Standing::Closed("is held no more, or otherwise"),
+            _ => Standing::Open,
+        })
+    }
+
+    async fn standing_of_none(&self, item: u64) -> Answered<Standing> {
+        let query = Query { kinds: vec![Kind::IncidentClosed], after: Some(item), ..Query::default() };
+        let closed = self.doors.store.find(query).await?.iter().any(|closed| closed.entry.link("closes") == Some(item));
+        Ok(if closed { Standing::Closed("is closed") } else { Standing::Open })
     }
 
     /// Writes what was found on the target as a patch for the repository.
@@ -157,12 +200,20 @@ impl Runtime {
     }
 
     pub async fn suspend(&self, stack: &StackId, reason: &str, actor: &Actor) -> Answered<Answer> {
+        if let Some(index) = self.cell(stack).memory(self).await?.suspended {
+            return Ok(Answer { index, stack: Some(stack.clone()), already: true });
+        }
         let said = draft(Kind::Suspend, Some(stack), self.doors.clock.now(), "person", &Said { reason: reason.to_owned() });
         self.said_one(said.by(actor.clone())).await
     }
 
     /// Lets a suspended or rolled-back stack go on.
     pub async fn resume(&self, stack: &StackId, reason: &str, actor: &Actor) -> Answered<Answer> {
+        let memory = self.cell(stack).memory(self).await?;
+        if memory.suspended.is_none() && memory.rollback.is_none() {
+            let refusal = Refusal::new(Code::Invalid, "it is neither suspended nor rolled back");
+            return Err(refusal.help("trued status says what else it may wait for"));
+        }
         let said = draft(Kind::Resume, Some(stack), self.doors.clock.now(), "person", &Said { reason: reason.to_owned() });
         self.said_one(said.by(actor.clone())).await
     }
@@ -202,7 +253,7 @@ impl Runtime {
 
     async fn said(&self, drafts: Vec<Draft>) -> Answered<Vec<Answer>> {
         let placed = self.append(drafts, None).await?;
-        Ok(placed.into_iter().map(|indexed| Answer { index: indexed.index, stack: indexed.entry.stack }).collect())
+        Ok(placed.into_iter().map(|indexed| Answer { index: indexed.index, stack: indexed.entry.stack, already: false }).collect())
     }
 }
 

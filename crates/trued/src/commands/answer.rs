@@ -54,7 +54,10 @@ pub async fn answer(session: &Session<'_>, item: &str, word: &str, until: Option
         session.screen.document(&json!({ "answered": said, "patch": patch }))?;
         return Ok(Exit::Done);
     }
-    session.screen.say(&format!("#{item} answered with {}, recorded as #{}", word.word, said.index));
+    session.screen.say(&match said.already {
+        true => format!("#{item} was answered with {} already, by #{}", word.word, said.index),
+        false => format!("#{item} answered with {}, recorded as #{}", word.word, said.index),
+    });
     if let Some(patch) = patch {
         session.screen.bytes(patch.patch.as_bytes())?;
         patch.left_out.iter().for_each(|(address, why)| session.screen.say(&format!("{address} is left out: it {why}")));

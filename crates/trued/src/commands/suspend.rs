@@ -50,7 +50,10 @@ async fn say(acting: &Acting, session: &Session<'_>, sentence: &str, said: &Answ
     if session.screen.is_json() {
         session.screen.document(&json!({ "recorded": said }))?;
     } else {
-        session.screen.line(format!("{sentence}, recorded as #{}", said.index))?;
+        session.screen.line(match said.already {
+            true => format!("{sentence} already, by #{}", said.index),
+            false => format!("{sentence}, recorded as #{}", said.index),
+        })?;
     }
     Ok(Exit::Done)
 }

@@ -228,6 +228,8 @@ fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
 
     // The long-lived process, and what it says while it works.
     ground.run(&["state"]);
+    // Nobody is there to answer for what stood in the way.
+    ground.configure("revert");
     let mut serving = ground.serve();
     let before = ground.live();
     ground.project.write("given/token", CANARIES[0], 0o600);
