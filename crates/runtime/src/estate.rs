@@ -1,11 +1,11 @@
 //! Reading the estate: sources first, then configuration at their revisions; the last good one stays when it is broken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use trued_doors::{Answer, Configured, Query, Source, first};
 use trued_model::body::{ConfigChanged, LISTED};
-use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, Stack, StackId};
+use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, Stack, StackId, Target};
 
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime, blocking};
@@ -60,8 +60,23 @@ impl Runtime {
             state.revisions = revisions;
             state.estate = estate.clone();
         }
+        self.look_where_targets_changed(before.as_deref(), &estate);
         self.follow_orphans(&estate).await?;
         Ok(findings)
+    }
+
+    /// What was seen last on a target says nothing of it under other settings: it may be another place.
+    fn look_where_targets_changed(&self, before: Option<&Estate>, now: &Estate) {
+        let Some(before) = before.filter(|before| !std::ptr::eq(*before, now)) else { return };
+        let other = |target: &Target| {
+            before.targets.get(&target.name).is_some_and(|was| (&was.kind, &was.settings) != (&target.kind, &target.settings))
+        };
+        let changed: BTreeSet<&Name> = now.targets.values().filter(|target| other(target)).map(|target| &target.name).collect();
+        for id in now.stacks.keys().filter(|id| changed.contains(&id.target)) {
+            let cell = self.cell(id);
+            let mut kept = cell.kept();
+            (kept.hinted, kept.whole_look) = (true, None);
+        }
     }
 
     /// What did not change stays the very same: much is remembered for as long as it does. What was read is compared once.
