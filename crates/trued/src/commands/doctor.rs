@@ -229,10 +229,6 @@ fn space(folder: &Path) -> Looked {
 
 async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
     let mut looked = Vec::new();
-    looked.push(match &operator.own {
-        Own::Git { root, .. } => well("repository", format!("{} is a Git working tree", root.display())),
-        Own::Folder => well("repository", format!("{} lies in a plain folder; its content digest is the revision", operator.shown)),
-    });
     let loaded = match configured::load(operator).await {
         Ok(loaded) => loaded,
         Err(findings) => {
@@ -240,6 +236,12 @@ async fn configuration(operator: &OperatorConfiguration) -> Vec<Looked> {
             return looked;
         }
     };
+    // With sources of its own, where the file lies says nothing of what is rendered.
+    let own = loaded.estate.sources.keys().any(|name| name.as_str() == trued_config::OWN);
+    looked.extend(own.then(|| match &operator.own {
+        Own::Git { root, .. } => well("repository", format!("{} is a Git working tree", root.display())),
+        Own::Folder => well("repository", format!("{} lies in a plain folder; its content digest is the revision", operator.shown)),
+    }));
     looked.push(match loaded.findings.len() {
         0 => well("configuration", format!("{}, {}", operator.shown, history::things(loaded.estate.stacks.len() as u64, "stack"))),
         count => ill("configuration", history::things(count as u64, "finding"), "`trued check` lists them"),

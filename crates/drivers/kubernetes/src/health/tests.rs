@@ -135,7 +135,7 @@ fn what_runs_once_is_waited_for_until_it_ends() {
         "batch/Job",
         &[
             (json!({}), "progressing it has not started"),
-            (job(json!([])), "progressing 2 pods run, 1 ended well"),
+            (job(json!([])), "progressing pods: 2 running, 1 ended well"),
             (job(json!([condition("Complete", "True", "", "")])), "ready"),
             (job(json!([condition("Suspended", "True", "", "")])), "ready"),
             (
