@@ -110,8 +110,13 @@ fn hold_deletes(plan: &Plan, policy: &Policy, standing: Standing<'_>, holds: &mu
     }
     if over_limit(&policy.deletes, deletes.len(), standing.resources) && !planted::has(Bug::NoDeleteLimit) {
         let limit = policy.deletes;
-        let why =
-            format!("deletes {} of {}, more than {} and more than {} %", deletes.len(), standing.resources, limit.count, limit.percent);
+        // A bound of zero leaves the other one.
+        let over = match (limit.count, limit.percent) {
+            (count, 0) => format!("more than {count}"),
+            (0, percent) => format!("more than {percent} %"),
+            (count, percent) => format!("more than {count} and more than {percent} %"),
+        };
+        let why = format!("deletes {} of {}, {over}", deletes.len(), standing.resources);
         for change in deletes.iter().filter(fresh).copied().collect::<Vec<_>>() {
             holds[change] = Some((HoldKind::Deletes, why.clone()));
         }
@@ -150,7 +155,8 @@ fn next(kind: HoldKind, digest: &Digest, changes: &[&Change]) -> String {
         HoldKind::Depends => "waits for the held change it depends on".to_owned(),
         HoldKind::Suspended => "trued resume STACK".to_owned(),
         HoldKind::RolledBack => "commit a fix, or trued resume STACK".to_owned(),
-        HoldKind::Undecided => "trued answer #N done, or not-done".to_owned(),
+        // The open incident is what takes the word.
+        HoldKind::Undecided => "commit a fix, or answer it: trued incidents".to_owned(),
         HoldKind::Blocked => "runs by itself once that has landed: trued status".to_owned(),
         HoldKind::Deferred => "runs by itself once somebody brings it".to_owned(),
         HoldKind::Immutable => format!("to remove {count} and make them anew: trued approve {digest}"),

@@ -487,7 +487,7 @@ fn too_many_deletes_and_an_empty_render_wait_for_a_yes_to_just_them() {
     check(
         Case { desired: "a=1", ours: "a=1 b=1", seen: "a=1 b=1", policy: strict, ..Case::default() },
         expect![[r#"
-            delete b: no longer desired; held as deletes: deletes 1 of 2, more than 0 and more than 0 %
+            delete b: no longer desired; held as deletes: deletes 1 of 2, more than 0
         "#]],
     );
 }

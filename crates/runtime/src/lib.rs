@@ -39,7 +39,7 @@ pub use doors::Doors;
 pub use import::{Imported, Wanted as ToImport};
 pub use render::Shown;
 pub use repeat::difference;
-pub use report::{AFTER_A_FAILED_CHECK, Pending, Report, StackReport};
+pub use report::{Pending, Report, StackReport};
 pub use runtime::{Aim, Runtime, Told, Waiting, snapshot_key};
 pub use say::{Adopted, Answer as AnswerWord, Word};
 pub use serve::{Pace, Stop};

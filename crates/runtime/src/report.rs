@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use trued_model::body::{Checked, DriftItem, Outcome, RefusedItem};
 use trued_model::{Address, Decision, Finding, Plan, Refusal, StackId};
 
-/// What a person can do when what is in place does not work.
-pub const AFTER_A_FAILED_CHECK: &str = "commit a fix, or trued rollback STACK";
-
 /// One stack after a pass.
 #[derive(Clone, Debug)]
 pub struct StackReport {
@@ -29,6 +26,8 @@ pub struct StackReport {
     pub refused: Vec<RefusedItem>,
     /// What was asked after the changes, and did not pass.
     pub unpassed: Vec<Checked>,
+    /// What a person can do about that.
+    pub mend: &'static str,
     /// What is in place and not ready yet: why.
     pub waiting: Option<String>,
     /// Whether what was refused lacks something that another stack may bring.
@@ -80,6 +79,7 @@ impl StackReport {
             refusal: None,
             refused: Vec::new(),
             unpassed: Vec::new(),
+            mend: "",
             waiting: None,
             lacks: false,
             pending: Vec::new(),

@@ -42,12 +42,15 @@ pub struct Response {
     pub body: Value,
     #[serde(default)]
     pub message: String,
+    /// What is wrong besides, a line each.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 impl Response {
     /// A no.
     pub fn refused(message: impl Into<String>) -> Response {
-        Response { ok: false, body: Value::Null, message: message.into() }
+        Response { ok: false, body: Value::Null, message: message.into(), remarks: Vec::new() }
     }
 }
 

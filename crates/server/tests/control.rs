@@ -37,7 +37,7 @@ impl Controlled for Echo {
                 "who" => json!({ "uid": peer.uid, "pid": peer.pid, "name": peer.name }),
                 _ => request.arguments,
             };
-            Response { ok: true, body, message: format!("did {}", request.verb) }
+            Response { ok: true, body, message: format!("did {}", request.verb), remarks: Vec::new() }
         })
     }
 }
@@ -79,7 +79,7 @@ async fn a_request_is_answered_and_the_kernel_says_who_asked() {
     let arguments = json!({ "stacks": ["prod/site"], "note": "two\nlines" });
     assert_eq!(
         asked(state.path(), "reconcile", arguments.clone()).await,
-        Response { ok: true, body: arguments, message: "did reconcile".into() }
+        Response { ok: true, body: arguments, message: "did reconcile".into(), remarks: Vec::new() }
     );
     let who = asked(state.path(), "who", json!({ "uid": 4711 })).await.body;
     assert_eq!(who["uid"], fs::metadata("/proc/self").unwrap().uid());

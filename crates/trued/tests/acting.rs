@@ -324,9 +324,105 @@ fn a_suspended_stack_stands_still_and_others_go_on() {
     shop.commit("second");
     shop.run(&["apply"], 3);
     assert_eq!((shop.live("dev/index.html").as_deref(), shop.live("prod/index.html").as_deref()), (Some("two\n"), Some("one\n")));
+    assert!(shop.run(&["status"], 3).contains("trued resume prod/site"), "the next step can be copied as it stands");
+    // Said twice is said once, and what is not suspended does not go on.
+    assert!(shop.run(&["suspend", "prod/site"], 0).contains("is suspended already, by #"));
     shop.run(&["resume", "prod/site"], 0);
+    assert!(shop.run(&["resume", "prod/site"], 1).contains("neither suspended nor rolled back"));
+    assert_eq!((shop.log("suspend").len(), shop.log("resume").len()), (1, 1));
     shop.run(&["apply"], 0);
     assert_eq!(shop.live("prod/index.html").as_deref(), Some("two\n"));
+}
+
+#[test]
+fn what_went_wrong_is_told_once() {
+    let shop = Shop::new();
+    let operator = fs::read_to_string(shop.path("repo/trued.yaml")).expect("a file");
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    shop.write("trued.yaml", &format!("{operator}secrets: {{ word: {{ env: TRUED_TEST_NOWHERE }} }}\n"));
+    shop.write("apps/site/app.yaml", &app.replace("plain: { path: site }", "template: { path: site, vars: { word: { secret: word } } }"));
+    shop.commit("a secret that is not here");
+    let said = shop.run(&["plan"], 1);
+    assert_eq!(said.matches("the environment has no TRUED_TEST_NOWHERE").count(), 2, "once for each stack: {said}");
+}
+
+#[test]
+fn a_word_counts_as_long_as_its_item_is_open_and_once() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    fs::write(shop.path("www/prod/index.html"), "by hand\n").expect("written");
+    shop.run(&["apply"], 3);
+    let drift = shop.newest("drift.opened");
+    shop.run(&["answer", &drift, "revert"], 0);
+    assert!(shop.run(&["answer", &drift, "revert"], 0).contains("was answered with revert already, by #"));
+    assert_eq!(shop.log("answered").len(), 1);
+    // Another word is another word, and the newest counts.
+    shop.run(&["answer", &drift, "ignore", "--until", "2999-01-01"], 0);
+    shop.run(&["answer", &drift, "revert"], 0);
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("one\n"));
+    let said = shop.run(&["answer", &drift, "revert"], 1);
+    assert!(said.contains(&format!("#{drift} is closed")) && said.contains("trued incidents"), "{said}");
+    assert_eq!(shop.log("answered").len(), 3);
+    // What was found can still be had as a patch.
+    assert!(shop.run(&["adopt", &drift], 0).contains("+by hand"));
+}
+
+#[test]
+fn a_target_that_the_operator_moves_is_looked_at_at_once() {
+    let mut shop = Shop::new();
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    // Nobody comes by soon of his own accord.
+    shop.write("apps/site/app.yaml", &format!("{app}interval: 1d\n"));
+    let operator = fs::read_to_string(shop.path("repo/trued.yaml")).expect("a file");
+    shop.commit("rarely");
+    shop.run(&["apply"], 0);
+    shop.serve();
+    shop.until("serve answers", || shop.path("state/control.sock").exists());
+    shop.write("trued.yaml", &operator.replace("/www }", "/elsewhere, create: true }"));
+    shop.commit("another disk");
+    shop.until("it is there", || shop.path("elsewhere/dev/index.html").exists());
+}
+
+#[test]
+fn status_tells_that_what_is_declared_now_does_not_render() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    shop.write("apps/site/app.yaml", &app.replace("plain:", "template:"));
+    shop.write("apps/site/site/new.html.j2", "{{ nobody }}\n");
+    shop.commit("a slip");
+    shop.run(&["apply"], 2);
+    let said = shop.run(&["status"], 3);
+    assert!(said.contains("  incident #") && said.contains(" render: ") && said.contains("nobody"), "{said}");
+    assert_eq!(shop.json(&["status"])["stacks"][0]["incidents"], serde_json::json!(["render"]));
+    let said = shop.run(&["incidents"], 3);
+    assert!(said.contains("nobody"), "what is wrong stands there, not only what to do: {said}");
+}
+
+#[test]
+fn an_apply_that_is_handed_to_serve_tells_as_much_as_its_own_would() {
+    let mut shop = Shop::new();
+    let app = fs::read_to_string(shop.path("repo/apps/site/app.yaml")).expect("a file");
+    shop.write("apps/site/app.yaml", &format!("{app}verify: [{{ command: {{ argv: [sh, -c, \"exit 1\"], within: 1s }} }}]\n"));
+    shop.commit("a check");
+    assert!(!shop.run(&["apply"], 1).contains("rollback"), "there is nothing to go back to");
+    shop.run(&["suspend", "prod/site"], 0);
+    shop.write("apps/site/site/index.html", "two\n");
+    shop.commit("waits in prod");
+    let alone = shop.run(&["apply"], 1);
+    shop.serve();
+    shop.until("serve answers", || shop.path("state/control.sock").exists());
+    let handed = shop.run(&["apply"], 1);
+    for told in ["failed command", "commit a fix", "trued resume prod/site", "waits suspended"] {
+        assert!(alone.contains(told) && handed.contains(told), "{told}:\n{alone}\n{handed}");
+    }
+    let (words, keys) = (["apply"], |value: &Value| value.as_object().map(|value| value.keys().cloned().collect::<Vec<_>>()));
+    let handed = shop.json(&words);
+    shop.kill();
+    assert_eq!(keys(&handed), keys(&shop.json(&words)), "one form, whoever does it");
+    shop.serve();
+    shop.until("serve answers", || shop.command().arg("reconcile").output().is_ok_and(|said| said.status.code() == Some(1)));
 }
 
 #[test]

@@ -117,6 +117,10 @@ fn doctor_says_what_is_ill_and_what_to_do() {
     assert_eq!(story.ask(&["doctor"]).status, 1);
     fs::create_dir(story.folder.path().join("www")).expect("made");
     assert_eq!((ill(&story), story.ask(&["doctor"]).status), (vec![], 0));
+    assert!(story.ask(&["doctor"]).out.contains("its content digest is the revision"));
+    story.write("other.yaml", "sources: { site: { folder: { path: site } } }\n");
+    let said = story.ask(&["--config", "other.yaml", "doctor"]).out;
+    assert!(!said.contains("its content digest is the revision"), "of another's sources that says nothing: {said}");
     fs::create_dir_all(story.state().join("keys")).expect("made");
     fs::write(story.state().join("keys/data.key"), "").expect("written");
     fs::set_permissions(story.state(), fs::Permissions::from_mode(0o755)).expect("set");

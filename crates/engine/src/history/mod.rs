@@ -16,7 +16,7 @@ pub use chain::{Doer, Story, Telling, Touch, who, why};
 pub use difference::{Difference, differences};
 pub use evidence::{Grade, actor_words, grade_of, witness_words};
 pub use incidents::{Open, incidents};
-pub use sentence::{Voice, count, drift_words, happened_words, sentence, short, things};
+pub use sentence::{Voice, count, drift_words, filled, happened_words, sentence, short, things};
 pub use status::{Status, status};
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
         Kind::Receipt => receipt(entry.body()?),
         Kind::Refusal => refusal(entry.body()?),
         Kind::Verdict => verdict(entry, entry.body()?),
-        Kind::Held => held(entry.body()?),
+        Kind::Held => held(entry.body()?, &|next| advice(next, indexed, voice)),
         Kind::Answered => answered(entry, entry.body()?, &who(), voice),
         Kind::Observed => {
             if let Ok(happenings) = entry.body::<Happenings>() {
@@ -71,7 +71,7 @@ fn fact(indexed: &Indexed, voice: &Voice) -> Result<String, serde_json::Error> {
             let incident: Incident = entry.body()?;
             let again = if incident.recurrence > 0 { format!(" (again, {} before)", count(incident.recurrence)) } else { String::new() };
             let whose = incident.source.map(|source| format!("source {source}: ")).unwrap_or_default();
-            next(format!("incident: {whose}{}{again}", incident.message), &incident.next)
+            next(format!("incident: {whose}{}{again}", incident.message), &advice(&incident.next, indexed, voice))
         }
         Kind::IncidentClosed => format!("incident{} closed: {}", of_link(entry, "closes"), entry.body::<Closed>()?.how),
         Kind::Rollback => {
@@ -148,16 +148,19 @@ fn verdict(entry: &Entry, verdict: Verdict) -> String {
         true => said,
         false => format!("{said}; not ready yet: {}", verdict.awaits),
     };
-    let failed = verdict.checks.iter().filter(|check| !check.passed);
-    let failed: Vec<String> = failed.map(|check| with_why(format!("check {} failed", check.check), &check.why)).collect();
-    with_why(if failed.is_empty() { said } else { format!("{said}; {}", failed.join("; ")) }, &verdict.why)
+    let failed: Vec<_> = verdict.checks.iter().filter(|check| !check.passed).collect();
+    // Mostly why it failed is what did not pass, and that is told once.
+    let why = verdict.why.as_str();
+    let why = if failed.iter().any(|check| why == format!("{}: {}", check.check, check.why)) { "" } else { why };
+    let failed: Vec<String> = failed.iter().map(|check| with_why(format!("check {} failed", check.check), &check.why)).collect();
+    with_why(if failed.is_empty() { said } else { format!("{said}; {}", failed.join("; ")) }, why)
 }
 
-fn held(held: Held) -> String {
+fn held(held: Held, advice: &dyn Fn(&str) -> String) -> String {
     match held.parts.as_slice() {
         [] => "nothing is held any more".to_owned(),
         parts => {
-            let said = parts.iter().map(|part| next(format!("{} held: {}", things(part.count, "change"), part.why), &part.next));
+            let said = parts.iter().map(|part| next(format!("{} held: {}", things(part.count, "change"), part.why), &advice(&part.next)));
             said.collect::<Vec<_>>().join("; ")
         }
     }
@@ -272,6 +275,16 @@ fn more(all: u64, shown: usize) -> String {
 
 fn of_link(entry: &Entry, rel: &str) -> String {
     entry.link(rel).map(|index| format!(" of #{index}")).unwrap_or_default()
+}
+
+/// What a person can do, with an item's number and a stack's name where they are left open.
+pub fn filled(next: &str, index: Option<u64>, stack: Option<&str>) -> String {
+    let numbered = index.map_or_else(|| next.to_owned(), |index| next.replace("#N", &format!("#{index}")));
+    stack.map_or_else(|| numbered.clone(), |stack| numbered.replace("STACK", stack))
+}
+
+fn advice(next: &str, indexed: &Indexed, voice: &Voice) -> String {
+    filled(next, Some(indexed.index), indexed.entry.stack.as_ref().map(|stack| voice.stack(stack)).as_deref())
 }
 
 fn with_why(said: String, why: &str) -> String {

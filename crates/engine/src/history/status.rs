@@ -3,7 +3,7 @@
 use trued_model::body::{HeldPart, Outcome, Verdict};
 use trued_model::{Health, HoldKind, Level, StackId};
 
-use crate::{OpenDrift, StackMemory};
+use crate::{OpenDrift, OpenIncident, StackMemory};
 
 /// How one stack stands, as of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ pub struct Status {
     pub suspended: Option<u64>,
     /// The `rollback` that stands.
     pub rolled_back: Option<u64>,
-    /// Kinds of open incidents.
-    pub incidents: Vec<String>,
+    pub incidents: Vec<OpenIncident>,
     /// How well the program was confined that rendered what was made last, if one did.
     pub sandbox: Option<Level>,
 }
@@ -34,7 +33,7 @@ impl Status {
     /// Whether changes or holds remain.
     pub fn remains(&self) -> bool {
         let stopped = self.suspended.is_some() || self.rolled_back.is_some();
-        self.health != Health::Ready || self.drift.is_some() || self.held.is_some() || stopped
+        self.health != Health::Ready || self.drift.is_some() || self.held.is_some() || stopped || !self.incidents.is_empty()
     }
 }
 
@@ -52,7 +51,7 @@ pub fn status(stack: &StackId, memory: &StackMemory) -> Status {
         held: memory.held.as_ref().map(|(index, held)| (*index, held.parts.clone())),
         suspended: memory.suspended,
         rolled_back: memory.rollback.as_ref().map(|rolled| rolled.index),
-        incidents: memory.incidents.keys().cloned().collect(),
+        incidents: memory.incidents.values().cloned().collect(),
         sandbox: memory.sandbox,
     }
 }

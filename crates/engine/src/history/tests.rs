@@ -325,10 +325,12 @@ fn remembered(entries: &[Indexed]) -> BTreeMap<StackId, StackMemory> {
 fn check_incidents(text: &str, expected: Expect) {
     let entries = story(text);
     let loose: Vec<Indexed> = entries.iter().filter(|e| e.entry.stack.is_none()).cloned().collect();
-    let open = incidents(&remembered(&entries), &loose);
+    let names = StackNames::new([&stack("prod/site"), &stack("dev/site")]);
+    let open = incidents(&remembered(&entries), &loose, &names);
     let row = |open: &Open| {
         let whose = open.stack.as_ref().map(StackId::key).or(open.source.as_ref().map(ToString::to_string));
-        format!("#{} {} {}; {}\n", open.index, whose.unwrap_or_default(), open.kind, open.next)
+        let why = if open.why.is_empty() { String::new() } else { format!(" ({})", open.why) };
+        format!("#{} {} {}{why}; {}\n", open.index, whose.unwrap_or_default(), open.kind, open.next)
     };
     expected.assert_eq(&open.iter().map(row).collect::<String>());
 }
@@ -378,7 +380,8 @@ fn check_status(text: &str, expected: Expect) {
         status.held.as_ref().map(|(index, _)| format!("held #{index}")),
         status.suspended.map(|index| format!("suspended #{index}")),
     ];
-    let more: Vec<String> = more.into_iter().flatten().collect();
+    let incidents = status.incidents.iter().map(|open| format!("incident #{} {}", open.index, open.incident.kind));
+    let more: Vec<String> = more.into_iter().flatten().chain(incidents).collect();
     let remains = if status.remains() { "remains" } else { "done" };
     expected.assert_eq(&format!("{} {:?} {shown} {remains} {}", status.health.word(), status.why, more.join(" ")));
 }
@@ -398,6 +401,8 @@ fn status_words() {
     );
     check_status("10 verdict rev=1 saw=one\n 11 blind.start", expect![[r#"unknown "the target cannot be seen" #1 remains "#]]);
     check_status("10 verdict rev=1 saw=one\n 11 drift.opened\n 12 held hold=drift", expect![[r#"ready "" #0 remains drift #1 held #2"#]]);
+    // What landed last is there; what should be there now does not render.
+    check_status("10 verdict rev=1 saw=one\n 11 incident.opened incident=render", expect![[r#"ready "" #0 remains incident #1 render"#]]);
     check_status("10 verdict rev=1 saw=one\n 11 suspend\n 12 resume\n 13 suspend", expect![[r#"ready "" #0 remains suspended #3"#]]);
 }
 

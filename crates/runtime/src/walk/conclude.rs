@@ -12,7 +12,6 @@ use super::health::HEALTH;
 use super::look::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
-use crate::report::AFTER_A_FAILED_CHECK;
 use crate::runtime::blocking;
 
 /// How long a command of `on_change` may take, and how much of its output is kept.
@@ -255,7 +254,7 @@ impl Walk<'_> {
         match self.checks.iter().find(|check| !check.passed) {
             Some(check) => {
                 let message = format!("{}: {}", check.check, check.why);
-                let next = AFTER_A_FAILED_CHECK;
+                let next = self.mend();
                 drafts.extend(incidents::open(&self.memory, id, now, Trouble { kind: "check", message, next, words: &[] }));
                 if in_place {
                     drafts.extend(self.go_back());
@@ -278,6 +277,15 @@ impl Walk<'_> {
         };
         let current = self.wanted.as_ref().filter(|_| goes_back && self.whole)?.digest;
         self.memory.fallback(&current)
+    }
+
+    /// What a person can do when what is in place does not work.
+    pub(super) fn mend(&self) -> &'static str {
+        let current = self.wanted.as_ref().map(|wanted| wanted.digest);
+        match self.memory.release_before(current.as_ref()) {
+            Some(_) => "commit a fix, or trued rollback STACK",
+            None => "commit a fix",
+        }
     }
 
     /// Goes back to the last verified release by itself, where the policy says so.

@@ -293,6 +293,7 @@ impl Walk<'_> {
     /// Remembers what was settled, so that an equal state of things need not be walked again before a look is due.
     fn settle(&mut self) {
         self.report.unpassed = self.checks.iter().filter(|check| !check.passed).cloned().collect();
+        self.report.mend = self.mend();
         let waits = crate::serve::waits_for_others(&self.report);
         // What was refused is tried again after a pause that grows, not at the next look.
         let quiet = self.report.refusal.is_none() && self.report.findings.is_empty() && self.refused.is_empty() && !waits;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trued_engine::history::{self, Voice};
 use trued_model::body::RefusedItem;
 use trued_model::{Action, Change, Decision, Finding, Level, Plan, StackNames};
-use trued_runtime::{AFTER_A_FAILED_CHECK, Pending, Report, StackReport};
+use trued_runtime::{Pending, Report, StackReport};
 
 use crate::exit::Exit;
 use crate::screen::Screen;
@@ -143,39 +143,49 @@ pub fn show_plans(report: &Report, screen: &Screen) -> anyhow::Result<()> {
         for (address, why) in stack.not_run.iter().take(SHOWN) {
             screen.line(format!("  {} {address}: {why}", screen.dim("never run")))?;
         }
-        show_rest(stack, screen)?;
+        rest(stack, screen).iter().try_for_each(|line| screen.line(line))?;
     }
-    say_findings(report, screen);
+    remarks(report, screen).iter().for_each(|line| screen.say(line));
     Ok(())
 }
 
 /// Shows to people what a pass did.
 pub fn show_applied(report: &Report, screen: &Screen) -> anyhow::Result<()> {
-    for stack in &report.stacks {
-        for line in &stack.lines {
-            screen.line(format!("{}: {line}", stack.name))?;
-        }
-        for line in refusals(&stack.refused) {
-            screen.line(format!("{}: {line}", stack.name))?;
-        }
-        screen.line(one_line(stack))?;
-        for check in &stack.unpassed {
-            screen.line(format!("  {} {}: {}", screen.red("failed"), check.check, check.why))?;
-        }
-        if !stack.unpassed.is_empty() {
-            screen.line(format!("         {}", AFTER_A_FAILED_CHECK.replace("STACK", &stack.name)))?;
-        }
-        if let Some(why) = &stack.waiting {
-            screen.line(format!("  {} not ready yet: {why}", screen.yellow("waits")))?;
-        }
-        show_rest(stack, screen)?;
-    }
-    say_findings(report, screen);
+    let Told { results, remarks } = told(report, screen);
+    results.iter().try_for_each(|line| screen.line(line))?;
+    remarks.iter().for_each(|line| screen.say(line));
     Ok(())
 }
 
+/// What people are told of a pass, in lines, whoever prints them: what became of each stack, and what is wrong.
+pub struct Told {
+    pub results: Vec<String>,
+    pub remarks: Vec<String>,
+}
+
+/// Says what a pass did.
+pub fn told(report: &Report, screen: &Screen) -> Told {
+    let mut results = Vec::new();
+    for stack in &report.stacks {
+        results.extend(stack.lines.iter().map(|line| format!("{}: {line}", stack.name)));
+        results.extend(refusals(&stack.refused).iter().map(|line| format!("{}: {line}", stack.name)));
+        results.push(one_line(stack));
+        for check in &stack.unpassed {
+            results.push(format!("  {} {}: {}", screen.red("failed"), check.check, check.why));
+        }
+        if !stack.unpassed.is_empty() {
+            results.push(format!("         {}", history::filled(stack.mend, None, Some(&stack.name))));
+        }
+        if let Some(why) = &stack.waiting {
+            results.push(format!("  {} not ready yet: {why}", screen.yellow("waits")));
+        }
+        results.extend(rest(stack, screen));
+    }
+    Told { results, remarks: remarks(report, screen) }
+}
+
 /// What the target would not do, and below each run of equal advice what to do about it.
-pub fn refusals(refused: &[RefusedItem]) -> Vec<String> {
+fn refusals(refused: &[RefusedItem]) -> Vec<String> {
     let mut lines = Vec::new();
     let told = &refused[..refused.len().min(TOLD)];
     for (at, item) in told.iter().enumerate() {
@@ -191,7 +201,7 @@ pub fn refusals(refused: &[RefusedItem]) -> Vec<String> {
 }
 
 /// What became of a stack, in one line.
-pub fn one_line(stack: &StackReport) -> String {
+fn one_line(stack: &StackReport) -> String {
     let did = match stack.outcome {
         Some(outcome) => format!("{}, {} written", outcome.word(), stack.written),
         None if stack.plan.is_none() && !stack.findings.is_empty() => {
@@ -204,18 +214,22 @@ pub fn one_line(stack: &StackReport) -> String {
 }
 
 /// What is held, what waits, what drifted: the same under a plan and a pass.
-fn show_rest(stack: &StackReport, screen: &Screen) -> anyhow::Result<()> {
+fn rest(stack: &StackReport, screen: &Screen) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some((plan, decision)) = &stack.plan {
         for part in &decision.held {
             let first = part.changes.first().map_or("", |index| plan.changes[*index].address.as_str());
             let more = if part.changes.len() > 1 { format!(" and {} more", part.changes.len() - 1) } else { String::new() };
-            screen.line(format!("  {} {first}{more}: {}", screen.yellow("held"), part.why))?;
-            screen.line(format!("       {}", part.next))?;
+            lines.push(format!("  {} {first}{more}: {}", screen.yellow("held"), part.why));
+            let next = history::filled(&part.next, None, Some(&stack.name));
+            // It has a number once it is on record.
+            let number = if next.contains("#N") { " (trued incidents shows N)" } else { "" };
+            lines.push(format!("       {next}{number}"));
         }
     }
     let voice = Voice { names: &StackNames::default(), clock: &when::date_and_clock };
     for item in stack.drift.iter().take(SHOWN) {
-        screen.line(format!("  {} {}", screen.yellow("drift"), history::drift_words(item, &voice)))?;
+        lines.push(format!("  {} {}", screen.yellow("drift"), history::drift_words(item, &voice)));
     }
     for pending in &stack.pending {
         let sentence = match pending {
@@ -224,24 +238,23 @@ fn show_rest(stack: &StackReport, screen: &Screen) -> anyhow::Result<()> {
             Pending::Drift => "drift waits for a word; `trued incidents` shows it",
             Pending::Undecided => "a command may have run; `trued incidents` asks whether it did",
         };
-        screen.line(format!("  {} {sentence}", screen.yellow("waits")))?;
+        lines.push(format!("  {} {sentence}", screen.yellow("waits")));
     }
-    Ok(())
+    lines
 }
 
-fn say_findings(report: &Report, screen: &Screen) {
-    for finding in &report.findings {
-        screen.say(&format!("{}: {finding}", screen.red("finding")));
-    }
+/// What is wrong: findings, and what could not be done at all.
+fn remarks(report: &Report, screen: &Screen) -> Vec<String> {
+    let mut lines: Vec<String> = report.findings.iter().map(|finding| format!("{}: {finding}", screen.red("finding"))).collect();
     for stack in &report.stacks {
-        for finding in &stack.findings {
-            screen.say(&format!("{}: {}", screen.red("finding"), named(finding.clone(), &stack.name)));
-        }
+        let own = stack.findings.iter().map(|finding| format!("{}: {}", screen.red("finding"), named(finding.clone(), &stack.name)));
+        lines.extend(own);
         if let Some(refusal) = &stack.refusal {
             let help = if refusal.help.is_empty() { String::new() } else { format!("; {}", refusal.help) };
-            screen.say(&format!("{}: {}: {refusal}{help}", screen.red("error"), stack.name));
+            lines.push(format!("{}: {}: {refusal}{help}", screen.red("error"), stack.name));
         }
     }
+    lines
 }
 
 fn at(stack: &StackReport) -> String {

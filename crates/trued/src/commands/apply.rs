@@ -59,19 +59,26 @@ async fn handed_over(args: &Args, session: &Session<'_>, state: &std::path::Path
     quiet.runtime.look_up(&quiet.aim(&[], args.revision.as_deref(), false).await?).await?;
     let asked = json!({ "stacks": args.stacks, "revisions": quiet.runtime.revisions(), "waits": !args.no_wait });
     let Some(answer) = wire::ask_serve(state, "apply", asked).await? else { return Ok(None) };
-    if !answer.ok {
-        anyhow::bail!("{}", answer.message);
+    show_handed_over(&answer, session).map(Some)
+}
+
+/// Shows what a `serve` did with a pass that it was asked for, just as whoever asked would have.
+pub fn show_handed_over(answer: &wire::Response, session: &Session<'_>) -> anyhow::Result<Exit> {
+    anyhow::ensure!(answer.ok, "{}", answer.message);
+    let (mut body, mut status) = (answer.body.clone(), None);
+    if let Some(body) = body.as_object_mut() {
+        status = body.remove("status").and_then(|status| status.as_u64());
     }
     if session.screen.is_json() {
-        session.screen.document(&answer.body)?;
+        session.screen.document(&body)?;
     } else {
-        session.screen.line(&answer.message)?;
+        answer.message.lines().try_for_each(|line| session.screen.line(line))?;
+        answer.remarks.iter().for_each(|line| session.screen.say(line));
     }
-    let status = answer.body.get("status").and_then(serde_json::Value::as_u64);
-    Ok(Some(match status {
+    Ok(match status {
         Some(0) | None => Exit::Done,
         Some(1) => Exit::Failed,
         Some(2) => Exit::Input,
         Some(_) => Exit::Remain,
-    }))
+    })
 }

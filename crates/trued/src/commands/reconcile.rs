@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::commands::Session;
+use crate::commands::apply::show_handed_over;
 use crate::exit::{Exit, usage};
 use crate::wire;
 
@@ -22,11 +23,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     let Some(answer) = wire::ask_serve(&state, "reconcile", json!({ "stacks": stacks })).await? else {
         return Err(usage("no `trued serve` runs on this state folder; start one, or use `trued apply`"));
     };
-    anyhow::ensure!(answer.ok, "{}", answer.message);
-    if session.screen.is_json() {
-        session.screen.document(&answer.body)?;
-    } else {
-        session.screen.line(&answer.message)?;
-    }
-    Ok(Exit::Done)
+    let exit = show_handed_over(&answer, session)?;
+    // That something waits for a person is no failure of looking.
+    Ok(if exit == Exit::Remain { Exit::Done } else { exit })
 }

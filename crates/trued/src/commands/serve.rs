@@ -14,6 +14,7 @@ use trued_runtime::{Aim, Pace, Runtime};
 use crate::acting::{Acting, find, view};
 use crate::commands::Session;
 use crate::exit::Exit;
+use crate::screen::{Output, Screen};
 use crate::tuning;
 use crate::wire::{self, Hand};
 
@@ -162,9 +163,8 @@ impl Control {
                 if let Some(body) = body.as_object_mut() {
                     body.insert("status".to_owned(), json!(status));
                 }
-                let told = |stack: &trued_runtime::StackReport| [view::refusals(&stack.refused), vec![view::one_line(stack)]].concat();
-                let did: Vec<String> = report.stacks.iter().flat_map(told).collect();
-                wire::Response { ok: true, body, message: did.join("\n") }
+                let view::Told { results, remarks } = view::told(&report, &Screen::new(Output::Text));
+                wire::Response { ok: true, body, message: results.join("\n"), remarks }
             }
             Err(refusal) => wire::Response::refused(refusal.to_string()),
         }
@@ -172,7 +172,7 @@ impl Control {
 }
 
 fn said(message: &str, body: Value) -> wire::Response {
-    wire::Response { ok: true, body, message: message.to_owned() }
+    wire::Response { ok: true, body, message: message.to_owned(), remarks: Vec::new() }
 }
 
 /// What health questions are answered with, and who takes reports.

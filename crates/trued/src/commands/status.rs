@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use trued_engine::OpenDrift;
 use trued_engine::history::{self, Open, Status};
+use trued_engine::{OpenDrift, OpenIncident};
 use trued_model::body::Incident;
 use trued_model::{Health, Level, Timestamp};
 
@@ -76,7 +76,7 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
 /// is not listed.
 async fn of_no_stack(record: &Record) -> anyhow::Result<Vec<(Open, Timestamp, String)>> {
     let mut found = Vec::new();
-    for open in history::incidents(&BTreeMap::new(), &gather::loose_incidents(record).await?) {
+    for open in history::incidents(&BTreeMap::new(), &gather::loose_incidents(record).await?, &record.names) {
         let entry = record.entry(open.index).await?.entry;
         let why = entry.body::<Incident>().map(|incident| incident.message).unwrap_or_default();
         found.push((open, entry.valid_from, why));
@@ -108,7 +108,7 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
         "held": held.collect::<Vec<_>>(),
         "suspended": status.suspended,
         "rolled_back": status.rolled_back,
-        "incidents": status.incidents,
+        "incidents": status.incidents.iter().map(|open| &open.incident.kind).collect::<Vec<_>>(),
     });
     if let (Some(level), Some(row)) = (status.sandbox, row.as_object_mut()) {
         row.insert("sandbox".to_owned(), json!(level));
@@ -118,7 +118,7 @@ fn row(record: &Record, status: &Status, since: Option<Timestamp>) -> Value {
 
 /// What a person can do about a drift, with its number filled in.
 fn next(open: &OpenDrift) -> String {
-    open.drift.next.replace("#N", &format!("#{}", open.index))
+    history::filled(&open.drift.next, Some(open.index), None)
 }
 
 fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Screen) -> anyhow::Result<()> {
@@ -131,13 +131,21 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
     let since = since.map(|since| format!(" since {}", when::clock(since, record.now))).unwrap_or_default();
     let revision = status.revision.as_deref().map(|id| format!(", {}", history::short(id))).unwrap_or_default();
     let why = if status.why.is_empty() { String::new() } else { format!(": {}", status.why) };
-    screen.line(format!("{}  {health}{revision}{since}{why}", record.names.write(&status.stack)))?;
+    let name = record.names.write(&status.stack);
+    screen.line(format!("{name}  {health}{revision}{since}{why}"))?;
     if let Some(open) = &status.drift {
         let since = when::clock(open.since, record.now);
         screen.line(format!("  drift #{} since {since}: {} drifted; {}", open.index, open.drift.count, next(open)))?;
     }
     for part in status.held.iter().flat_map(|(_, parts)| parts) {
-        screen.line(format!("  held {}: {}; {}", part.kind.word(), part.why, part.next))?;
+        screen.line(format!("  held {}: {}; {}", part.kind.word(), part.why, history::filled(&part.next, None, Some(&name))))?;
+    }
+    for OpenIncident { index, incident, .. } in &status.incidents {
+        // What did not pass stands above, as why it is not ready.
+        let told = status.why.contains(&incident.message) || incident.kind == "check";
+        let why = if told { String::new() } else { format!(" {};", incident.message) };
+        let next = history::filled(&incident.next, Some(*index), Some(&name));
+        screen.line(format!("  incident #{index} {}:{why} {next}", screen.yellow(&incident.kind)))?;
     }
     if status.sandbox == Some(Level::Unsafe) {
         screen.line(format!("  {}", screen.red("unsafe: the program that rendered this was not confined")))?;

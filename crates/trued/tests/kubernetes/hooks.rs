@@ -118,8 +118,11 @@ fn begun(ground: &Ground, name: &str) -> usize {
 /// The number under which people are asked about a hook.
 fn incident(ground: &Ground) -> String {
     let incidents = ground.json(&["incidents"]);
-    let found = incidents["incidents"].as_array().and_then(|all| all.iter().find(|one| one["kind"] == "errand"));
-    format!("#{}", found.unwrap_or_else(|| panic!("nobody is asked: {incidents}"))["index"])
+    let asks = |one: &&Value| one["next"].as_str().is_some_and(|next| next.contains("trued answer #"));
+    let asked: Vec<&Value> = incidents["incidents"].as_array().expect("a list").iter().filter(asks).collect();
+    let [one] = asked.as_slice() else { panic!("people are asked once, not: {incidents}") };
+    assert_eq!(one["kind"], "errand");
+    format!("#{}", one["index"])
 }
 
 #[test]
