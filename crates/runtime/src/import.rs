@@ -43,7 +43,7 @@ impl Runtime {
             for (address, loose) in &coverage.unmanaged {
                 match reach.theirs.get(address) {
                     Some(who) => imported.refused.push((address.clone(), theirs(address, who))),
-                    None if !loose.wanted.is_empty() => imported.refused.push((address.clone(), desired(address, &loose.wanted))),
+                    None if !loose.wanted.is_empty() => imported.refused.push((address.clone(), self.desired(address, &loose.wanted))),
                     None => drop(chosen.insert(address.clone())),
                 }
             }
@@ -52,13 +52,13 @@ impl Runtime {
             let wish = coverage.unmanaged.get(address).filter(|loose| !loose.wanted.is_empty());
             let refusal = match (coverage.managed.get(address), coverage.ignored.get(address), wish) {
                 (Some(stack), _, _) => {
-                    Some(Refusal::new(Code::Invalid, format!("import {address}: stack {} manages it already", stack.key())))
+                    Some(Refusal::new(Code::Invalid, format!("import {address}: stack {} manages it already", self.names().write(stack))))
                 }
                 (_, Some(why), _) => {
                     let help = "import what makes it, or leave it out";
                     Some(Refusal::new(Code::Invalid, format!("import {address}: it is ignored: {why}")).help(help))
                 }
-                (_, _, Some(loose)) => Some(desired(address, &loose.wanted)),
+                (_, _, Some(loose)) => Some(self.desired(address, &loose.wanted)),
                 _ => None,
             };
             match refusal {
@@ -142,13 +142,13 @@ impl Runtime {
             Seen::Denied(why) => Err(Refusal::new(Code::Denied, format!("import {address}: {why}"))),
         }
     }
+
+    fn desired(&self, address: &Address, by: &BTreeSet<StackId>) -> Refusal {
+        let by = by.first().map(|stack| self.names().write(stack)).unwrap_or_default();
+        Refusal::new(Code::Invalid, format!("import {address}: stack {by} desires it already")).help("`trued plan` says what it waits for")
+    }
 }
 
 fn theirs(address: &Address, who: &str) -> Refusal {
     Refusal::new(Code::Changed, format!("import {address}: {who} says to manage it")).help("name its address to take it over all the same")
-}
-
-fn desired(address: &Address, by: &BTreeSet<StackId>) -> Refusal {
-    let by = by.first().map(StackId::key).unwrap_or_default();
-    Refusal::new(Code::Invalid, format!("import {address}: stack {by} desires it already")).help("`trued plan` says what it waits for")
 }

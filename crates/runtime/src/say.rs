@@ -228,8 +228,12 @@ impl Runtime {
         };
         let Some(release) = release else {
             let known: Vec<String> = memory.releases.iter().map(|release| format!("#{}", release.index)).collect();
-            let help = if known.is_empty() { "there is none yet".to_owned() } else { format!("verified releases: {}", known.join(", ")) };
-            return Err(Refusal::new(Code::Absent, "no such verified release to go back to").help(help));
+            let (message, help) = match (to, known.is_empty()) {
+                (None, false) => ("there is no verified release but the one that is in place", "commit a fix".to_owned()),
+                (_, true) => ("there is no verified release to go back to yet", "commit a fix".to_owned()),
+                (Some(_), false) => ("no such verified release to go back to", format!("verified releases: {}", known.join(", "))),
+            };
+            return Err(Refusal::new(Code::Absent, message).help(help));
         };
         let rejects = current.ok_or_else(|| Refusal::new(Code::Absent, "nothing of this stack has landed yet"))?;
         let body = Rollback { to: release.index, rejects, desired: release.desired, reason: reason.to_owned() };

@@ -142,7 +142,7 @@ fn print(record: &Record, status: &Status, since: Option<Timestamp>, screen: &Sc
     }
     for OpenIncident { index, incident, .. } in &status.incidents {
         // What did not pass stands above, as why it is not ready.
-        let told = status.why.contains(&incident.message) || incident.kind == "check";
+        let told = incident.kind == "check" || (!status.why.is_empty() && incident.message.starts_with(&status.why));
         let why = if told { String::new() } else { format!(" {};", incident.message) };
         let next = history::filled(&incident.next, Some(*index), Some(&name));
         screen.line(format!("  incident #{index} {}:{why} {next}", screen.yellow(&incident.kind)))?;

@@ -125,7 +125,9 @@ fn job(object: &Value) -> Option<Condition> {
     }
     Some(match text(object, &["status", "startTime"]) {
         None => Condition::progressing("it has not started"),
-        Some(_) => Condition::progressing(format!("pods: {} running, {} ended well", status(object, "active"), status(object, "succeeded"))),
+        Some(_) => {
+            Condition::progressing(format!("pods: {} running, {} ended well", status(object, "active"), status(object, "succeeded")))
+        }
     })
 }
 
