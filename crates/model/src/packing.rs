@@ -73,6 +73,11 @@ impl Packing {
         self.root
     }
 
+    /// Whether it is stored in several blobs, of which the next manifest may have some alike.
+    pub fn is_in_parts(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
     /// The blobs of the stored form that are not in an earlier one's, the root last.
     pub fn blobs(&self, before: Option<&Packing>) -> Vec<(BlobRef, Vec<u8>)> {
         let known =

@@ -171,7 +171,7 @@ impl Cell {
             let packing = before.as_ref().map_or_else(|| Packing::of(manifest.clone()), |before| before.next(manifest.clone()));
             runtime.store_blobs(packing.blobs(before.as_deref()))?;
             let root = packing.root();
-            self.kept().stored = Some(Arc::new(packing));
+            self.kept().stored = packing.is_in_parts().then(|| Arc::new(packing));
             Ok(root)
         })
     }

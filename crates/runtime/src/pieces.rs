@@ -49,6 +49,8 @@ impl Runtime {
     /// Keeps a whole render to go on from.
     pub(crate) fn keep_pieces(&self, cell: &Cell, stack: &Stack, gathered: &Gathered, wanted: &Arc<Wanted>, named: Packing) {
         let lasting = wanted.desired.errands.is_empty() && wanted.deferred.is_empty() && wanted.not_run.is_empty();
+        // What is small is rendered whole as fast, and a thousand stacks need not each remember theirs.
+        let lasting = lasting && gathered.bundle.entries.len() > FEW;
         let pieces = (lasting && self.works_piecewise(stack, gathered)).then(|| Pieces {
             rest: gathered.rest,
             entries: gathered.bundle.entries.clone(),
