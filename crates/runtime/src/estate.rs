@@ -55,19 +55,22 @@ impl Runtime {
             }
             None => before.clone().unwrap_or_default(),
         };
-        {
+        let known = {
             let mut state = self.state();
             state.revisions = revisions;
-            state.estate = estate.clone();
-        }
-        self.look_where_targets_changed(before.as_deref(), &estate);
+            std::mem::replace(&mut state.estate, estate.clone())
+        };
+        self.look_where_targets_changed(&known, &estate);
         self.follow_orphans(&estate).await?;
         Ok(findings)
     }
 
     /// What was seen last on a target says nothing of it under other settings: it may be another place.
-    fn look_where_targets_changed(&self, before: Option<&Estate>, now: &Estate) {
-        let Some(before) = before.filter(|before| !std::ptr::eq(*before, now)) else { return };
+    /// Whoever has seen nothing yet looks anyway.
+    fn look_where_targets_changed(&self, before: &Arc<Estate>, now: &Arc<Estate>) {
+        if Arc::ptr_eq(before, now) {
+            return;
+        }
         let other = |target: &Target| {
             before.targets.get(&target.name).is_some_and(|was| (&was.kind, &was.settings) != (&target.kind, &target.settings))
         };

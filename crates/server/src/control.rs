@@ -43,7 +43,7 @@ pub struct Response {
     #[serde(default)]
     pub message: String,
     /// What is wrong besides, a line each.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
 }
 

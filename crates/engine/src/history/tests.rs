@@ -345,8 +345,8 @@ fn incidents_are_open_until_closed() {
          14 incident.opened incident=render
          15 incident.closed closes=4",
         expect![[r#"
-            #1 shop rewind; wait
-            #3 prod/site@web check; wait
+            #1 shop rewind (cannot be fetched); wait
+            #3 prod/site@web check (cannot be fetched); wait
         "#]],
     );
 }
@@ -365,7 +365,7 @@ fn incidents_name_an_episode_of_drift_once_and_a_hold_until_it_ends() {
          18 held nothing stack=test/web",
         expect![[r#"
             #0 prod/site@web drift; answer it
-            #5 dev/site@web deletes; approve it
+            #5 dev/site@web deletes (9 of 10 would go); approve it
         "#]],
     );
 }
