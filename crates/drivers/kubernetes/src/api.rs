@@ -21,6 +21,7 @@ use trued_model::{Code, Refusal};
 use crate::address::Spot;
 use crate::fields::MANAGER;
 use crate::object::text;
+use crate::page::Page;
 use crate::served::Serving;
 
 /// How long one request may take; a watch lasts as long as it lasts.
@@ -120,8 +121,13 @@ impl Api {
         self.read(path, WHOLE).await
     }
 
+    /// The same as it is written, for what is long and only partly read.
+    pub async fn get_text(&self, path: &str) -> Result<Vec<u8>, Fault> {
+        self.send(Method::GET, path, WHOLE, None).await.map(|(_, answer)| answer)
+    }
+
     /// Lists the metadata of a collection, page by page. Any page that fails fails the whole: half a list is none.
-    /// Each object becomes what `read` makes of it as its page comes, so that a long list is never held whole.
+    /// Each object becomes what `read` makes of it one by one, so that no page is ever held whole.
     pub async fn list<T>(&self, path: &str, read: impl Fn(Value) -> T) -> Result<Listed<T>, Fault> {
         self.list_as(path, METADATA_LIST, read).await
     }
@@ -139,15 +145,11 @@ impl Api {
             if !next.is_empty() {
                 query.push_str(&format!("&continue={}", encoded(&next)));
             }
-            let mut page = self.read(&query, accept).await?;
-            listed.version = text(&page, &["metadata", "resourceVersion"]).unwrap_or_default().to_owned();
-            next = text(&page, &["metadata", "continue"]).unwrap_or_default().to_owned();
-            match page.get_mut("items").map(Value::take) {
-                Some(Value::Array(items)) => listed.items.extend(items.into_iter().map(&mut read)),
-                // An empty list of metadata says so.
-                Some(Value::Null) if text(&page, &["kind"]).is_some_and(|kind| kind.ends_with("List")) => {}
-                _ => return Err(Fault::Lost(Refusal::new(Code::Unknown, format!("list {path}: the answer is no list")))),
-            }
+            let (_, page) = self.send(Method::GET, &query, accept, None).await?;
+            let Some(page) = Page::read(&page, |object| listed.items.push(read(object))) else {
+                return Err(Fault::Lost(Refusal::new(Code::Unknown, format!("list {path}: the answer is no list"))));
+            };
+            (listed.version, next) = (page.version, page.next);
             if next.is_empty() {
                 return Ok(listed);
             }
@@ -201,8 +203,8 @@ impl Api {
             query.push_str("&dryRun=All");
         }
         let body = serde_json::to_vec(object).unwrap_or_default();
-        let (status, object) = self.send(Method::PATCH, &query, WHOLE, Some((APPLY, body))).await?;
-        Ok(Applied { object, created: status == StatusCode::CREATED })
+        let (status, answer) = self.send(Method::PATCH, &query, WHOLE, Some((APPLY, body))).await?;
+        Ok(Applied { object: json_of(path, &answer)?, created: status == StatusCode::CREATED })
     }
 
     /// Deletes an object, only if it still is this very one at this very version. The answer is the object, where it stays
@@ -213,15 +215,17 @@ impl Api {
             "preconditions": { "uid": uid, "resourceVersion": version },
         });
         let body = serde_json::to_vec(&body).unwrap_or_default();
-        self.send(Method::DELETE, path, WHOLE, Some((WHOLE, body))).await.map(|(_, answer)| answer)
+        let (_, answer) = self.send(Method::DELETE, path, WHOLE, Some((WHOLE, body))).await?;
+        json_of(path, &answer)
     }
 
     async fn read(&self, path: &str, accept: &str) -> Result<Value, Fault> {
-        self.send(Method::GET, path, accept, None).await.map(|(_, answer)| answer)
+        let (_, answer) = self.send(Method::GET, path, accept, None).await?;
+        json_of(path, &answer)
     }
 
     /// Sends a request; one that the server had no time for is sent again, a few times.
-    async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
+    async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Vec<u8>), Fault> {
         let mut tries = 0;
         loop {
             let answer = self.once(method.clone(), path, accept, body.clone()).await;
@@ -233,7 +237,7 @@ impl Api {
         }
     }
 
-    async fn once(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Value), Fault> {
+    async fn once(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Vec<u8>), Fault> {
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id());
         let (kind, body) = body.unzip();
         if let Some(kind) = kind {
@@ -245,16 +249,11 @@ impl Api {
             let response = self.client.send(request).await.map_err(|error| lost(path, &error))?;
             let (parts, body) = response.into_parts();
             let bytes = body.collect_bytes().await.map_err(|error| lost(path, &error))?;
-            let answer: Option<Value> = serde_json::from_slice(&bytes).ok();
             if !parts.status.is_success() {
-                return Err(Fault::Answered(Box::new(Denied {
-                    status: parts.status,
-                    answer: answer.unwrap_or_default(),
-                    after: after(&parts.headers),
-                })));
+                let answer = serde_json::from_slice(&bytes).unwrap_or_default();
+                return Err(Fault::Answered(Box::new(Denied { status: parts.status, answer, after: after(&parts.headers) })));
             }
-            let unread = || Fault::Lost(Refusal::new(Code::Unknown, format!("read the answer to {}: it is no JSON", place(path))));
-            Ok((parts.status, answer.ok_or_else(unread)?))
+            Ok((parts.status, bytes.into()))
         };
         tokio::time::timeout(DEADLINE, answered).await.map_err(|_| late(path))?
     }
@@ -350,6 +349,11 @@ fn encoded(text: &str) -> String {
 fn after(headers: &http::HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+fn json_of(path: &str, answer: &[u8]) -> Result<Value, Fault> {
+    let unread = |_| Fault::Lost(Refusal::new(Code::Unknown, format!("read the answer to {}: it is no JSON", place(path))));
+    serde_json::from_slice(answer).map_err(unread)
 }
 
 /// A path without its query, for people.

@@ -31,6 +31,7 @@ mod link;
 mod mark;
 mod object;
 mod observe;
+mod page;
 mod parse;
 #[cfg(test)]
 mod parse_tests;

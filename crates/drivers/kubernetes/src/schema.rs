@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonschema::{Draft, Validator};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use trued_doors::Answer;
@@ -60,9 +62,10 @@ impl Schemas {
             }
         }
         for (place, forms) in missing {
-            let answer = said(api.get(place).await, "ask the cluster what its kinds look like")?;
+            let text = said(api.get_text(place).await, "ask the cluster what its kinds look like")?;
+            let read = Served::read(&text);
             for form in forms {
-                let validator = schema(&answer, form).and_then(|schema| validator(form, &schema));
+                let validator = read.as_ref().and_then(|served| served.schema(form)).and_then(|schema| validator(form, &schema));
                 known.made.insert(form.clone(), (place.clone(), validator));
             }
         }
@@ -88,28 +91,64 @@ fn document((kind, version): &Form) -> String {
     if kind.group.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", kind.group) }
 }
 
-/// The schema of one kind out of a document: what it refers to and nothing else, and no field that it does not name.
-fn schema(document: &Value, (kind, version): &Form) -> Option<Value> {
-    let all = at(document, &["components", "schemas"])?.as_object()?;
-    let is_it = |schema: &Value| {
-        let names = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
-        names.into_iter().flatten().any(|name| {
-            let of = |key| text(name, &[key]).unwrap_or_default();
-            (of("group"), of("version"), of("kind")) == (kind.group.as_str(), version.as_str(), kind.kind.as_str())
-        })
-    };
-    let (root, _) = all.iter().find(|(_, schema)| is_it(schema))?;
-    let mut reached = Map::new();
-    let mut open = vec![root.clone()];
-    while let Some(name) = open.pop() {
-        if reached.contains_key(&name) {
-            continue;
+/// A document as served. A schema stays text until it is asked for: a document tells of hundreds of kinds.
+struct Served<'a> {
+    schemas: BTreeMap<String, &'a RawValue>,
+    /// The name of each kind's schema.
+    names: BTreeMap<Form, String>,
+}
+
+impl<'a> Served<'a> {
+    fn read(text: &'a [u8]) -> Option<Served<'a>> {
+        #[derive(Deserialize)]
+        struct Document<'a> {
+            #[serde(borrow)]
+            components: Components<'a>,
         }
-        let tight = tight(all.get(&name)?);
-        references(&tight, &mut open);
-        reached.insert(name, tight);
+        #[derive(Deserialize)]
+        struct Components<'a> {
+            #[serde(borrow)]
+            schemas: BTreeMap<String, &'a RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default, rename = "x-kubernetes-group-version-kind")]
+            names: Vec<GroupVersionKind>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct GroupVersionKind {
+            group: String,
+            version: String,
+            kind: String,
+        }
+        let document: Document<'a> = serde_json::from_slice(text).ok()?;
+        let schemas = document.components.schemas;
+        let mut names = BTreeMap::new();
+        for (name, schema) in &schemas {
+            let named = serde_json::from_str::<Named>(schema.get()).map_or_else(|_| Vec::new(), |named| named.names);
+            for GroupVersionKind { group, version, kind } in named {
+                names.entry((Kind::new(&group, &kind), version)).or_insert_with(|| name.clone());
+            }
+        }
+        Some(Served { schemas, names })
     }
-    Some(json!({ "$ref": format!("{NAMED}{root}"), "components": { "schemas": reached } }))
+
+    /// The schema of one kind: what it refers to and nothing else, and no field that it does not name.
+    fn schema(&self, form: &Form) -> Option<Value> {
+        let root = self.names.get(form)?;
+        let mut reached = Map::new();
+        let mut open = vec![root.clone()];
+        while let Some(name) = open.pop() {
+            if reached.contains_key(&name) {
+                continue;
+            }
+            let tight = tight(&serde_json::from_str(self.schemas.get(&name)?.get()).ok()?);
+            references(&tight, &mut open);
+            reached.insert(name, tight);
+        }
+        Some(json!({ "$ref": format!("{NAMED}{root}"), "components": { "schemas": reached } }))
+    }
 }
 
 /// The schema of one version out of a definition that is to be applied.
@@ -173,7 +212,7 @@ mod tests {
     }
 
     /// As a server serves it, shortened.
-    fn served() -> Value {
+    fn served() -> String {
         let kind = json!([{ "group": "apps", "version": "v1", "kind": "Deployment" }]);
         let spec = json!({ "allOf": [{ "$ref": "#/components/schemas/Spec" }], "default": {}, "description": "what is to be" });
         json!({ "components": { "schemas": {
@@ -186,11 +225,13 @@ mod tests {
                 "port": { "oneOf": [{ "type": "integer" }, { "type": "string" }] } } },
             "Other": { "type": "object" },
         } } })
+        .to_string()
     }
 
     #[test]
     fn a_kind_s_schema_is_all_it_refers_to_and_takes_no_field_that_it_does_not_name() {
-        let schema = schema(&served(), &form()).unwrap();
+        let served = served();
+        let schema = Served::read(served.as_bytes()).unwrap().schema(&form()).unwrap();
         assert!(at(&schema, &["components", "schemas", "Other"]).is_none(), "{schema}");
         let validator = validator(&form(), &schema).unwrap();
         let wrong = |spec: Value| {
