@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use trued_doors::{Answer, BoxFuture, SourceKind};
 use trued_model::{Code, Refusal};
 
@@ -22,6 +23,33 @@ pub use pull::{Charts, said};
 /// All kinds of source that this crate knows.
 pub fn kinds() -> Vec<Arc<dyn SourceKind>> {
     vec![Arc::new(folder::Folder), Arc::new(git::Git)]
+}
+
+/// How many may read of one source at once. A thousand stacks ask for their folders together, and a thread for each would keep
+/// its memory long after.
+const READERS: usize = 4;
+
+/// Those who read of one source.
+struct Readers(Arc<Semaphore>);
+
+impl Readers {
+    fn new() -> Readers {
+        Readers(Arc::new(Semaphore::new(READERS)))
+    }
+
+    /// Reads off the async worker, once fewer than [`READERS`] do.
+    fn read<T: Send + 'static>(&self, work: impl FnOnce() -> Answer<T> + Send + 'static) -> BoxFuture<'static, Answer<T>> {
+        let places = self.0.clone();
+        Box::pin(async move {
+            let place = places.acquire_owned().await;
+            blocking(move || {
+                // Given back by who reads: whoever asked may have gone away meanwhile.
+                let _place = place;
+                work()
+            })
+            .await
+        })
+    }
 }
 
 /// Runs reading and fetching off the async worker.

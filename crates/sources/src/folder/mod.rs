@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Clock, Descriptor, Source, SourceKind, SourceOpening};
 use trued_model::{BlobRef, Code, Commit, Digest, Name, Refusal, Relation, Revision, Shape, Want, encode_path};
 
-use crate::blocking;
 use crate::disk::{self, Root};
 use crate::kept::Kept;
 use crate::names::{self, Excluded};
+use crate::{Readers, blocking};
 use scan::{Item, Scan};
 
 mod scan;
@@ -87,12 +87,13 @@ impl SourceKind for Folder {
             .map_err(|error| Refusal::new(Code::Invalid, format!("open source {}: its settings are wrong: {error}", spec.name)))?;
         let excluded = Excluded::parse(&settings.exclude)?;
         let place = Place { name: spec.name, path: settings.path, excluded, limits: settings.limits, clock, scans: Kept::default() };
-        Ok(Arc::new(FolderSource { place: Arc::new(place) }))
+        Ok(Arc::new(FolderSource { place: Arc::new(place), readers: Readers::new() }))
     }
 }
 
 struct FolderSource {
     place: Arc<Place>,
+    readers: Readers,
 }
 
 /// The folder and what was seen of it so far.
@@ -123,12 +124,12 @@ impl Source for FolderSource {
 
     fn bundle<'a>(&'a self, revision: &'a Revision, folder: &'a str) -> BoxFuture<'a, Answer<Bundle>> {
         let (place, revision, folder) = (self.place.clone(), revision.clone(), folder.to_owned());
-        blocking(move || place.bundle(revision, &names::parse_path(&folder)?))
+        self.readers.read(move || place.bundle(revision, &names::parse_path(&folder)?))
     }
 
     fn read<'a>(&'a self, revision: &'a Revision, path: &'a str) -> BoxFuture<'a, Answer<Vec<u8>>> {
         let (place, revision, path) = (self.place.clone(), revision.clone(), path.to_owned());
-        blocking(move || place.read(&*place.at(&revision)?, &names::parse_path(&path)?))
+        self.readers.read(move || place.read(&*place.at(&revision)?, &names::parse_path(&path)?))
     }
 
     fn list<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Vec<String>>> {

@@ -7,15 +7,16 @@ use trued_doors::{Answer, BoxFuture, Bundle, Judgement, Source, SourceOpening};
 use trued_model::{Commit, Patience, Relation, Revision, Timestamp, Want};
 
 use super::place::Place;
-use crate::{blocking, names};
+use crate::{Readers, blocking, names};
 
 /// Opens a source. Reads nothing of the repository, asks nobody.
 pub(super) fn open(opening: SourceOpening) -> Answer<Arc<dyn Source>> {
-    Ok(Arc::new(GitSource { place: Arc::new(Place::new(opening)?) }))
+    Ok(Arc::new(GitSource { place: Arc::new(Place::new(opening)?), readers: Readers::new() }))
 }
 
 struct GitSource {
     place: Arc<Place>,
+    readers: Readers,
 }
 
 impl GitSource {
@@ -35,12 +36,12 @@ impl Source for GitSource {
 
     fn bundle<'a>(&'a self, revision: &'a Revision, folder: &'a str) -> BoxFuture<'a, Answer<Bundle>> {
         let (place, revision, folder) = (self.place(), revision.clone(), folder.to_owned());
-        blocking(move || place.bundle(revision, &names::parse_path(&folder)?))
+        self.readers.read(move || place.bundle(revision, &names::parse_path(&folder)?))
     }
 
     fn read<'a>(&'a self, revision: &'a Revision, path: &'a str) -> BoxFuture<'a, Answer<Vec<u8>>> {
         let (place, revision, path) = (self.place(), revision.clone(), path.to_owned());
-        blocking(move || place.read(&revision, &names::parse_path(&path)?))
+        self.readers.read(move || place.read(&revision, &names::parse_path(&path)?))
     }
 
     fn list<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, Answer<Vec<String>>> {
