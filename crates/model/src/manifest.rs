@@ -69,7 +69,7 @@ impl Manifest {
     }
 
     /// Names what the manifest says. It is the digest of the stored form's root, but that a sealed item counts by its
-    /// fingerprint alone: the same thing sealed under another key is the same thing. Holds one chunk at a time.
+    /// fingerprint alone: the same thing sealed under another key is the same thing.
     pub fn digest(&self) -> Digest {
         Packing::of(Arc::new(self.clone().named())).root().digest
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trued_engine::history::{self, Open, Status};
 use trued_engine::{OpenDrift, OpenIncident};
-use trued_model::body::Incident;
 use trued_model::{Health, Level, Timestamp};
 
 use crate::commands::Session;
@@ -44,14 +43,14 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     }
     let (sources, configuration): (Vec<_>, Vec<_>) = match args.stack {
         Some(_) => (Vec::new(), Vec::new()),
-        None => of_no_stack(&record).await?.into_iter().partition(|(open, ..)| open.source.is_some()),
+        None => of_no_stack(&record).await?.into_iter().partition(|(open, _)| open.source.is_some()),
     };
     let remains = !sources.is_empty() || !configuration.is_empty() || rows.iter().any(|(status, _)| status.remains());
     let exit = if remains { Exit::Remain } else { Exit::Done };
     let screen = session.screen;
     if screen.is_json() {
         let stacks: Vec<Value> = rows.iter().map(|(status, since)| row(&record, status, *since)).collect();
-        let row = |(open, since, why): &(Open, Timestamp, String)| json!({ "source": open.source, "incident": open.index, "kind": open.kind, "since": since, "why": why, "next": open.next });
+        let row = |(open, since): &(Open, Timestamp)| json!({ "source": open.source, "incident": open.index, "kind": open.kind, "since": since, "why": open.why, "next": open.next });
         let sources: Vec<Value> = sources.iter().map(row).collect();
         let configuration: Vec<Value> = configuration.iter().map(row).collect();
         screen.document(&json!({ "stacks": stacks, "sources": sources, "configuration": configuration }))?;
@@ -63,23 +62,22 @@ pub async fn run(args: Args, session: &Session<'_>) -> anyhow::Result<Exit> {
     for (status, since) in &rows {
         print(&record, status, *since, screen)?;
     }
-    for (open, since, why) in sources.iter().chain(&configuration) {
+    for (open, since) in sources.iter().chain(&configuration) {
         let about = open.source.as_ref().map(|source| format!("source {source}  ")).unwrap_or_default();
         let since = when::clock(*since, record.now);
-        screen.line(format!("{about}{} since {since}: {why}", screen.yellow(&open.kind)))?;
+        screen.line(format!("{about}{} since {since}: {}", screen.yellow(&open.kind), open.why))?;
         screen.line(format!("  incident #{}: {}", open.index, open.next))?;
     }
     Ok(exit)
 }
 
-/// Open incidents about sources and the configuration, each with its beginning and its words: what nothing is known to be wrong with
-/// is not listed.
-async fn of_no_stack(record: &Record) -> anyhow::Result<Vec<(Open, Timestamp, String)>> {
+/// Open incidents about sources and the configuration, each with its beginning: what nothing is known to be wrong with is not
+/// listed.
+async fn of_no_stack(record: &Record) -> anyhow::Result<Vec<(Open, Timestamp)>> {
     let mut found = Vec::new();
     for open in history::incidents(&BTreeMap::new(), &gather::loose_incidents(record).await?, &record.names) {
-        let entry = record.entry(open.index).await?.entry;
-        let why = entry.body::<Incident>().map(|incident| incident.message).unwrap_or_default();
-        found.push((open, entry.valid_from, why));
+        let since = record.entry(open.index).await?.entry.valid_from;
+        found.push((open, since));
     }
     Ok(found)
 }
