@@ -13,7 +13,7 @@ use trued_model::{
 
 use crate::pieces::Pieces;
 use crate::render::Shown;
-use crate::runtime::{Runtime, blocking};
+use crate::runtime::{Runtime, blocking_on};
 
 /// One stack's place in memory.
 pub(crate) struct Cell {
@@ -25,9 +25,12 @@ pub(crate) struct Cell {
     kept: Mutex<Kept>,
 }
 
+/// Of all stacks, in their order.
+pub(crate) type Cells = Arc<[Arc<Cell>]>;
+
 #[derive(Default)]
 pub(crate) struct Kept {
-    pub memory: Option<StackMemory>,
+    pub memory: Option<Arc<StackMemory>>,
     pub inventory: Option<(Option<BlobRef>, Arc<Manifest>)>,
     /// The stored form of the newest manifest, all of which is in the blob store.
     pub stored: Option<Arc<Packing>>,
@@ -153,11 +156,11 @@ impl Cell {
     }
 
     /// What the record says now: entries that others appended meanwhile are folded in.
-    pub async fn memory(&self, runtime: &Runtime) -> Answer<StackMemory> {
+    pub async fn memory(&self, runtime: &Runtime) -> Answer<Arc<StackMemory>> {
         let known = self.kept().memory.clone();
         let known = match known {
             Some(known) => known,
-            None => runtime.remembered(&self.id).await?,
+            None => Arc::new(runtime.remembered(&self.id).await?),
         };
         let memory = runtime.catch_up(&self.id, known).await?;
         self.kept().memory = Some(memory.clone());
@@ -167,7 +170,7 @@ impl Cell {
     /// Stores a manifest; only the chunks that are not as they were in the one before cost anything.
     pub fn store(&self, runtime: &Runtime, manifest: Arc<Manifest>) -> Answer<BlobRef> {
         let before = self.kept().stored.clone();
-        blocking(|| {
+        blocking_on(manifest.items.values().map(|_| 0), || {
             let packing = before.as_ref().map_or_else(|| Packing::of(manifest.clone()), |before| before.next(manifest.clone()));
             runtime.store_blobs(packing.blobs(before.as_deref()))?;
             let root = packing.root();

@@ -48,7 +48,7 @@ impl Runtime {
                     wants(&|address| wanted.as_ref().is_some_and(|wanted| wanted.desired.wants(address)));
                 }
                 Wish::Unknown { away: true, .. } if rollback && neighbour.cell.memory(self).await?.landed.is_some() => {
-                    let landed = neighbour.cell.memory(self).await?.landed;
+                    let landed = neighbour.cell.memory(self).await?.landed.clone();
                     let manifest = landed.map(|landed| self.manifest(&landed.manifest)).transpose()?.unwrap_or_default();
                     wants(&|address| manifest.items.contains_key(address));
                 }

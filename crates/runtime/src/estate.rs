@@ -150,11 +150,7 @@ impl Runtime {
         let bytes = serde_json::to_vec(&whole).unwrap_or_default();
         let same = before.is_some_and(|before| without_findings(before) == whole);
         if !same {
-            let blob = blocking(|| {
-                let blob = self.doors.blobs.put(&bytes)?;
-                self.doors.blobs.flush()?;
-                Ok(blob)
-            })?;
+            let blob = self.put_durably(&bytes).await?;
             let configuration = &self.doors.configuration;
             let mut lines = before.map_or_else(Vec::new, |before| configuration.differences(before, estate));
             let mut loosened = before.map_or_else(Vec::new, |before| configuration.loosened(before, estate));

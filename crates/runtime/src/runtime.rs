@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
 use tokio::sync::{OnceCell, Semaphore};
 use trued_doors::{Answer, Connection, Driver, Facts, Fence, Link, Query, Source};
 use trued_engine::{StackMemory, fold};
@@ -11,7 +12,7 @@ use trued_model::{
     StackNames, Target, Want,
 };
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Cells};
 use crate::gained::Own;
 use crate::lease::TERM;
 use crate::neighbours::Neighbours;
@@ -31,6 +32,7 @@ pub struct Runtime {
     pub(crate) busy: Semaphore,
     /// The same for programs that render: they take minutes, and must not keep others from planning.
     pub(crate) building: Semaphore,
+    flushing: tokio::sync::Mutex<()>,
     pub(crate) own: Own,
     /// How long a lease lasts without renewal.
     pub(crate) term: Duration,
@@ -63,7 +65,7 @@ struct Roll {
     estate: Arc<Estate>,
     orphans: Vec<StackId>,
     names: Arc<StackNames>,
-    cells: Arc<[Arc<Cell>]>,
+    cells: Cells,
 }
 
 #[derive(Default)]
@@ -127,6 +129,7 @@ impl Runtime {
             counters: Arc::default(),
             busy: Semaphore::new(BUSY),
             building: Semaphore::new(BUILDING),
+            flushing: tokio::sync::Mutex::default(),
             own: Own::default(),
             term: TERM,
             repeats: false,
@@ -185,7 +188,7 @@ impl Runtime {
     }
 
     /// Of all stacks, configured ones and orphans, in their order.
-    pub(crate) fn cells(&self) -> Arc<[Arc<Cell>]> {
+    pub(crate) fn cells(&self) -> Cells {
         self.of_roll(|roll| roll.cells.clone())
     }
 
@@ -233,22 +236,24 @@ impl Runtime {
                 line
             })
         };
-        let open = line.get_or_try_init(|| async {
-            let origin = self.doors.store.origin().await?;
-            let written = self.written_to(&target).await?;
-            driver
-                .connect(Connection {
-                    target,
-                    ledger: origin.unwrap_or_default(),
-                    blobs: self.doors.blobs.clone(),
-                    seal: self.doors.seal.clone(),
-                    secrets: self.doors.secrets.clone(),
-                    clock: self.doors.clock.clone(),
-                    written,
-                })
-                .await
-        });
-        open.await.cloned()
+        // Boxed: whoever finds the line open, and most do, keeps no room for opening it.
+        line.get_or_try_init(|| self.open_line(&driver, target).boxed()).await.cloned()
+    }
+
+    async fn open_line(&self, driver: &Arc<dyn Driver>, target: Target) -> Answer<Arc<dyn Link>> {
+        let origin = self.doors.store.origin().await?;
+        let written = self.written_to(&target).await?;
+        driver
+            .connect(Connection {
+                target,
+                ledger: origin.unwrap_or_default(),
+                blobs: self.doors.blobs.clone(),
+                seal: self.doors.seal.clone(),
+                secrets: self.doors.secrets.clone(),
+                clock: self.doors.clock.clone(),
+                written,
+            })
+            .await
     }
 
     /// Whether any stack wrote to a target since it is what it is now: with other settings it is another place.
@@ -325,39 +330,59 @@ impl Runtime {
     }
 
     /// Folds in what the record has gained.
-    pub(crate) async fn catch_up(&self, id: &StackId, mut memory: StackMemory) -> Answer<StackMemory> {
-        let after = memory.through.checked_sub(1);
+    pub(crate) async fn catch_up(&self, id: &StackId, mut known: Arc<StackMemory>) -> Answer<Arc<StackMemory>> {
+        let after = known.through.checked_sub(1);
         let query = Query { stack: Some(id.clone()), after, ascending: true, ..Query::default() };
         let news = self.doors.store.find(query).await?;
-        news.iter().for_each(|indexed| fold(&mut memory, indexed));
+        if news.is_empty() {
+            return Ok(known);
+        }
+        let memory = Arc::make_mut(&mut known);
+        news.iter().for_each(|indexed| fold(memory, indexed));
         if memory.folded >= SNAPSHOT_EVERY
-            && let Ok(bytes) = serde_json::to_vec(&memory)
+            && let Ok(bytes) = serde_json::to_vec(memory)
         {
             // Where nothing may be written a snapshot is only not kept.
             if self.doors.store.set_note(&snapshot_key(id), &bytes).await.is_ok() {
                 memory.folded = 0;
             }
         }
-        Ok(memory)
+        Ok(known)
     }
 
     /// Reads a stored manifest.
     pub fn manifest(&self, root: &BlobRef) -> Answer<Manifest> {
-        blocking(|| Manifest::unpack(root, |blob| self.doors.blobs.get(&blob.digest).map_err(Unread::Refused))).map_err(|unread| {
-            match unread {
-                Unread::Refused(refusal) => refusal,
-                Unread::Bad(bad) => Refusal::new(Code::Invalid, bad.to_string()),
-            }
+        // A root that names parts stands for many times its size.
+        let unpacked = blocking_on([root.bytes.saturating_mul(64)], || {
+            Manifest::unpack(root, |blob| self.doors.blobs.get(&blob.digest).map_err(Unread::Refused))
+        });
+        unpacked.map_err(|unread| match unread {
+            Unread::Refused(refusal) => refusal,
+            Unread::Bad(bad) => Refusal::new(Code::Invalid, bad.to_string()),
         })
     }
 
     /// Stores a manifest; only the chunks that changed cost anything.
     pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Answer<BlobRef> {
-        blocking(|| {
+        blocking_on(manifest.items.values().map(|_| 0), || {
             let packed = manifest.pack();
             self.store_blobs(packed.blobs)?;
             Ok(packed.root)
         })
+    }
+
+    /// Makes all blobs that were put durable. Who waits for another flush holds no thread meanwhile, and finds most of its work
+    /// done by it.
+    pub(crate) async fn flush(&self) -> Answer<()> {
+        let _one_at_a_time = self.flushing.lock().await;
+        blocking(|| self.doors.blobs.flush())
+    }
+
+    /// Stores one blob, durably.
+    pub(crate) async fn put_durably(&self, bytes: &[u8]) -> Answer<BlobRef> {
+        let blob = blocking_on([bytes.len() as u64], || self.doors.blobs.put(bytes))?;
+        self.flush().await?;
+        Ok(blob)
     }
 
     /// Puts blobs into the store, those that are not there yet. Blocks.
@@ -387,12 +412,25 @@ pub fn snapshot_key(id: &StackId) -> String {
     format!("memory/{}", id.key())
 }
 
+/// Up to this many bytes are read or worked through about as soon as another thread takes over.
+const SOON: u64 = 256 << 10;
+
+/// What one item counts for, beside its bytes.
+const EACH: u64 = 1 << 10;
+
 /// Runs blocking work without holding up other tasks, where the executor has other threads for them.
 pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
     }
+}
+
+/// The same for work on items of so many bytes. What is done soon is done here and now: a thousand small stacks would otherwise
+/// start a hundred threads between them, each of which keeps memory of its own.
+pub(crate) fn blocking_on<T>(items: impl IntoIterator<Item = u64>, work: impl FnOnce() -> T) -> T {
+    let weight: u64 = items.into_iter().map(|bytes| bytes.saturating_add(EACH)).fold(0, u64::saturating_add);
+    if weight <= SOON { work() } else { blocking(work) }
 }
 
 fn place_key(target: &Name) -> String {

@@ -17,7 +17,7 @@ use crate::cell::Cell;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 use crate::report::{Report, StackReport};
-use crate::runtime::{Aim, Runtime, blocking};
+use crate::runtime::{Aim, Runtime};
 use crate::tasks::{Bell, Tasks};
 use crate::waiting::Attending;
 
@@ -187,9 +187,9 @@ impl Runtime {
 
     /// Walks that work towards something older end after the batch in hand.
     async fn mark_newer(&self) {
+        let estate = self.estate();
         for cell in self.cells().iter() {
             let Some(working) = cell.kept().towards else { continue };
-            let estate = self.estate();
             let Some(stack) = estate.stacks.get(&cell.id) else { continue };
             if let Ok(wanted) = self.wanted(cell, stack).await
                 && wanted.key != working
@@ -225,11 +225,7 @@ impl Runtime {
         let cells = self.cells();
         let looks = Looks { at: cells.iter().filter_map(|cell| Some((cell.id.key(), cell.kept().look?))).collect() };
         let body = Heartbeat { stacks: looks.at.len() as u64, interval: pace.heartbeat };
-        let blob = blocking(|| {
-            let blob = self.doors.blobs.put(&canonical(&looks))?;
-            self.doors.blobs.flush()?;
-            Ok::<_, trued_model::Refusal>(blob)
-        });
+        let blob = self.put_durably(&canonical(&looks)).await;
         let beat = draft(Kind::Heartbeat, None, self.doors.clock.now(), "observation", &body);
         let written = match blob {
             Ok(blob) => self.append(vec![beat.blob("looks", Some(blob))], None).await.map(|_| ()),

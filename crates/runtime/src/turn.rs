@@ -29,7 +29,7 @@ impl Runtime {
             let Ok(wanted) = Box::pin(self.wanted(&cell, configured)).await else {
                 return Some(format!("blocked by {name}, which does not render"));
             };
-            if !memory.landed.is_some_and(|landed| landed.desired == wanted.digest && landed.verified) {
+            if !memory.landed.as_ref().is_some_and(|landed| landed.desired == wanted.digest && landed.verified) {
                 return Some(format!("blocked by {name}, which has not landed"));
             }
         }
@@ -73,7 +73,8 @@ impl Runtime {
             let (runtime, aim) = (self.clone(), aim.clone());
             let walk = async move {
                 join_all(before).await;
-                let report = runtime.walk_apart(&id, &aim).await;
+                // Boxed: whose turn has not come keeps no room for a walk.
+                let report = runtime.walk_apart(&id, &aim).boxed().await;
                 drop(ended);
                 report
             };

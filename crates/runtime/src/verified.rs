@@ -118,11 +118,7 @@ impl Runtime {
         found: &Revision,
     ) -> Answer<()> {
         self.signers_changed(name, followed, policy, &found.id).await?;
-        let blob = blocking(|| {
-            let blob = self.doors.blobs.put(&canonical(policy))?;
-            self.doors.blobs.flush()?;
-            Ok(blob)
-        })?;
+        let blob = self.put_durably(&canonical(policy)).await?;
         let verdict = draft(Kind::Verified, None, self.doors.clock.now(), "source", verified).revision(Some(found.id.clone()));
         self.append(vec![verdict.blob("policy", Some(blob))], None).await?;
         followed.verified = Some(LastVerified { revision: found.id.clone(), policy: verified.policy });
@@ -134,13 +130,9 @@ impl Runtime {
     async fn signers_changed(&self, name: &Name, followed: &mut Followed, policy: &SignerPolicy, revision: &str) -> Answer<()> {
         let after = policy.digest();
         let Some(before) = followed.verified.as_ref().map(|last| last.policy).filter(|before| *before != after) else { return Ok(()) };
-        let (old, blob) = blocking(|| {
-            let blob = self.doors.blobs.put(&canonical(policy))?;
-            self.doors.blobs.flush()?;
-            // The policy's digest is that of its bytes.
-            let old = self.doors.blobs.get(&before).ok().and_then(|bytes| serde_json::from_slice::<SignerPolicy>(&bytes).ok());
-            Ok((old, blob))
-        })?;
+        let blob = self.put_durably(&canonical(policy)).await?;
+        // The policy's digest is that of its bytes.
+        let old = blocking(|| self.doors.blobs.get(&before)).ok().and_then(|bytes| serde_json::from_slice::<SignerPolicy>(&bytes).ok());
         let of_source = |lines: Vec<String>| lines.into_iter().take(LISTED).map(|line| format!("source {name}: {line}")).collect();
         let lines = of_source(old.as_ref().map_or_else(|| vec!["who may sign changed".to_owned()], |old| old.differences(policy)));
         let loosened = of_source(old.as_ref().map_or_else(Vec::new, |old| old.loosened(policy)));

@@ -194,7 +194,7 @@ impl Runtime {
             return Some(attended);
         }
         let on_record = on_record(&memory)?;
-        let landed = memory.landed?;
+        let landed = memory.landed.as_ref()?;
         let items = self.manifest(&landed.manifest).ok()?.items;
         let addresses = items.into_iter().filter(|(_, item)| !item.errand).map(|(address, _)| address).collect();
         Some(Attended {

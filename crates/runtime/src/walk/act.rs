@@ -15,7 +15,7 @@ use super::look::{disown_what_went, in_place, own};
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};
-use crate::runtime::blocking;
+use crate::runtime::blocking_on;
 
 /// How long a target may take over one batch.
 const BATCH_DEADLINE: Duration = Duration::from_secs(120);
@@ -45,12 +45,12 @@ impl Walk<'_> {
         let part = free.digest();
         let kept: BTreeMap<_, _> =
             self.writes.iter().filter_map(|change| Some((change.address.clone(), self.kept.get(&change.address)?.clone()))).collect();
-        let (plan_blob, kept_blob) = blocking(|| {
+        let (plan_blob, kept_blob) = blocking_on(self.writes.iter().map(|_| 0), || {
             let plan_blob = self.runtime.doors.blobs.put(&canonical(&free))?;
             let kept_blob = if kept.is_empty() { None } else { Some(self.runtime.store_manifest(&as_manifest(&kept))?) };
-            self.runtime.doors.blobs.flush()?;
             Ok::<_, Refusal>((plan_blob, kept_blob))
         })?;
+        self.runtime.flush().await?;
         let body = Intent {
             plan: decision.plan,
             part,
@@ -88,8 +88,9 @@ impl Walk<'_> {
     /// Puts the bytes of changes into the blob store, those that are not there yet.
     pub(super) fn store_contents(&self, changes: &[Change]) -> Result<(), Refusal> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
-        blocking(|| {
-            for content in changes.iter().filter_map(|change| change.content) {
+        let contents = || changes.iter().filter_map(|change| change.content);
+        blocking_on(contents().map(|content| content.bytes), || {
+            for content in contents() {
                 if !self.runtime.doors.blobs.has(&content.digest) {
                     let mut from = wanted.contents.open(&content)?;
                     self.runtime.doors.blobs.put_stream(&content, &mut from)?;
@@ -218,11 +219,7 @@ impl Walk<'_> {
         self.landed.extend(landed.iter().cloned());
         let changes: Option<BlobRef> = match landed.is_empty() {
             true => None,
-            false => Some(blocking(|| {
-                let blob = self.runtime.doors.blobs.put(&canonical(&landed))?;
-                self.runtime.doors.blobs.flush()?;
-                Ok::<_, Refusal>(blob)
-            })?),
+            false => Some(self.runtime.put_durably(&canonical(&landed)).await?),
         };
         let there = |change: &&Change| landed.iter().any(|landed| landed.address == change.address);
         let errands: Vec<_> =

@@ -12,7 +12,6 @@ use super::health::HEALTH;
 use super::look::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
-use crate::runtime::blocking;
 
 /// How long a command of `on_change` may take, and how much of its output is kept.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
@@ -61,7 +60,7 @@ impl Walk<'_> {
                 Err(refusal) => (None, Vec::new(), refusal.to_string()),
             };
             let log = if log.is_empty() { None } else { Some(self.runtime.doors.blobs.put(&log)?) };
-            blocking(|| self.runtime.doors.blobs.flush())?;
+            self.runtime.flush().await?;
             let receipt = Receipt { batch: 1, done: 0, so_far: 0, of: 0, exit: status, errands: Vec::new() };
             let receipt = draft(Kind::Receipt, Some(&id), self.now(), self.cause, &receipt)
                 .run(&self.run)
@@ -135,7 +134,7 @@ impl Walk<'_> {
             drafts.extend(self.consequences(outcome, in_place));
         }
         let fence = if self.fenced { None } else { self.runtime.fence(self.cell, epoch) };
-        blocking(|| self.runtime.doors.blobs.flush())?;
+        self.runtime.flush().await?;
         self.runtime.record(self.cell, drafts, fence).await?;
         self.memory = self.cell.memory(self.runtime).await?;
         if inventory.is_some() && self.memory.inventory == inventory {

@@ -110,7 +110,7 @@ impl Walk<'_> {
         }
         if let Some(message) = message.filter(|message| known != Some(message)) {
             let next = "commit a fix; or trued answer #N not-done to run it again, done to go on without it";
-            let mut memory = self.memory.clone();
+            let mut memory = (*self.memory).clone();
             memory.incidents.remove(ERRAND);
             drafts.extend(incidents::open(&memory, &id, now, Trouble { kind: ERRAND, message, next, words: &["done", "not-done"] }));
         }

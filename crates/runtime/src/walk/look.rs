@@ -62,7 +62,7 @@ impl Walk<'_> {
             let why = format!("{} on record, {found} in place", open.received);
             self.report.lines.push(format!("run #{index} stopped after {} of {of}; looked; closed: {why}", open.received));
             let inventory = self.runtime.store_manifest(&made)?;
-            blocking(|| self.runtime.doors.blobs.flush())?;
+            self.runtime.flush().await?;
             let verdict = Verdict {
                 outcome: Outcome::Interrupted,
                 done: found,

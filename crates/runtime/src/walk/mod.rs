@@ -37,7 +37,7 @@ pub(crate) struct Walk<'a> {
     orphan: bool,
     /// Old identities whose inventory counts as ours.
     inherits: Vec<StackId>,
-    memory: StackMemory,
+    memory: Arc<StackMemory>,
     run: String,
     cause: &'static str,
     link: Option<Arc<dyn Link>>,

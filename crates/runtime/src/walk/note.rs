@@ -34,7 +34,7 @@ impl Walk<'_> {
             drafts.push(closed);
         }
         if !drafts.is_empty() {
-            blocking(|| self.runtime.doors.blobs.flush())?;
+            self.runtime.flush().await?;
             self.runtime.record(self.cell, drafts, None).await?;
             self.memory = self.cell.memory(self.runtime).await?;
         }
