@@ -60,15 +60,14 @@ impl Runtime {
             let query = Query { after: from.checked_sub(1), before: Some(until), ascending: true, ..Query::default() };
             for indexed in self.doors.store.find(query).await? {
                 match indexed.entry.stack {
-                    Some(stack) => {
-                        these.extend(self.waiting_for(&stack));
-                        these.insert(stack);
-                    }
+                    Some(stack) => drop(these.insert(stack)),
                     None if indexed.entry.kind == Kind::Heartbeat => {}
                     None => return Ok((size, Concerned::Everybody)),
                 }
             }
         }
+        let waiting: Vec<StackId> = these.iter().flat_map(|stack| self.waiting_for(stack)).collect();
+        these.extend(waiting);
         Ok((size, Concerned::These(these)))
     }
 }

@@ -2,24 +2,21 @@
 //! of the ordinary is left to a whole render, which finds and says what there is to say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
-use trued_doors::{Answer, Bundle, BundleEntry, Contents, RenderInput, Rereading};
+use trued_doors::{Answer, Bundle, BundleEntry, Contents, RenderInput, Renderer, Rereading};
 use trued_model::{BlobRef, Code, Desired, Digest, Packing, Refusal, Stack, beside};
 
 use crate::Counters;
 use crate::cell::{Cell, Wanted};
-use crate::remembered::Since;
+use crate::remembered::{Since, from_bundle};
 use crate::render::Gathered;
 use crate::runtime::{Runtime, blocking};
 
 /// Up to so many entries, and this part of all, may be otherwise than in the last whole render.
 const FEW: usize = 64;
 const PART: usize = 16;
-
-/// Up to this many bytes are read at once and proven before they are used; more pass through, and prove themselves at their end.
-const HELD: u64 = 1 << 20;
 
 /// What was rendered last, to go on from.
 pub(crate) struct Pieces {
@@ -39,20 +36,19 @@ struct Otherwise {
 }
 
 impl Runtime {
-    /// Whether what a stack renders can be gone on from.
-    fn works_piecewise(&self, stack: &Stack, gathered: &Gathered) -> bool {
+    /// Whether what a stack renders can be gone on from. What is small is rendered whole as fast, and a thousand stacks need
+    /// not each remember theirs.
+    pub(crate) fn works_piecewise(&self, stack: &Stack, renderer: &dyn Renderer, program: bool, bundle: &Bundle) -> bool {
         let public = stack.render.secrets.is_empty() && stack.policy.sensitive.is_empty();
         let plain = stack.policy.ignore.is_empty() && stack.render.pulls.is_empty();
-        gathered.renderer.piecewise() && !gathered.program && public && plain && !self.repeats
+        renderer.piecewise() && !program && public && plain && !self.repeats && bundle.entries.len() > FEW
     }
 
     /// Keeps a whole render to go on from.
-    pub(crate) fn keep_pieces(&self, cell: &Cell, stack: &Stack, gathered: &Gathered, wanted: &Arc<Wanted>, named: Packing) {
+    pub(crate) fn keep_pieces(&self, cell: &Cell, gathered: &Gathered, wanted: &Arc<Wanted>, named: Packing) {
         let lasting = wanted.desired.errands.is_empty() && wanted.deferred.is_empty() && wanted.not_run.is_empty();
-        // What is small is rendered whole as fast, and a thousand stacks need not each remember theirs.
-        let lasting = lasting && gathered.bundle.entries.len() > FEW;
-        let pieces = (lasting && self.works_piecewise(stack, gathered)).then(|| Pieces {
-            rest: gathered.rest,
+        let pieces = gathered.rest.filter(|_| lasting).map(|rest| Pieces {
+            rest,
             entries: gathered.bundle.entries.clone(),
             wanted: wanted.clone(),
             named,
@@ -63,7 +59,8 @@ impl Runtime {
 
     /// Renders what is otherwise than in the render before; `None` where that does not do.
     pub(crate) async fn rendered_on(&self, cell: &Cell, stack: &Stack, gathered: &mut Gathered) -> Option<Arc<Wanted>> {
-        let before = cell.kept().pieces.clone().filter(|before| before.rest == gathered.rest && self.works_piecewise(stack, gathered))?;
+        let rest = gathered.rest?;
+        let before = cell.kept().pieces.clone().filter(|before| before.rest == rest)?;
         let otherwise = blocking(|| before.otherwise(&gathered.bundle))?;
         let busy = self.busy.acquire().await;
         let known = cell.kept().copied.clone();
@@ -112,7 +109,7 @@ impl Runtime {
         let mut kept = cell.kept();
         Arc::make_mut(&mut kept.copied).extend(rendered.copied);
         let entries = gathered.bundle.entries.clone();
-        kept.pieces = Some(Arc::new(Pieces { rest: gathered.rest, entries, wanted: wanted.clone(), named, since }));
+        kept.pieces = Some(Arc::new(Pieces { rest, entries, wanted: wanted.clone(), named, since }));
         Some(wanted)
     }
 }
@@ -147,14 +144,6 @@ impl Contents for Taken {
     fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
         let of = self.desired.resources.values().find(|resource| resource.content.is_some_and(|content| content.digest == blob.digest));
         let of = of.ok_or_else(|| Refusal::new(Code::Absent, format!("this render has no bytes {}", blob.digest)))?;
-        let path = &of.origin.file;
-        if blob.bytes > HELD {
-            return self.bundle.reader.open(path);
-        }
-        let bytes = self.bundle.reader.read(path)?;
-        if Digest::of(&bytes) != blob.digest {
-            return Err(Refusal::new(Code::Changed, format!("bytes of {} are not what was rendered", blob.digest)));
-        }
-        Ok(Box::new(Cursor::new(bytes)))
+        from_bundle(&self.bundle, &of.origin.file, blob)
     }
 }

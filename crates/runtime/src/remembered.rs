@@ -1,7 +1,7 @@
 //! Renders that are done, as the cache keeps them: what gives the same need not run again, in this process or the next.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -163,18 +163,26 @@ impl Contents for Again {
         if self.blobs.has(&blob.digest) {
             return self.blobs.open(blob);
         }
-        let bytes = match self.paths.get(&blob.digest) {
-            // It proves itself at its end; held in memory is only what is small.
-            Some(path) if blob.bytes > HELD => return self.bundle.reader.open(path),
-            Some(path) => self.bundle.reader.read(path)?,
-            None => {
-                let made = self.cache.get(&made_key(&blob.digest));
-                made.ok_or_else(|| Refusal::new(Code::Absent, format!("rendered bytes {} are no longer in the cache", blob.digest)))?
-            }
-        };
-        if Digest::of(&bytes) != blob.digest {
-            return Err(Refusal::new(Code::Changed, format!("bytes of {} are not what was rendered", blob.digest)));
+        if let Some(path) = self.paths.get(&blob.digest) {
+            return from_bundle(&self.bundle, path, blob);
         }
-        Ok(Box::new(std::io::Cursor::new(bytes)))
+        let made = self.cache.get(&made_key(&blob.digest));
+        proven(made.ok_or_else(|| Refusal::new(Code::Absent, format!("rendered bytes {} are no longer in the cache", blob.digest)))?, blob)
+    }
+}
+
+/// The bytes of a file of a bundle. They are what was rendered, or the reading fails: what is small before the first byte, the
+/// rest at its end.
+pub(crate) fn from_bundle(bundle: &Bundle, path: &str, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+    match blob.bytes > HELD {
+        true => bundle.reader.open(path),
+        false => proven(bundle.reader.read(path)?, blob),
+    }
+}
+
+fn proven(bytes: Vec<u8>, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
+    match Digest::of(&bytes) == blob.digest {
+        true => Ok(Box::new(Cursor::new(bytes))),
+        false => Err(Refusal::new(Code::Changed, format!("bytes of {} are not what was rendered", blob.digest))),
     }
 }

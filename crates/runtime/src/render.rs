@@ -18,7 +18,7 @@ use trued_model::{
 
 use crate::Counters;
 use crate::cell::{Cell, Failed, Wanted};
-use crate::runtime::{Aim, Runtime, blocking};
+use crate::runtime::{Aim, Runtime, blocking, blocking_on};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
 const TEXT_CAP: u64 = 16 << 20;
@@ -76,8 +76,8 @@ pub(crate) struct Gathered {
     pub key: Digest,
     /// The same without the driver's terms, which only reading what was rendered depends on.
     pub rendering: Digest,
-    /// The key without the bundle's content.
-    pub rest: Digest,
+    /// The key without the bundle's content, where a render can go on from the one before.
+    pub rest: Option<Digest>,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -167,7 +167,7 @@ impl Runtime {
         let copied = Arc::new(std::mem::take(&mut rendered.copied));
         let (wanted, named) = self.parsed(stack, &gathered, rendered, &copied, true).await?;
         let wanted = Arc::new(wanted);
-        self.keep_pieces(cell, stack, &gathered, &wanted, named);
+        self.keep_pieces(cell, &gathered, &wanted, named);
         let mut kept = cell.kept();
         kept.copied = copied;
         kept.wanted = Some(wanted.clone());
@@ -237,7 +237,8 @@ impl Runtime {
         };
         let key = key_of(inputs);
         let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
-        let rest = key_of(inputs_with("", terms, ignore));
+        let piecewise = self.works_piecewise(stack, renderer.as_ref(), program, &bundle);
+        let rest = piecewise.then(|| key_of(inputs_with("", terms, ignore)));
         Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering, rest })
     }
 
@@ -307,7 +308,7 @@ impl Runtime {
             }]));
         }
         let reading = Reading { facts, into: &stack.into, documents: &documents, ignore, opened: &opened, seal: self.doors.seal.as_ref() };
-        let mut parsed = blocking(|| driver.parse(&reading));
+        let mut parsed = blocking_on(documents.iter().map(|document| document.content.bytes), || driver.parse(&reading));
         let contents = match parsed.made.is_empty() {
             true => rendered.contents,
             false => Arc::new(Made { made: std::mem::take(&mut parsed.made), rest: rendered.contents }) as Arc<dyn Contents>,
@@ -352,7 +353,7 @@ impl Runtime {
             resources: parsed.resources.into_iter().map(|resource| (resource.address.clone(), resource)).collect(),
             errands: parsed.errands.into_iter().map(|errand| (errand.resource.address.clone(), errand)).collect(),
         };
-        let named = blocking(|| Packing::of(Arc::new(desired.manifest().named())));
+        let named = blocking_on(desired.resources.values().map(|_| 0), || Packing::of(Arc::new(desired.manifest().named())));
         let wanted = Wanted {
             key: gathered.key,
             inputs: gathered.inputs,
@@ -423,7 +424,7 @@ impl Runtime {
             read.map_err(|error| unreadable(&document.path, &error))?;
             Ok((document.path.clone(), Secret::new(self.doors.seal.open(&bytes)?)))
         };
-        blocking(|| sealed.map(open).collect())
+        blocking_on(sealed.clone().map(|document| document.content.bytes), || sealed.map(open).collect())
     }
 
     /// How a program that renders this stack is held.
@@ -455,8 +456,9 @@ fn read_texts(documents: &mut [Document], contents: &dyn Contents, all: bool) ->
     let readable = |document: &&mut Document| document.content.bytes <= TEXT_CAP && !document.content.sealed;
     for document in documents.iter_mut().filter(wanted).filter(readable) {
         let mut text = String::new();
-        let read =
-            blocking(|| contents.open(&document.content)?.read_to_string(&mut text).map_err(|error| unreadable(&document.path, &error)));
+        let read = blocking_on([document.content.bytes], || {
+            contents.open(&document.content)?.read_to_string(&mut text).map_err(|error| unreadable(&document.path, &error))
+        });
         read?;
         document.text = Some(text.into());
     }

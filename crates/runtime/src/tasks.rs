@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use trued_model::{Address, Duration, Estate, Name, StackId, Target};
 
-use crate::cell::Cell;
+use crate::cell::Cells;
 use crate::gained::Concerned;
 use crate::happenings;
 use crate::runtime::Runtime;
@@ -52,8 +52,6 @@ impl Bell {
         stacks.values().for_each(|bell| bell.notify_one());
     }
 }
-
-type Cells = Arc<[Arc<Cell>]>;
 
 /// The tasks of a serving runtime: one per stack, one watcher per target.
 #[derive(Default)]
