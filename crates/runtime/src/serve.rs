@@ -303,6 +303,7 @@ impl Runtime {
     /// Whether a wake is worth a walk. An equal desired state, no hint, nothing new on record and no look due: it is not.
     async fn weigh(&self, id: &StackId, look: bool) -> bool {
         Counters::add(&self.counters.weighed, 1);
+        tracing::debug!(stack = %id.key(), look, "woken");
         let cell = self.cell(id);
         let (settled, hinted) = {
             let kept = cell.kept();
