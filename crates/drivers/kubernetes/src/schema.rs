@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use trued_doors::Answer;
+use trued_model::{Code, Refusal};
 
 use crate::address::Kind;
 use crate::api::{Api, said};
@@ -63,9 +64,10 @@ impl Schemas {
         }
         for (place, forms) in missing {
             let text = said(api.get_text(place).await, "ask the cluster what its kinds look like")?;
-            let read = Served::read(&text);
+            let unread = |_| Refusal::new(Code::Unknown, format!("read the answer to {place}: it tells of no kinds"));
+            let served = Served::read(&text).map_err(unread)?;
             for form in forms {
-                let validator = read.as_ref().and_then(|served| served.schema(form)).and_then(|schema| validator(form, &schema));
+                let validator = served.schema(form).and_then(|schema| validator(form, &schema));
                 known.made.insert(form.clone(), (place.clone(), validator));
             }
         }
@@ -99,15 +101,16 @@ struct Served<'a> {
 }
 
 impl<'a> Served<'a> {
-    fn read(text: &'a [u8]) -> Option<Served<'a>> {
+    /// Fails on what is no such document: half an answer says nothing about any kind.
+    fn read(text: &'a [u8]) -> serde_json::Result<Served<'a>> {
         #[derive(Deserialize)]
         struct Document<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, default)]
             components: Components<'a>,
         }
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct Components<'a> {
-            #[serde(borrow)]
+            #[serde(borrow, default)]
             schemas: BTreeMap<String, &'a RawValue>,
         }
         #[derive(Deserialize)]
@@ -122,7 +125,7 @@ impl<'a> Served<'a> {
             version: String,
             kind: String,
         }
-        let document: Document<'a> = serde_json::from_slice(text).ok()?;
+        let document: Document<'a> = serde_json::from_slice(text)?;
         let schemas = document.components.schemas;
         let mut names = BTreeMap::new();
         for (name, schema) in &schemas {
@@ -131,7 +134,7 @@ impl<'a> Served<'a> {
                 names.entry((Kind::new(&group, &kind), version)).or_insert_with(|| name.clone());
             }
         }
-        Some(Served { schemas, names })
+        Ok(Served { schemas, names })
     }
 
     /// The schema of one kind: what it refers to and nothing else, and no field that it does not name.
@@ -226,6 +229,14 @@ mod tests {
             "Other": { "type": "object" },
         } } })
         .to_string()
+    }
+
+    #[test]
+    fn half_a_document_is_none_and_one_that_tells_of_nothing_is_one() {
+        let served = served();
+        assert!(Served::read(&served.as_bytes()[..served.len() / 2]).is_err());
+        assert!(Served::read(b"<html>").is_err());
+        assert!(Served::read(b"{}").unwrap().schema(&form()).is_none());
     }
 
     #[test]
