@@ -29,6 +29,11 @@ pub trait Blobs: Contents {
     /// Reads a whole blob; `Code::Absent` when it is not there, `Code::Invalid` when its bytes are not its digest's.
     fn get(&self, digest: &Digest) -> Answer<Vec<u8>>;
 
+    /// Whether there is nothing for [`Blobs::flush`] to do, as far as that is known without asking the disk.
+    fn is_flushed(&self) -> bool {
+        false
+    }
+
     /// Makes everything put so far durable. Call before an entry that names it is appended.
     fn flush(&self) -> Answer<()>;
 }

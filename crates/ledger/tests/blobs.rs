@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use trued_doors::Blobs;
+use trued_doors::{Blobs, Contents};
 use trued_ledger::{DiskBlobs, MemoryBlobs, ScratchBlobs};
 use trued_model::{BlobRef, Code};
 
@@ -47,6 +47,25 @@ fn files(folder: &TempDir) -> Vec<String> {
     found
 }
 
+/// The files of blobs that have their names.
+fn named(folder: &TempDir) -> Vec<String> {
+    files(folder).into_iter().filter(|file| file.contains("/sha256/")).collect()
+}
+
+/// Leaves a store as a process that is killed leaves it, with a process's number that is nobody's.
+fn killed(folder: &TempDir, store: Arc<dyn Blobs>) {
+    std::mem::forget(store);
+    let incoming = folder.path().join("blobs/incoming");
+    let [ours] = &fs::read_dir(&incoming).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()[..] else { panic!("one") };
+    // The lock on the journal goes with the process.
+    let dead = incoming.join("4194305.1.0");
+    fs::create_dir(&dead).unwrap();
+    for entry in fs::read_dir(ours).unwrap().flatten() {
+        fs::copy(entry.path(), dead.join(entry.file_name())).unwrap();
+    }
+    fs::remove_dir_all(ours).unwrap();
+}
+
 #[test]
 fn a_flushed_blob_is_there_for_others_and_an_unflushed_one_leaves_nothing() {
     let (folder, store) = disk();
@@ -80,7 +99,7 @@ fn bent_bytes_are_never_given_out() {
     let (folder, store) = disk();
     let blob = store.put(b"twelve bytes").unwrap();
     store.flush().unwrap();
-    let [file] = &files(&folder)[..] else { panic!("one file") };
+    let [file] = &named(&folder)[..] else { panic!("one file") };
     fs::write(file, "twelve bites").unwrap();
     assert_eq!(store.get(&blob.digest).unwrap_err().code, Code::Invalid);
     let mut read = Vec::new();
@@ -95,11 +114,105 @@ fn a_torn_file_is_written_anew() {
     let (folder, store) = disk();
     let blob = store.put(b"twelve bytes").unwrap();
     store.flush().unwrap();
-    fs::write(&files(&folder)[0], "").unwrap();
+    fs::write(&named(&folder)[0], "").unwrap();
     let after_the_crash = DiskBlobs::open(&folder.path().join("blobs")).unwrap();
     assert_eq!(after_the_crash.put(b"twelve bytes").unwrap(), blob);
     after_the_crash.flush().unwrap();
     assert_eq!(after_the_crash.get(&blob.digest).unwrap(), b"twelve bytes");
+}
+
+#[test]
+fn what_was_flushed_outlasts_a_machine_that_stops_before_the_store_reached_the_disk() {
+    let (folder, store) = disk();
+    let bytes = |n: u32| n.to_le_bytes().repeat(1 + n as usize);
+    let blobs: Vec<BlobRef> = (0..40).map(|n| store.put(&bytes(n)).unwrap()).collect();
+    store.flush().unwrap();
+    let late = store.put_stream(&BlobRef::of(b"late"), &mut &b"late"[..]);
+    late.and_then(|()| store.flush()).unwrap();
+    let lost = store.put(b"never flushed").unwrap();
+    killed(&folder, store);
+    // Of what had its name the disk has some as it was, some torn, some not at all.
+    for (n, file) in named(&folder).iter().enumerate() {
+        match n % 4 {
+            0 => fs::remove_file(file).unwrap(),
+            1 => fs::write(file, "").unwrap(),
+            2 => fs::write(file, vec![0; fs::metadata(file).unwrap().len() as usize]).unwrap(),
+            _ => {}
+        }
+    }
+    // Who only reads finds them.
+    let reader = DiskBlobs::open(&folder.path().join("blobs")).unwrap();
+    for (n, blob) in blobs.iter().enumerate() {
+        assert_eq!(reader.get(&blob.digest).unwrap(), bytes(n as u32));
+    }
+    assert_eq!(reader.get(&lost.digest).unwrap_err().code, Code::Absent);
+    assert!(Contents::open(&reader, &BlobRef::of(b"late")).is_ok());
+    // Who writes brings them back for good.
+    let writer = DiskBlobs::create(&folder.path().join("blobs")).unwrap();
+    assert!(!folder.path().join("blobs/incoming/4194305.1.0").exists());
+    drop(writer);
+    assert_eq!(files(&folder), named(&folder));
+    let after = DiskBlobs::open(&folder.path().join("blobs")).unwrap();
+    for (n, blob) in blobs.iter().enumerate() {
+        assert_eq!(after.get(&blob.digest).unwrap(), bytes(n as u32));
+    }
+    assert_eq!(after.get(&BlobRef::of(b"late").digest).unwrap(), b"late");
+}
+
+#[test]
+fn a_torn_journal_tells_what_it_has_whole() {
+    let (folder, store) = disk();
+    let first = store.put(b"first").unwrap();
+    store.flush().unwrap();
+    let second = store.put(b"second").unwrap();
+    store.flush().unwrap();
+    killed(&folder, store);
+    named(&folder).iter().for_each(|file| fs::remove_file(file).unwrap());
+    let journal = folder.path().join("blobs/incoming/4194305.1.0/journal");
+    let whole = fs::read(&journal).unwrap();
+    fs::write(&journal, &whole[..whole.len() - 1]).unwrap();
+    let after = DiskBlobs::create(&folder.path().join("blobs")).unwrap();
+    assert_eq!(after.get(&first.digest).unwrap(), b"first");
+    assert_eq!(after.get(&second.digest).unwrap_err().code, Code::Absent);
+}
+
+#[test]
+fn a_journal_that_is_full_is_begun_anew_and_has_the_newest() {
+    let (folder, store) = disk();
+    let big = |n: u8| vec![n; 60 << 10];
+    // Several times what a journal holds.
+    let blobs: Vec<BlobRef> = (0..200)
+        .map(|n| {
+            let blob = store.put(&big(n)).unwrap();
+            store.flush().unwrap();
+            blob
+        })
+        .collect();
+    let journal = files(&folder).into_iter().find(|file| file.ends_with("/journal")).unwrap();
+    assert!(fs::metadata(&journal).unwrap().len() <= 4 << 20);
+    killed(&folder, store);
+    let newest = &blobs[199].digest.hex();
+    fs::remove_file(named(&folder).iter().find(|file| file.ends_with(&newest[2..])).unwrap()).unwrap();
+    let after = DiskBlobs::create(&folder.path().join("blobs")).unwrap();
+    for (n, blob) in blobs.iter().enumerate() {
+        assert_eq!(after.get(&blob.digest).unwrap(), big(n as u8));
+    }
+}
+
+#[test]
+fn what_lives_where_its_process_cannot_be_seen_keeps_its_journal() {
+    let (folder, store) = disk();
+    let blob = store.put(b"elsewhere").unwrap();
+    store.flush().unwrap();
+    // As it looks from another PID namespace: nobody has this number here, and the journal is locked.
+    let incoming = folder.path().join("blobs/incoming");
+    let ours = fs::read_dir(&incoming).unwrap().next().unwrap().unwrap().path();
+    let seen = incoming.join("4194305.1.0");
+    fs::rename(&ours, &seen).unwrap();
+    let second = DiskBlobs::create(&folder.path().join("blobs")).unwrap();
+    assert!(seen.join("journal").exists());
+    assert_eq!(second.get(&blob.digest).unwrap(), b"elsewhere");
+    fs::rename(&seen, &ours).unwrap();
 }
 
 #[test]

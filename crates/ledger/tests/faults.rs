@@ -71,8 +71,13 @@ fn fault_68_a_full_disk_stops_cleanly_and_goes_on() {
 
 /// Makes the disk fail for the calling thread: every sync is an input or output error from here on.
 fn fail_syncs() {
-    let calls = [libc_call("fsync"), libc_call("fdatasync"), libc_call("syncfs")];
-    let rules: BTreeMap<i64, Vec<_>> = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    fail(&["fsync", "fdatasync", "syncfs"]);
+}
+
+/// Makes these calls fail for the calling thread.
+fn fail(calls: &[&str]) {
+    let calls = calls.iter().map(|call| libc_call(call));
+    let rules: BTreeMap<i64, Vec<_>> = calls.map(|call| (call, Vec::new())).collect();
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let error = u32::try_from(rustix::io::Errno::IO.raw_os_error()).unwrap();
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), arch).unwrap();
@@ -119,6 +124,23 @@ fn fault_69_a_failed_sync_ends_all_writing() {
     let size = block_on(again.store.head()).unwrap().size;
     append(&again, size..size + 1);
     place.verified();
+}
+
+#[test]
+fn small_blobs_are_durable_with_one_sync_of_the_journal() {
+    let place = Place::new();
+    let ledger = place.open(Mode::Create);
+    ledger.blobs.put(b"the first makes the journal").unwrap();
+    ledger.blobs.flush().unwrap();
+    std::thread::scope(|threads| {
+        let flushed = threads.spawn(|| {
+            // The journal's is the one that is left.
+            fail(&["fsync", "syncfs"]);
+            (0..500u32).map(|n| ledger.blobs.put(&n.to_le_bytes())).collect::<Result<Vec<_>, _>>().unwrap();
+            ledger.blobs.flush()
+        });
+        flushed.join().unwrap().unwrap();
+    });
 }
 
 #[test]

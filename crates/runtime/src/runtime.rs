@@ -375,6 +375,9 @@ impl Runtime {
     /// done by it.
     pub(crate) async fn flush(&self) -> Answer<()> {
         let _one_at_a_time = self.flushing.lock().await;
+        if self.doors.blobs.is_flushed() {
+            return Ok(());
+        }
         blocking(|| self.doors.blobs.flush())
     }
 

@@ -1,26 +1,32 @@
 //! Blobs on disk: `sha256/ab/<62 hex>`. A name there always holds complete, durable bytes: they are written in
-//! `incoming/`, made durable together, and only then given their names.
+//! `incoming/`, made durable together, and only then given their names. Small ones are durable in the journal first, and where
+//! they lie later.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, syncfs, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, syncfs};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use trued_doors::{Answer, Blobs, Contents, Holder};
+use trued_doors::{Answer, Blobs, Contents};
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
+use super::incoming::{Incoming, of_the_dead};
+use super::journal::{Journal, SMALL};
 use super::{BUFFER, absent, is, other, pass, wrong};
 use crate::disk::{cannot, make_folder};
 use crate::process;
 
 const FOLDER: Mode = Mode::RWXU;
-const FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Up to this many bytes of what waits to be flushed are kept in memory for the journal.
+const AT_HAND: usize = 1 << 20;
 
 /// Up to this many files are made durable one by one; more by one `syncfs`, which also waits for everybody else's.
 const FEW: usize = 8;
@@ -38,35 +44,41 @@ pub struct DiskBlobs {
     incoming: OnceLock<Incoming>,
     state: Mutex<State>,
     /// Held while flushing, so that a second flush does not return before the first has made its blobs durable.
-    flushing: Mutex<()>,
+    flushing: Mutex<Option<Journal>>,
     /// A write or sync failed: what the kernel still has of it is not known, and trying again could hide that.
     broken: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
-    /// Durable under their names.
+    /// Durable, under their names or by the journal.
     settled: HashSet<Digest>,
     /// Found under their names, which another process may not have made durable yet.
     met: HashSet<Digest>,
-    /// Written to [`Incoming`], by their file's name there.
-    pending: HashMap<Digest, String>,
+    /// Written to [`Incoming`].
+    pending: HashMap<Digest, Pending>,
+    /// Bytes that these hold.
+    at_hand: usize,
+    /// Durable by the journal alone as yet.
+    journaled: HashSet<Digest>,
 }
 
-/// This store's own folder below `incoming/`.
-struct Incoming {
-    path: PathBuf,
-    folder: OwnedFd,
-    next: AtomicU64,
+#[derive(Clone)]
+struct Pending {
+    file: String,
+    /// For the journal.
+    bytes: Option<Arc<[u8]>>,
 }
 
 impl DiskBlobs {
-    /// Opens the blob folder, making it where it is not there. What a process that was killed had not finished goes.
+    /// Opens the blob folder, making it where it is not there. What a process that was killed had flushed is made durable where it
+    /// lies; what it had not goes.
     pub fn create(folder: &Path) -> Answer<DiskBlobs> {
         make_folder(&folder.join("sha256"))?;
         make_folder(&folder.join("incoming"))?;
-        clear_after_the_dead(&folder.join("incoming"), &process::this("")?);
-        DiskBlobs::open(folder)
+        let blobs = DiskBlobs::open(folder)?;
+        blobs.take_over_from_the_dead()?;
+        Ok(blobs)
     }
 
     /// Opens an existing blob folder. Writes nothing before the first put.
@@ -81,6 +93,52 @@ impl DiskBlobs {
             flushing: Mutex::default(),
             broken: AtomicBool::new(false),
         })
+    }
+
+    fn take_over_from_the_dead(&self) -> Answer<()> {
+        let (mut over, mut journals) = (Vec::new(), false);
+        for (folder, left) in of_the_dead(&self.folder.join("incoming"), &process::this("")?) {
+            let Some(mut left) = left else {
+                over.push((folder, None));
+                continue;
+            };
+            journals = true;
+            // What cannot be brought back now is read from there, and tried again by the next to begin.
+            if left.each(|digest, bytes| self.bring_back(digest, &bytes)).is_ok() {
+                over.push((folder, Some(left)));
+            }
+        }
+        if journals {
+            self.flush()?;
+            syncfs(&self.stored).map_err(|errno| self.failed("make blobs durable", errno))?;
+        }
+        // What cannot be removed is in nobody's way.
+        over.into_iter().for_each(|(folder, _left)| drop(fs::remove_dir_all(folder)));
+        Ok(())
+    }
+
+    /// Writes a blob anew whose bytes did not reach the disk.
+    fn bring_back(&self, digest: Digest, bytes: &[u8]) -> Answer<()> {
+        if self.read(&digest).is_ok() {
+            return Ok(());
+        }
+        let blob = BlobRef { digest, bytes: bytes.len() as u64, sealed: false };
+        self.keep(blob, bytes)
+    }
+
+    /// What a journal of the dead has of a blob that is not there, or is torn.
+    fn from_journals(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let mut found = None;
+        for mut left in of_the_dead(&self.folder.join("incoming"), &process::this("").ok()?).filter_map(|(_, left)| left) {
+            // One that cannot be read to its end has told what it can.
+            let _ = left.each(|of, bytes| {
+                if of == *digest {
+                    found = Some(bytes);
+                }
+                Ok(())
+            });
+        }
+        found
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,29 +167,30 @@ impl DiskBlobs {
         there
     }
 
-    /// Writes a file in `incoming/`; it is removed again unless `write` says what it became.
-    fn receive(&self, write: impl FnOnce(&File) -> Answer<BlobRef>) -> Answer<BlobRef> {
+    /// Writes a file in `incoming/`; it is removed again unless `write` says what it became. `bytes` are all that it gets, where
+    /// they are at hand.
+    fn receive(&self, bytes: Option<&[u8]>, write: impl FnOnce(&File) -> Answer<BlobRef>) -> Answer<BlobRef> {
         self.whole()?;
         let incoming = self.incoming()?;
-        let file = incoming.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let opened = openat(&incoming.folder, &file, flags, FILE).map_err(|errno| self.failed("make a file for a blob", errno))?;
+        let (file, opened) = incoming.file().map_err(|errno| self.failed("make a file for a blob", errno))?;
         let received = write(&File::from(opened));
-        let superfluous = match &received {
-            Ok(blob) => match self.state().pending.entry(blob.digest) {
-                std::collections::hash_map::Entry::Occupied(_) => true,
-                std::collections::hash_map::Entry::Vacant(place) => {
-                    place.insert(file.clone());
-                    false
-                }
-            },
-            Err(_) => true,
-        };
-        if superfluous {
-            // Nobody names it; what cannot be removed now goes when the folder does.
-            let _ = unlinkat(&incoming.folder, &file, AtFlags::empty());
+        let taken = received.as_ref().is_ok_and(|blob| {
+            let state = &mut *self.state();
+            let Entry::Vacant(place) = state.pending.entry(blob.digest) else { return false };
+            let bytes = bytes.filter(|bytes| bytes.len() <= SMALL && state.at_hand + bytes.len() <= AT_HAND);
+            state.at_hand += bytes.map_or(0, <[u8]>::len);
+            place.insert(Pending { file: file.clone(), bytes: bytes.map(Arc::from) });
+            true
+        });
+        if !taken {
+            incoming.remove(&file);
         }
         received
+    }
+
+    /// Takes bytes that are this blob's.
+    fn keep(&self, blob: BlobRef, bytes: &[u8]) -> Answer<()> {
+        self.receive(Some(bytes), |file| self.write(file, bytes).map(|()| blob)).map(drop)
     }
 
     fn write(&self, file: &File, mut bytes: &[u8]) -> Answer<()> {
@@ -164,7 +223,7 @@ impl DiskBlobs {
 
     fn opened(&self, digest: &Digest) -> Answer<File> {
         let look = |at: &OwnedFd, name: &str| openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
-        let pending = self.state().pending.get(digest).cloned();
+        let pending = self.state().pending.get(digest).map(|pending| pending.file.clone());
         let found = match (pending, self.incoming.get()) {
             // Between the two looks a flush may have given it its name.
             (Some(file), Some(incoming)) => look(&incoming.folder, &file).or_else(|_| look(&self.stored, &name(digest))),
@@ -176,35 +235,88 @@ impl DiskBlobs {
         })
     }
 
-    /// Makes files durable, gives them their names, and makes the names durable.
-    fn settle(&self, pending: &HashMap<Digest, String>, met: &HashSet<Digest>) -> Result<(), Errno> {
-        let few = pending.len() + met.len() <= FEW;
+    fn read(&self, digest: &Digest) -> Answer<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let read = self.opened(digest)?.read_to_end(&mut bytes);
+        read.map_err(|error| Refusal::new(Code::Unknown, format!("read blob {digest}: {error}")))?;
+        proven(bytes, digest)
+    }
+
+    /// Makes blobs durable, gives them their names, and makes the names durable: small ones by the journal.
+    fn settle(&self, pending: &HashMap<Digest, Pending>, met: &HashSet<Digest>, journal: &mut Option<Journal>) -> Result<(), Errno> {
+        let few = pending.values().filter(|pending| pending.bytes.is_none()).count() + met.len() <= FEW;
         let mut folders: HashSet<String> = met.iter().map(shelf).collect();
         if let (false, Some(incoming)) = (pending.is_empty(), self.incoming.get()) {
             if few {
-                for file in pending.values() {
+                self.journal(pending, journal, incoming)?;
+                for Pending { file, .. } in pending.values().filter(|pending| pending.bytes.is_none()) {
                     fsync(openat(&incoming.folder, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
                 }
             } else {
                 syncfs(&self.stored)?;
             }
-            for (digest, file) in pending {
+            for (digest, Pending { file, bytes }) in pending {
                 let shelf = shelf(digest);
                 match renameat(&incoming.folder, file, &self.stored, name(digest)) {
                     Err(Errno::NOENT) => {
                         mkdirat(&self.stored, &shelf, FOLDER).or_else(|errno| if errno == Errno::EXIST { Ok(()) } else { Err(errno) })?;
-                        folders.insert(".".to_owned());
                         renameat(&incoming.folder, file, &self.stored, name(digest))?;
                     }
                     renamed => renamed?,
                 }
-                folders.insert(shelf);
+                if bytes.is_none() {
+                    folders.insert(shelf);
+                }
             }
         }
-        if !few {
-            return syncfs(&self.stored);
+        if few {
+            return self.sync_folders(&folders);
         }
-        folders.iter().try_for_each(|folder| fsync(openat(&self.stored, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
+        syncfs(&self.stored)?;
+        self.state().journaled.clear();
+        Ok(())
+    }
+
+    /// Writes what is small ahead of its names. When the journal is full, all that it stands for is made durable first.
+    fn journal(&self, pending: &HashMap<Digest, Pending>, journal: &mut Option<Journal>, incoming: &Incoming) -> Result<(), Errno> {
+        let small = pending.iter().filter_map(|(digest, pending)| Some((*digest, pending.bytes.clone()?)));
+        let small: Vec<(Digest, Arc<[u8]>)> = small.collect();
+        if small.is_empty() {
+            return Ok(());
+        }
+        let journal = match journal {
+            Some(journal) => journal,
+            None => journal.insert(incoming.journal()?),
+        };
+        if journal.is_full(&small) {
+            self.outgrow_the_journal()?;
+            journal.begin_anew();
+        }
+        journal.add(&small)?;
+        self.state().journaled.extend(small.into_iter().map(|(digest, _)| digest));
+        Ok(())
+    }
+
+    /// Makes durable where it lies what only the journal stood for.
+    fn outgrow_the_journal(&self) -> Result<(), Errno> {
+        let journaled = self.state().journaled.clone();
+        if journaled.len() > FEW {
+            syncfs(&self.stored)?;
+        } else {
+            for digest in &journaled {
+                fsync(openat(&self.stored, name(digest), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)?;
+            }
+            self.sync_folders(&journaled.iter().map(shelf).collect())?;
+        }
+        self.state().journaled.clear();
+        Ok(())
+    }
+
+    /// Makes the names in shelves durable, and the shelves' own.
+    fn sync_folders(&self, shelves: &HashSet<String>) -> Result<(), Errno> {
+        let above = (!shelves.is_empty()).then_some(".");
+        let mut folders = shelves.iter().map(String::as_str).chain(above);
+        folders.try_for_each(|folder| fsync(openat(&self.stored, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
     fn whole(&self) -> Answer<()> {
@@ -226,37 +338,44 @@ impl DiskBlobs {
 
 impl Contents for DiskBlobs {
     fn open(&self, blob: &BlobRef) -> Answer<Box<dyn Read + Send>> {
-        let file = self.opened(&blob.digest)?;
-        let length = file.metadata().map(|metadata| metadata.len());
-        if length.is_ok_and(|length| length != blob.bytes) {
-            return Err(wrong(&blob.digest));
+        let whole = |file: File| match file.metadata().map(|metadata| metadata.len()) {
+            Ok(length) if length != blob.bytes => Err(wrong(&blob.digest)),
+            _ => Ok(file),
+        };
+        match self.opened(&blob.digest).and_then(whole) {
+            Ok(file) => Ok(Box::new(Proving::new(file, blob.digest))),
+            Err(refusal) => Ok(Box::new(Cursor::new(self.from_journals(&blob.digest).ok_or(refusal)?))),
         }
-        Ok(Box::new(Proving::new(file, blob.digest)))
     }
 }
 
 impl Blobs for DiskBlobs {
     fn put(&self, bytes: &[u8]) -> Answer<BlobRef> {
         let blob = BlobRef::of(bytes);
-        if self.is_stored(&blob.digest, Some(blob.bytes)) {
-            return Ok(blob);
+        if !self.is_stored(&blob.digest, Some(blob.bytes)) {
+            self.keep(blob, bytes)?;
         }
-        self.receive(|file| self.write(file, bytes).map(|()| blob))
+        Ok(blob)
     }
 
     fn put_stream(&self, expect: &BlobRef, from: &mut dyn Read) -> Answer<()> {
         if self.is_stored(&expect.digest, Some(expect.bytes)) {
             return Ok(());
         }
-        let received = self.receive(|file| {
-            let found = self.write_stream(file, from, expect.bytes)?;
-            if is(&found, expect) { Ok(found) } else { Err(other(expect)) }
+        let expected = |found: BlobRef| if is(&found, expect) { Ok(found) } else { Err(other(expect)) };
+        if expect.bytes > SMALL as u64 {
+            return self.receive(None, |file| expected(self.write_stream(file, from, expect.bytes)?)).map(drop);
+        }
+        let mut bytes = Vec::new();
+        let found = pass(from, expect.bytes, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
         });
-        received.map(|_| ())
+        self.keep(expected(found?)?, &bytes)
     }
 
     fn take(&self, from: &mut dyn Read) -> Answer<BlobRef> {
-        self.receive(|file| self.write_stream(file, from, u64::MAX))
+        self.receive(None, |file| self.write_stream(file, from, u64::MAX))
     }
 
     fn has(&self, digest: &Digest) -> bool {
@@ -264,14 +383,16 @@ impl Blobs for DiskBlobs {
     }
 
     fn get(&self, digest: &Digest) -> Answer<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = self.opened(digest)?.read_to_end(&mut bytes);
-        read.map_err(|error| Refusal::new(Code::Unknown, format!("read blob {digest}: {error}")))?;
-        proven(bytes, digest)
+        self.read(digest).or_else(|refusal| self.from_journals(digest).ok_or(refusal))
+    }
+
+    fn is_flushed(&self) -> bool {
+        let state = self.state();
+        state.pending.is_empty() && state.met.is_empty() && !self.broken.load(Ordering::Acquire)
     }
 
     fn flush(&self) -> Answer<()> {
-        let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         self.whole()?;
         // They stay listed until they have their names, so that they can be read all the while.
         let (pending, met) = {
@@ -281,7 +402,7 @@ impl Blobs for DiskBlobs {
         if pending.is_empty() && met.is_empty() {
             return Ok(());
         }
-        let settled = self.settle(&pending, &met).map_err(|errno| self.failed("make blobs durable", errno));
+        let settled = self.settle(&pending, &met, &mut journal).map_err(|errno| self.failed("make blobs durable", errno));
         let mut state = self.state();
         if settled.is_err() {
             state.met.extend(met);
@@ -291,8 +412,9 @@ impl Blobs for DiskBlobs {
             state.settled.clear();
         }
         state.settled.extend(met);
-        for digest in pending.into_keys() {
+        for (digest, pending) in pending {
             state.pending.remove(&digest);
+            state.at_hand -= pending.bytes.map_or(0, |bytes| bytes.len());
             state.settled.insert(digest);
         }
         Ok(())
@@ -329,36 +451,13 @@ impl<R: Read> Read for Proving<R> {
 }
 
 impl Drop for DiskBlobs {
-    /// Removes what was never flushed: nothing durable names it.
+    /// Removes what was never flushed: nothing durable names it. What only the journal stands for is made durable where it lies; where
+    /// that fails, the next to begin finds the journal.
     fn drop(&mut self) {
-        if let Some(incoming) = self.incoming.get() {
-            let _ = fs::remove_dir_all(&incoming.path);
-        }
-    }
-}
-
-impl Incoming {
-    fn make(parent: &Path) -> Answer<Incoming> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let process = process::this("")?;
-        make_folder(parent)?;
-        let path = parent.join(format!("{}.{}.{}", process.pid, process.started, COUNT.fetch_add(1, Ordering::Relaxed)));
-        make_folder(&path)?;
-        let folder = openat(CWD, &path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let folder = folder.map_err(|errno| cannot(&format!("open {}", path.display()), errno))?;
-        Ok(Incoming { path, folder, next: AtomicU64::new(0) })
-    }
-}
-
-/// Removes folders of processes that ended without flushing. What cannot be removed is in nobody's way.
-fn clear_after_the_dead(incoming: &Path, ours: &Holder) {
-    for entry in fs::read_dir(incoming).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let mut parts = name.to_str().unwrap_or_default().splitn(3, '.').map(|part| part.parse::<u64>());
-        let (Some(Ok(pid)), Some(Ok(started))) = (parts.next(), parts.next()) else { continue };
-        let owner = Holder { pid: u32::try_from(pid).unwrap_or(0), started, ..ours.clone() };
-        if !process::alive(&owner) {
-            let _ = fs::remove_dir_all(entry.path());
+        let Some(incoming) = self.incoming.get() else { return };
+        let journaled = !self.state().journaled.is_empty();
+        if !journaled || (self.whole().is_ok() && self.outgrow_the_journal().is_ok()) {
+            incoming.clear();
         }
     }
 }

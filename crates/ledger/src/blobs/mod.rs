@@ -2,6 +2,10 @@
 
 #[cfg(feature = "sqlite")]
 mod disk;
+#[cfg(feature = "sqlite")]
+mod incoming;
+#[cfg(feature = "sqlite")]
+mod journal;
 mod memory;
 mod scratch;
 
