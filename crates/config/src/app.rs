@@ -73,7 +73,7 @@ pub(crate) fn files(input: &Load<'_>, operator: &Operator, files: &dyn Files, ga
     let found = find(operator, files, gathering);
     let mut defined: BTreeMap<Name, String> = BTreeMap::new();
     for app in gathering.estate.apps.values() {
-        defined.insert(app.name.clone(), app.origin.file.clone());
+        defined.insert(app.name.clone(), app.origin.file.to_string());
     }
     for (source, paths) in found {
         let configuration: Vec<String> = paths.into_iter().collect();

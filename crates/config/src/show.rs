@@ -69,6 +69,6 @@ fn origins_of(
 fn words(origin: &Origin) -> String {
     match origin.line {
         Some(line) => format!("{}:{line}", origin.file),
-        None => origin.file.clone(),
+        None => origin.file.to_string(),
     }
 }

@@ -82,7 +82,7 @@ impl Text {
 
     /// Where a value comes from.
     pub fn origin(&self, pointer: &str) -> Origin {
-        Origin { file: self.file.clone(), line: Some(self.root.key_mark_of(pointer).line) }
+        Origin { file: self.file.as_str().into(), line: Some(self.root.key_mark_of(pointer).line) }
     }
 
     fn placed(&self, pointer: &str, mark: Mark, message: impl Into<String>, help: impl Into<String>) -> Fault {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{BlobRef, Commit, Finding, Patience, Relation, Revision, Shape, SignerPolicy, SourceSpec, Timestamp, Verified, Want};
+use trued_model::{
+    BlobRef, Commit, Finding, Patience, Relation, Revision, Shape, SharedText, SignerPolicy, SourceSpec, Timestamp, Verified, Want,
+};
 
 use crate::{Answer, BoxFuture, Clock, Descriptor, Runner, Secrets};
 
@@ -93,7 +95,7 @@ pub struct Bundle {
     /// Names the folder's whole content (a Git tree id, a digest of the listing): equal digests, equal bytes and modes.
     pub digest: String,
     /// By path below the folder, encoded, sorted.
-    pub entries: Arc<BTreeMap<String, BundleEntry>>,
+    pub entries: Arc<BTreeMap<SharedText, BundleEntry>>,
     /// Reads an entry's bytes.
     pub reader: Arc<dyn BundleReader>,
 }
@@ -104,7 +106,7 @@ pub struct BundleEntry {
     pub shape: Shape,
     pub bytes: u64,
     /// The source's own name for the content (a Git blob id; a SHA-256). Equal names, equal bytes.
-    pub id: String,
+    pub id: SharedText,
     /// The content's blob reference where the source knows it without reading (a folder source does).
     pub content: Option<BlobRef>,
 }

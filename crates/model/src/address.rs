@@ -1,15 +1,15 @@
 //! Where a managed thing lives on its target, and what it looks like there.
 
-use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SharedText;
+
 /// A resource's identity on its target, as its driver writes it (files: the path below the root). Copies share the text.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Address(Arc<str>);
+pub struct Address(SharedText);
 
 impl Address {
     pub fn new(text: impl AsRef<str>) -> Address {
@@ -20,22 +20,15 @@ impl Address {
         &self.0
     }
 
+    /// The text, shared.
+    pub fn text(&self) -> &SharedText {
+        &self.0
+    }
+
     /// Tells how early this is made in a table by how addresses begin: the longest beginning counts, 0 where none fits.
     pub fn rank<'a>(&self, table: impl IntoIterator<Item = (&'a str, i32)>) -> i32 {
         let fits = table.into_iter().filter(|(prefix, _)| self.0.starts_with(prefix));
         fits.max_by_key(|(prefix, _)| prefix.len()).map_or(0, |(_, rank)| rank)
-    }
-}
-
-impl Ord for Address {
-    fn cmp(&self, other: &Address) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
-    }
-}
-
-impl PartialOrd for Address {
-    fn partial_cmp(&self, other: &Address) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -54,7 +47,7 @@ impl fmt::Debug for Address {
 /// What a resource looks like, as one comparable word; starts with the version of its format (`1:`). Copies share the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fingerprint(Arc<str>);
+pub struct Fingerprint(SharedText);
 
 impl Fingerprint {
     pub fn new(text: impl AsRef<str>) -> Fingerprint {

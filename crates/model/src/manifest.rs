@@ -23,6 +23,13 @@ pub struct Item {
     pub errand: bool,
 }
 
+impl Item {
+    /// What counts when it is named.
+    pub fn named(self) -> Item {
+        Item { content: self.content.filter(|content| !content.sealed), ..self }
+    }
+}
+
 /// Addresses and their items; what was desired, seen or made at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
@@ -76,8 +83,7 @@ impl Manifest {
 
     /// What counts when it is named.
     pub fn named(mut self) -> Manifest {
-        let sealed = |item: &&mut Item| item.content.is_some_and(|content| content.sealed);
-        self.items.values_mut().filter(sealed).for_each(|item| item.content = None);
+        self.items.values_mut().for_each(|item| item.content = item.content.filter(|content| !content.sealed));
         self
     }
 

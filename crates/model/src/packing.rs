@@ -38,20 +38,38 @@ impl Packing {
         if Arc::ptr_eq(&self.manifest, &manifest) {
             return self.clone();
         }
+        let otherwise = beside(&self.manifest.items, &manifest.items).filter(|(_, before, now)| before != now);
+        let otherwise: Vec<Address> = otherwise.map(|(address, ..)| address.clone()).collect();
+        self.touched(manifest, &otherwise)
+    }
+
+    /// Packs a manifest in which so much is otherwise (`None`: gone): what is not named costs one copy of a table that shares
+    /// its texts.
+    pub fn with(&self, changes: Vec<(Address, Option<Item>)>) -> Packing {
+        let mut manifest = Manifest::clone(&self.manifest);
+        let mut addresses = Vec::with_capacity(changes.len());
+        for (address, item) in changes {
+            match item {
+                Some(item) => manifest.items.insert(address.clone(), item),
+                None => manifest.items.remove(&address),
+            };
+            addresses.push(address);
+        }
+        self.touched(Arc::new(manifest), &addresses)
+    }
+
+    /// Packs a manifest that is otherwise at these addresses and nowhere else.
+    fn touched(&self, manifest: Arc<Manifest>, addresses: &[Address]) -> Packing {
         if self.chunks.is_empty() || manifest.items.len() <= WHOLE {
             return Packing::of(manifest);
         }
-        let mut touched: BTreeMap<u8, Vec<(&Address, bool)>> = BTreeMap::new();
-        for (address, before, now) in beside(&self.manifest.items, &manifest.items) {
-            if before != now {
-                touched.entry(name(address)).or_default().push((address, now.is_some()));
-            }
-        }
+        let mut touched: BTreeMap<u8, Vec<&Address>> = BTreeMap::new();
+        addresses.iter().for_each(|address| touched.entry(name(address)).or_default().push(address));
         let mut chunks = self.chunks.clone();
-        for (name, changes) in touched {
+        for (name, changed) in touched {
             let mut addresses = chunks.remove(&name).map(|chunk| chunk.addresses.clone()).unwrap_or_default();
-            for (address, stays) in changes {
-                match stays {
+            for address in changed {
+                match manifest.items.contains_key(address) {
                     true => addresses.insert(address.clone()),
                     false => addresses.remove(address),
                 };
@@ -133,7 +151,14 @@ mod tests {
                 // Some changed, some new, some gone.
                 let after = manifest((to / 50..to + to / 90).map(|at| (at, u32::from(at % 97 == 0))));
                 let (earlier, anew) = (Packing::of(before), Packing::of(after.clone()));
-                let next = earlier.next(after);
+                let next = earlier.next(after.clone());
+                let otherwise = beside(&earlier.manifest.items, &after.items).filter(|(_, before, now)| before != now);
+                let changes = otherwise.map(|(address, _, now)| (address.clone(), now.cloned())).collect();
+                assert_eq!(
+                    (earlier.with(changes).root(), &earlier.next(after.clone()).blobs(None)),
+                    (anew.root(), &anew.blobs(None)),
+                    "{from} to {to}"
+                );
                 assert_eq!((next.root(), next.blobs(None)), (anew.root(), anew.blobs(None)), "{from} to {to}");
                 let known: Vec<_> = earlier.blobs(None);
                 let new: Vec<_> = next.blobs(None).into_iter().filter(|blob| !known.contains(blob)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, Clears, Digest, Errand, Fingerprint, Manifest, beside};
+use crate::{Address, Clears, Digest, Errand, Fingerprint, Item, Manifest, SharedText, beside};
 
 /// Bytes in the blob store. `digest` is of the stored bytes; a sealed blob stores cipher text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct Document {
 /// Where a resource was written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    pub file: String,
+    pub file: SharedText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
 }
@@ -66,6 +66,13 @@ pub struct Resource {
     /// The bytes that make it so; `None` where the fingerprint says it all (an empty folder).
     pub content: Option<BlobRef>,
     pub origin: Origin,
+}
+
+impl Resource {
+    /// As it stands in a manifest.
+    pub fn item(&self) -> Item {
+        Item { fingerprint: self.fingerprint.clone(), content: self.content, errand: false }
+    }
 }
 
 /// Why a resource cannot be made yet: its target does not know its kind.
@@ -88,9 +95,7 @@ pub struct Desired {
 impl Desired {
     /// The desired state as it is stored and named: addresses, fingerprints, contents.
     pub fn manifest(&self) -> Manifest {
-        let item = |one: &Resource, errand| {
-            (one.address.clone(), crate::Item { fingerprint: one.fingerprint.clone(), content: one.content, errand })
-        };
+        let item = |one: &Resource, errand| (one.address.clone(), Item { errand, ..one.item() });
         let lasting = self.resources.values().map(|resource| item(resource, false));
         Manifest { items: lasting.chain(self.errands.values().map(|errand| item(&errand.resource, true))).collect() }
     }
@@ -100,7 +105,7 @@ impl Desired {
     pub fn from_manifest(manifest: &Manifest) -> Desired {
         let mut desired = Desired::default();
         for (address, item) in &manifest.items {
-            let origin = Origin { file: address.to_string(), line: None };
+            let origin = Origin { file: address.text().clone(), line: None };
             let resource = Resource { address: address.clone(), fingerprint: item.fingerprint.clone(), content: item.content, origin };
             if item.errand {
                 let errand = Errand { resource, first: None, next: None, clears: Clears::default(), ends: Vec::new() };

@@ -179,18 +179,18 @@ fn stream_of(rendered: &Rendered) -> Result<Vec<u8>, Vec<Finding>> {
 /// The bundle, with what the step before made in a folder of it.
 fn with_between(bundle: &Bundle, folder: &str, stream: Vec<u8>) -> Result<Bundle, Vec<Finding>> {
     let path = within(folder, BETWEEN);
-    if bundle.entries.contains_key(&path) {
+    if bundle.entries.contains_key(path.as_str()) {
         let message = format!("`{}` is where a step finds what the one before it made", in_source(bundle, &path));
         return Err(vec![Finding::new(message, "rename the file of the source").at(in_source(bundle, &path), 1, 1)]);
     }
     let entry = BundleEntry {
         shape: Shape::File { executable: false },
         bytes: stream.len() as u64,
-        id: Digest::of(&stream).to_string(),
+        id: Digest::of(&stream).to_string().into(),
         content: None,
     };
     let mut entries = BTreeMap::clone(&bundle.entries);
-    entries.insert(path.clone(), entry);
+    entries.insert(path.as_str().into(), entry);
     let reader = Arc::new(WithOne { base: bundle.reader.clone(), path, bytes: stream.into() });
     Ok(Bundle { entries: Arc::new(entries), reader, ..bundle.clone() })
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer};
-use trued_model::Finding;
+use trued_model::{Finding, SharedText};
 
 use crate::copy::in_source;
 use crate::objects::{OUTPUT, SOURCE, below_bundle, line_with, make, make_output, within};
@@ -82,7 +82,7 @@ impl Kustomize {
 
 /// The file that makes a folder a kustomization, as the bundle names it.
 fn kustomization(bundle: &Bundle, overlay: &str) -> Result<String, Vec<Finding>> {
-    FILES.iter().map(|name| within(overlay, name)).find(|path| bundle.entries.contains_key(path)).ok_or_else(|| {
+    FILES.iter().map(|name| within(overlay, name)).find(|path| bundle.entries.contains_key(path.as_str())).ok_or_else(|| {
         let folder = if overlay.is_empty() { bundle.folder.clone() } else { in_source(bundle, overlay) };
         let message = format!("`{folder}` holds no kustomization.yaml");
         vec![Finding::new(message, "name the folder to build in `overlay`, below `path`")]
@@ -95,8 +95,8 @@ fn placed(bundle: &Bundle, finding: Finding, said: &str, file: &str) -> Finding 
     let finding = helped(finding, said);
     let words = said.split(|c: char| c.is_whitespace() || "'`\"[](){},".contains(c)).map(|word| word.trim_end_matches([':', ';']));
     let names: Vec<&str> = words.filter(|word| word.len() > 2 && word.contains(['.', '/'])).collect();
-    let is_kustomization = |path: &&String| FILES.contains(&path.rsplit('/').next().unwrap_or_default());
-    let others = bundle.entries.keys().filter(is_kustomization).map(String::as_str).filter(|path| *path != file);
+    let is_kustomization = |path: &&SharedText| FILES.contains(&path.rsplit('/').next().unwrap_or_default());
+    let others = bundle.entries.keys().filter(is_kustomization).map(SharedText::as_str).filter(|path| *path != file);
     for word in names.into_iter().rev() {
         for path in std::iter::once(file).chain(others.clone()) {
             if let Some((line, column)) = line_with(bundle, path, word) {

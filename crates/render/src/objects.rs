@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use trued_doors::{Bundle, Confined, RenderInput, Rendered};
-use trued_model::{Finding, Tool, encode_path};
+use trued_model::{Finding, SharedText, Tool, encode_path};
 
 use crate::program::{Copied, below, judge, not_written, plain, tail};
 
@@ -43,7 +43,7 @@ pub fn below_bundle(bundle: &Bundle, key: &str, written: &str) -> Result<Below, 
         vec![Finding::new(message, "write a path below `path`; `path` is the folder that holds all that is read")]
     })?;
     let path = encode_path(std::os::unix::ffi::OsStrExt::as_bytes(raw.as_os_str()));
-    let inside = |entry: &String| entry.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let inside = |entry: &SharedText| entry.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if path.is_empty() {
         return Ok(Below { path, argument: SOURCE.to_owned() });
     }

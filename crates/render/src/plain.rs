@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use trued_doors::{BoxFuture, Descriptor, RenderInput, Rendered, Renderer};
-use trued_model::Finding;
+use trued_model::{Finding, SharedText};
 
 use crate::contents::RenderedBytes;
 use crate::copy::{bounded, copy};
@@ -50,7 +50,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let sensitive = Sensitive::new(&input.sensitive)?;
     bounded(&input.bundle, &sensitive)?;
     let asked = |path: &&str| input.only.as_ref().is_none_or(|only| only.contains(*path));
-    let paths: Vec<&str> = input.bundle.entries.keys().map(String::as_str).filter(asked).collect();
+    let paths: Vec<&str> = input.bundle.entries.keys().map(SharedText::as_str).filter(asked).collect();
     let copied = copy(input, &paths, &sensitive)?;
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins, made: None };
     Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None, tools: Vec::new() })

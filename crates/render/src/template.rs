@@ -134,7 +134,7 @@ fn complete(input: &RenderInput, copied: Copied, written: Vec<(String, Written)>
         let content = BlobRef { digest, bytes: bytes.len() as u64, sealed: seal };
         origins.entry(digest).or_insert(Origin::Held(bytes.into()));
         let output = rendered_path(&path).unwrap_or(&path).to_owned();
-        documents.push(Document { path: output, shape: input.bundle.entries[&path].shape, identity, content, text: None });
+        documents.push(Document { path: output, shape: input.bundle.entries[path.as_str()].shape, identity, content, text: None });
     }
     documents.sort_by(|one, other| one.path.cmp(&other.path));
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins, made: None };

@@ -7,8 +7,8 @@ use trued_doors::{Answer, Contents};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{StackMemory, Wellness};
 use trued_model::{
-    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, Stack, StackId,
-    Timestamp, Tool,
+    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, SharedText,
+    Stack, StackId, Timestamp, Tool,
 };
 
 use crate::pieces::Pieces;
@@ -38,7 +38,7 @@ pub(crate) struct Kept {
     /// The newest render, where the next one can go on from it.
     pub pieces: Option<Arc<Pieces>>,
     /// Entry id → blob of what was copied as it is; saves reading it again.
-    pub copied: Arc<BTreeMap<String, BlobRef>>,
+    pub copied: Arc<BTreeMap<SharedText, BlobRef>>,
     /// The newest render that failed because of its program: it is not run again at once.
     pub failed: Option<Failed>,
     /// The checks that ran last.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use trued_doors::{Answer, Bundle, BundleEntry, Contents, RenderInput, Renderer, Rereading};
-use trued_model::{BlobRef, Code, Desired, Digest, Packing, Refusal, Stack, beside};
+use trued_model::{BlobRef, Code, Desired, Digest, Packing, Refusal, SharedText, Stack, beside};
 
 use crate::Counters;
 use crate::cell::{Cell, Wanted};
@@ -22,7 +22,7 @@ const PART: usize = 16;
 pub(crate) struct Pieces {
     /// Of all inputs but the bundle's content, and of the renderer's version.
     rest: Digest,
-    entries: Arc<BTreeMap<String, BundleEntry>>,
+    entries: Arc<BTreeMap<SharedText, BundleEntry>>,
     wanted: Arc<Wanted>,
     named: Packing,
     /// The last whole render, and what is otherwise now.
@@ -86,11 +86,16 @@ impl Runtime {
         Counters::add(&self.counters.rendered, otherwise.changed.len() as u64);
         let (desired, named) = blocking(|| {
             let mut resources = before.wanted.desired.resources.clone();
-            again.gone.iter().for_each(|gone| drop(resources.remove(gone)));
-            resources.extend(again.resources.into_iter().map(|resource| (resource.address.clone(), resource)));
-            let desired = Desired { resources, errands: BTreeMap::new() };
-            let named = before.named.next(Arc::new(desired.manifest().named()));
-            (Arc::new(desired), named)
+            let mut changes = Vec::new();
+            for gone in again.gone {
+                resources.remove(&gone);
+                changes.push((gone, None));
+            }
+            for resource in again.resources {
+                changes.push((resource.address.clone(), Some(resource.item().named())));
+                resources.insert(resource.address.clone(), resource);
+            }
+            (Arc::new(Desired { resources, errands: BTreeMap::new() }), before.named.with(changes))
         });
         let wanted = Arc::new(Wanted {
             key: gathered.key,
@@ -122,8 +127,8 @@ impl Pieces {
         for (path, before, now) in beside(&*self.entries, &*bundle.entries) {
             match (before, now) {
                 (before, now) if before == now => continue,
-                (_, Some(_)) => drop(otherwise.changed.insert(path.clone())),
-                (_, None) => otherwise.gone.push(path.clone()),
+                (_, Some(_)) => drop(otherwise.changed.insert(path.to_string())),
+                (_, None) => otherwise.gone.push(path.to_string()),
             }
             if otherwise.changed.len() + otherwise.gone.len() > most {
                 return None;

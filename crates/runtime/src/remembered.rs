@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use trued_doors::{Answer, Blobs, Bundle, Cache, Contents, Rendered};
-use trued_model::{BlobRef, Code, Digest, Document, Level, Refusal, Tool};
+use trued_model::{BlobRef, Code, Digest, Document, Level, Refusal, SharedText, Tool};
 
 use crate::runtime::Runtime;
 
@@ -17,7 +17,7 @@ const HELD: u64 = 1 << 20;
 #[derive(Serialize, Deserialize)]
 struct Stored {
     documents: Vec<Document>,
-    copied: BTreeMap<String, BlobRef>,
+    copied: BTreeMap<SharedText, BlobRef>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sandbox: Option<Level>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,7 +31,7 @@ pub(crate) struct Since {
     whole: Digest,
     /// By path; none where there is no such document any more.
     documents: BTreeMap<String, Option<Document>>,
-    copied: BTreeMap<String, BlobRef>,
+    copied: BTreeMap<SharedText, BlobRef>,
 }
 
 impl Since {
@@ -45,7 +45,7 @@ impl Since {
     }
 
     /// The same, with more that is otherwise.
-    pub fn and(&self, gone: Vec<String>, changed: Vec<Document>, copied: &BTreeMap<String, BlobRef>) -> Since {
+    pub fn and(&self, gone: Vec<String>, changed: Vec<Document>, copied: &BTreeMap<SharedText, BlobRef>) -> Since {
         let mut since = self.clone();
         since.documents.extend(gone.into_iter().map(|path| (path, None)));
         since.documents.extend(changed.into_iter().map(|document| (document.path.clone(), Some(document))));
@@ -71,10 +71,10 @@ impl Runtime {
     /// A render from the cache, if all its bytes can be had again without rendering.
     pub(crate) fn rendered_before(&self, key: &Digest, bundle: &Bundle) -> Option<Rendered> {
         let stored = self.stored(key)?;
-        let by_id: BTreeMap<&str, &String> = bundle.entries.iter().map(|(path, entry)| (entry.id.as_str(), path)).collect();
+        let by_id: BTreeMap<&str, &SharedText> = bundle.entries.iter().map(|(path, entry)| (&*entry.id, path)).collect();
         let copied = stored.copied.iter();
-        let paths: BTreeMap<Digest, String> =
-            copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(id.as_str())?).clone()))).collect();
+        let paths: BTreeMap<Digest, SharedText> =
+            copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(&**id)?).clone()))).collect();
         let contents = Again { bundle: bundle.clone(), paths, blobs: self.doors.blobs.clone(), cache: self.doors.cache.clone() };
         let whole = stored.documents.iter().all(|document| contents.has(&document.content));
         whole.then(|| Rendered {
@@ -147,7 +147,7 @@ fn made_key(digest: &Digest) -> String {
 /// Contents of a render that was found in the cache: from the bundle, the blob store, or the cache itself.
 struct Again {
     bundle: Bundle,
-    paths: BTreeMap<Digest, String>,
+    paths: BTreeMap<Digest, SharedText>,
     blobs: Arc<dyn Blobs>,
     cache: Arc<dyn Cache>,
 }

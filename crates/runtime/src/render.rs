@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Misfit, Reading, RenderInput, Rendered, Renderer};
 use trued_model::{
     Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Name, Packing, Refusal, Resource, Revision, SandboxRules,
-    Secret, Shape, Stack, StackId,
+    Secret, Shape, SharedText, Stack, StackId,
 };
 
 use crate::Counters;
@@ -261,7 +261,13 @@ impl Runtime {
     }
 
     /// What the renderer gets; the secrets go with it.
-    pub(crate) fn input(&self, stack: &Stack, gathered: &mut Gathered, known: Arc<BTreeMap<String, BlobRef>>, repeat: bool) -> RenderInput {
+    pub(crate) fn input(
+        &self,
+        stack: &Stack,
+        gathered: &mut Gathered,
+        known: Arc<BTreeMap<SharedText, BlobRef>>,
+        repeat: bool,
+    ) -> RenderInput {
         RenderInput {
             bundle: gathered.bundle.clone(),
             settings: stack.render.settings.clone(),
@@ -287,7 +293,7 @@ impl Runtime {
         stack: &Stack,
         gathered: &Gathered,
         rendered: Rendered,
-        copied: &BTreeMap<String, BlobRef>,
+        copied: &BTreeMap<SharedText, BlobRef>,
         validate: bool,
     ) -> Result<(Wanted, Packing), NoWish> {
         let Gathered { driver, facts, .. } = gathered;
@@ -338,7 +344,9 @@ impl Runtime {
         let errands = parsed.errands.iter_mut().map(|errand| &mut errand.resource);
         for origin in parsed.resources.iter_mut().chain(errands).map(|resource| &mut resource.origin).filter(|origin| origin.line.is_some())
         {
-            origin.file = in_source(&origin.file).unwrap_or(std::mem::take(&mut origin.file));
+            if let Some(file) = in_source(&origin.file) {
+                origin.file = file.into();
+            }
         }
         if !parsed.findings.is_empty() {
             // What is said of no document is said of the target's settings.

@@ -44,7 +44,7 @@ impl Driver for FakeDriver {
                 address: placed(into, &document.path),
                 fingerprint: looks,
                 content: (!folder).then_some(document.content),
-                origin: Origin { file: document.path.clone(), line: None },
+                origin: Origin { file: document.path.as_str().into(), line: None },
             }
         };
         let outside = |document: &&Document| document.path.contains("..");

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Descriptor, Source, SourceKind, SourceOpening};
-use trued_model::{Address, BlobRef, Code, Commit, Digest, Fingerprint, Name, Refusal, Relation, Revision, Shape, Timestamp, Want};
+use trued_model::{
+    Address, BlobRef, Code, Commit, Digest, Fingerprint, Name, Refusal, Relation, Revision, Shape, SharedText, Timestamp, Want,
+};
 
 /// A file that makes the folder it lies in impossible to render.
 pub const BROKEN: &str = "broken";
@@ -197,8 +199,9 @@ impl Source for Following {
             if found.is_empty() {
                 return Err(Refusal::new(Code::Absent, format!("there is no folder {folder}")));
             }
-            let entries: BTreeMap<String, BundleEntry> = found.iter().map(|(path, content)| (path.clone(), entry(content))).collect();
-            let ids: Vec<(&String, &String)> = entries.iter().map(|(path, entry)| (path, &entry.id)).collect();
+            let entries: BTreeMap<SharedText, BundleEntry> =
+                found.iter().map(|(path, content)| (path.as_str().into(), entry(content))).collect();
+            let ids: Vec<(&SharedText, &SharedText)> = entries.iter().map(|(path, entry)| (path, &entry.id)).collect();
             Ok(Bundle {
                 revision: revision.clone(),
                 folder: folder.to_owned(),
@@ -240,9 +243,9 @@ fn entry(content: &Option<Arc<[u8]>>) -> BundleEntry {
     match content {
         Some(bytes) => {
             let blob = BlobRef::of(bytes);
-            BundleEntry { shape: Shape::File { executable: false }, bytes: blob.bytes, id: blob.digest.hex(), content: Some(blob) }
+            BundleEntry { shape: Shape::File { executable: false }, bytes: blob.bytes, id: blob.digest.hex().into(), content: Some(blob) }
         }
-        None => BundleEntry { shape: Shape::Folder, bytes: 0, id: "folder".to_owned(), content: None },
+        None => BundleEntry { shape: Shape::Folder, bytes: 0, id: "folder".into(), content: None },
     }
 }
 

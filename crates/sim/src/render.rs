@@ -34,13 +34,13 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let mut contents = FromBundle { reader: input.bundle.reader.clone(), paths: BTreeMap::new() };
     let mut documents = Vec::new();
     let mut copied = BTreeMap::new();
-    for (path, entry) in input.bundle.entries.iter().filter(|(path, _)| !input.repeat || *path != UNSTEADY) {
+    for (path, entry) in input.bundle.entries.iter().filter(|(path, _)| !input.repeat || path.as_str() != UNSTEADY) {
         let content = entry.content.unwrap_or_else(|| BlobRef::of(b""));
         if entry.shape != Shape::Folder {
-            contents.paths.insert(content.digest, path.clone());
+            contents.paths.insert(content.digest, path.to_string());
             copied.insert(entry.id.clone(), content);
         }
-        documents.push(Document { path: path.clone(), shape: entry.shape, identity: content.digest, content, text: None });
+        documents.push(Document { path: path.to_string(), shape: entry.shape, identity: content.digest, content, text: None });
     }
     Ok(Rendered { documents, contents: Arc::new(contents), copied, sandbox: None, tools: Vec::new() })
 }

@@ -81,7 +81,7 @@ fn ruled_folders(rules: &Deciding, taken: &BTreeMap<Vec<u8>, &Document>, trouble
             address: Address::new(encode_path(path)),
             fingerprint: fingerprint::of(Shape::Folder, &document.identity, false, &decided.attributes),
             content: None,
-            origin: Origin { file: document.path.clone(), line: None },
+            origin: Origin { file: document.path.as_str().into(), line: None },
         })
     };
     folders.into_iter().filter_map(ruled).collect()
@@ -93,7 +93,7 @@ pub(crate) fn resource(document: &Document, address: String, attributes: &Attrib
         address: Address::new(address),
         fingerprint: fingerprint::of(document.shape, &document.identity, document.content.sealed, attributes),
         content,
-        origin: Origin { file: document.path.clone(), line: None },
+        origin: Origin { file: document.path.as_str().into(), line: None },
     }
 }
 

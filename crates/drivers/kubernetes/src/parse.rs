@@ -193,7 +193,7 @@ fn resource(
     let stored: Arc<[u8]> = seal.map_or(bytes.clone(), |seal| seal.seal(&bytes)).into();
     let content = BlobRef { sealed, ..BlobRef::of(&stored) };
     parsed.made.insert(content.digest, stored);
-    let origin = Origin { file: one.document.path.clone(), line: Some(one.line) };
+    let origin = Origin { file: one.document.path.as_str().into(), line: Some(one.line) };
     let resource = Resource { address, fingerprint, content: Some(content), origin };
     match hook {
         Some(hook) => {

@@ -226,12 +226,12 @@ impl BundleReader for Files {
 fn bundle<const N: usize>(files: [(&str, &[u8]); N]) -> Bundle {
     let files: BTreeMap<String, Vec<u8>> = files.into_iter().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect();
     let shape = Shape::File { executable: false };
-    let entry = |bytes: &Vec<u8>| BundleEntry { shape, bytes: bytes.len() as u64, id: Digest::of(bytes).hex(), content: None };
+    let entry = |bytes: &Vec<u8>| BundleEntry { shape, bytes: bytes.len() as u64, id: Digest::of(bytes).hex().into(), content: None };
     Bundle {
         revision: Revision { source: "shop".parse().expect("a name"), id: "0123456789ab".to_owned() },
         folder: "x".to_owned(),
         digest: String::new(),
-        entries: Arc::new(files.iter().map(|(path, bytes)| (path.clone(), entry(bytes))).collect()),
+        entries: Arc::new(files.iter().map(|(path, bytes)| (path.as_str().into(), entry(bytes))).collect()),
         reader: Arc::new(Files(files)),
     }
 }

@@ -22,13 +22,13 @@ impl BundleReader for One {
 
 pub fn parse(bytes: &[u8]) {
     let shape = Shape::File { executable: false };
-    let entry = BundleEntry { shape, bytes: bytes.len() as u64, id: Digest::of(bytes).hex(), content: None };
+    let entry = BundleEntry { shape, bytes: bytes.len() as u64, id: Digest::of(bytes).hex().into(), content: None };
     let input = RenderInput {
         bundle: Bundle {
             revision: Revision { source: "shop".parse().expect("a name"), id: "0123456789ab".to_owned() },
             folder: "site".to_owned(),
             digest: String::new(),
-            entries: Arc::new(BTreeMap::from([("a.txt.j2".to_owned(), entry)])),
+            entries: Arc::new(BTreeMap::from([("a.txt.j2".into(), entry)])),
             reader: Arc::new(One(bytes.to_vec())),
         },
         settings: json!({ "path": "site" }),

@@ -73,5 +73,8 @@ pub(super) fn of_the_dead(incoming: &Path, ours: &Holder) -> impl Iterator<Item 
     let folders = fs::read_dir(incoming).into_iter().flatten().flatten();
     let folders = folders.filter(move |entry| entry.file_name().to_str().is_some_and(&dead)).map(|entry| entry.path());
     // One in another PID namespace looks dead from here, and holds on to its journal.
-    folders.map(|folder| (Left::open(&folder), folder)).filter(|(left, _)| left.as_ref().is_none_or(Left::is_ours)).map(|(left, folder)| (folder, left))
+    folders
+        .map(|folder| (Left::open(&folder), folder))
+        .filter(|(left, _)| left.as_ref().is_none_or(Left::is_ours))
+        .map(|(left, folder)| (folder, left))
 }

@@ -233,7 +233,7 @@ fn sibling(bundle: &Bundle, chart: &str, one: &Declared) -> Result<Below, Vec<Fi
         }
     }
     let path = steps.join("/");
-    if inside && bundle.entries.contains_key(&within(&path, "Chart.yaml")) {
+    if inside && bundle.entries.contains_key(within(&path, "Chart.yaml").as_str()) {
         let raw = trued_model::decode_path(&path).and_then(|raw| String::from_utf8(raw).ok());
         if let Some(raw) = raw {
             return below_bundle(bundle, "repository", &raw);

@@ -34,7 +34,7 @@ pub fn refuse<'a>(
     let mut findings = Vec::new();
     for (path, entry) in bundle.entries.iter() {
         let inside =
-            |chart: &String| chart.is_empty() || path == chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/'));
+            |chart: &String| chart.is_empty() || **path == **chart || path.strip_prefix(chart).is_some_and(|rest| rest.starts_with('/'));
         if !charts.iter().any(inside) || findings.len() >= NAMED {
             continue;
         }

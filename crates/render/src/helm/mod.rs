@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trued_doors::{BoxFuture, Bundle, Descriptor, RenderInput, Rendered, Renderer};
-use trued_model::{Digest, Finding};
+use trued_model::{Digest, Finding, SharedText};
 
 use crate::copy::in_source;
 use crate::objects::{Below, OUTPUT, SOURCE, below_bundle, make, make_output, run, within};
@@ -190,7 +190,7 @@ impl Helm {
             }
             Chart::Elsewhere(chart) => (None, Some(fit(&input, chart)?)),
         };
-        let packed = chart.as_ref().is_none_or(|chart| !input.bundle.entries.contains_key(&within(&chart.path, "Chart.yaml")));
+        let packed = chart.as_ref().is_none_or(|chart| !input.bundle.entries.contains_key(within(&chart.path, "Chart.yaml").as_str()));
         let settled = match &chart {
             Some(chart) if !packed => dependencies::settle(&input, &chart.path, &settings.dependencies)?,
             _ if settings.dependencies.is_empty() => Settled::default(),
@@ -296,8 +296,8 @@ fn fit(input: &RenderInput, Elsewhere { from, digest }: &Elsewhere) -> Result<Ar
 }
 
 fn is_chart(bundle: &Bundle, chart: &Below) -> Result<(), Vec<Finding>> {
-    let is_archive = chart.path.ends_with(".tgz") && bundle.entries.contains_key(&chart.path);
-    if is_archive || bundle.entries.contains_key(&within(&chart.path, "Chart.yaml")) {
+    let is_archive = chart.path.ends_with(".tgz") && bundle.entries.contains_key(chart.path.as_str());
+    if is_archive || bundle.entries.contains_key(within(&chart.path, "Chart.yaml").as_str()) {
         return Ok(());
     }
     let folder = if chart.path.is_empty() { bundle.folder.clone() } else { in_source(bundle, &chart.path) };
@@ -311,8 +311,8 @@ fn placed(bundle: &Bundle, chart: Option<&str>, finding: Finding, said: &str) ->
         let (Some(file), line, column) = (parts.next(), parts.next(), parts.next()) else { continue };
         // A file of the chart begins with the chart's name; others are named as in the source.
         let of_chart =
-            file.split_once('/').and_then(|(_, file)| Some(within(chart?, file))).filter(|path| bundle.entries.contains_key(path));
-        let of_source = || bundle.entries.keys().find(|path| in_source(bundle, path) == file).cloned();
+            file.split_once('/').and_then(|(_, file)| Some(within(chart?, file))).filter(|path| bundle.entries.contains_key(path.as_str()));
+        let of_source = || bundle.entries.keys().find(|path| in_source(bundle, path) == file).map(SharedText::to_string);
         if let Some(path) = of_chart.or_else(of_source) {
             let count = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok()).unwrap_or(1).max(1);
             return finding.at(in_source(bundle, &path), count(line), count(column));
@@ -320,7 +320,7 @@ fn placed(bundle: &Bundle, chart: Option<&str>, finding: Finding, said: &str) ->
     }
     let Some(chart) = chart else { return finding };
     let file = within(chart, "Chart.yaml");
-    let file = if bundle.entries.contains_key(&file) { file } else { chart.to_owned() };
+    let file = if bundle.entries.contains_key(file.as_str()) { file } else { chart.to_owned() };
     finding.at(in_source(bundle, &file), 1, 1)
 }
 

@@ -40,9 +40,9 @@ pub fn add(bundle: &Bundle, texts: &mut Texts, asked: &[&str]) -> Result<(), Fin
     bounded(bundle, texts)?;
     let mut left = MAX_TEXTS - bytes(texts);
     for (path, entry) in bundle.entries.iter().filter(|(_, entry)| entry.bytes <= MAX_TEMPLATE) {
-        if is_file(bundle, path) && !texts.contains_key(path) && entry.bytes <= left {
+        if is_file(bundle, path) && !texts.contains_key(path.as_str()) && entry.bytes <= left {
             left -= entry.bytes;
-            texts.insert(path.clone(), text(bundle, path));
+            texts.insert(path.to_string(), text(bundle, path));
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::Value;
 use trued_doors::{
     Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Confined, Confines, Exit, RenderInput, Rendered, Renderer, Runner, Seal,
 };
-use trued_model::{BlobRef, Code, Digest, Finding, Level, Refusal, Revision, Secret, Shape};
+use trued_model::{BlobRef, Code, Digest, Finding, Level, Refusal, Revision, Secret, Shape, SharedText};
 
 mod build;
 mod plain;
@@ -88,7 +88,7 @@ struct Case {
     vars: Value,
     secrets: &'static [(&'static str, &'static str)],
     sensitive: &'static [&'static str],
-    known: BTreeMap<String, BlobRef>,
+    known: BTreeMap<SharedText, BlobRef>,
     settings: Value,
     into: &'static str,
     runner: Arc<dyn Runner>,
@@ -118,7 +118,7 @@ impl Case {
     fn input(&self) -> RenderInput {
         let entry = |(path, (shape, bytes)): (&String, &(Shape, Vec<u8>))| {
             let id = format!("id-{}", Digest::of(bytes).short());
-            (path.clone(), BundleEntry { shape: *shape, bytes: bytes.len() as u64, id, content: None })
+            (path.as_str().into(), BundleEntry { shape: *shape, bytes: bytes.len() as u64, id: id.into(), content: None })
         };
         let revision = Revision { source: "shop".parse().unwrap(), id: "0123456789ab".into() };
         RenderInput {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Clock, Descriptor, Source, SourceKind, SourceOpening};
-use trued_model::{BlobRef, Code, Commit, Digest, Name, Refusal, Relation, Revision, Shape, Want, encode_path};
+use trued_model::{BlobRef, Code, Commit, Digest, Name, Refusal, Relation, Revision, Shape, SharedText, Want, encode_path};
 
 use crate::disk::{self, Root};
 use crate::kept::Kept;
@@ -199,7 +199,7 @@ impl Place {
             let message = format!("read folder {} of source {}: there is no such folder", encode_path(folder), self.name);
             return Err(Refusal::new(Code::Absent, message));
         }
-        let entries: BTreeMap<String, BundleEntry> = inside().map(|(path, item)| (encode_path(path), entry(item))).collect();
+        let entries: BTreeMap<SharedText, BundleEntry> = inside().map(|(path, item)| (encode_path(path).into(), entry(item))).collect();
         let digest = scan::digest(inside()).to_string();
         let reader = Arc::new(Reader { place: self.clone(), scan: scan.clone(), folder: folder.to_vec() });
         Ok(Bundle { revision, folder: encode_path(folder), digest, entries: Arc::new(entries), reader })
@@ -242,7 +242,7 @@ impl Place {
 }
 
 fn entry(item: &Item) -> BundleEntry {
-    let id = item.content.map_or_else(|| "folder".to_owned(), |content| content.digest.to_string());
+    let id = item.content.map_or_else(|| "folder".into(), |content| content.digest.to_string().into());
     BundleEntry { shape: item.shape, bytes: item.content.map_or(0, |content| content.bytes), id, content: item.content }
 }
 

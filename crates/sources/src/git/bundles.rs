@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gix::ObjectId;
 use gix::objs::tree::{EntryKind, EntryMode};
 use gix::objs::{Kind, TreeRefIter};
-use trued_model::{Shape, encode_path};
+use trued_model::{Shape, SharedText, encode_path};
 
 use super::held::Entries;
 use super::repository::{Fault, Repository};
@@ -46,11 +46,15 @@ pub(super) fn next(asked: &Asked<'_>, (before, known): (ObjectId, &Entries), tre
     let mut entries = known.clone();
     for folder in folders_gone {
         let inside = format!("{}/", encode_path(&folder));
-        let paths: Vec<String> =
-            entries.range(inside.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&inside)).cloned().collect();
-        paths.iter().for_each(|path| drop(entries.remove(path)));
+        let paths: Vec<SharedText> = entries
+            .range(SharedText::from(inside.as_str())..)
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(&inside))
+            .cloned()
+            .collect();
+        paths.iter().for_each(|path| drop(entries.remove(&**path)));
     }
-    gone.iter().for_each(|path| drop(entries.remove(&encode_path(path))));
+    gone.iter().for_each(|path| drop(entries.remove(encode_path(path).as_str())));
     entries.extend(assembled.entries);
     let bytes = entries.values().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
     let within = entries.len() as u64 <= asked.limits.files && bytes <= asked.limits.bytes;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use gix::ObjectId;
 use trued_doors::BundleEntry;
+use trued_model::SharedText;
 
 /// A bundle's entries by their path.
-pub(super) type Entries = BTreeMap<String, BundleEntry>;
+pub(super) type Entries = BTreeMap<SharedText, BundleEntry>;
 
 /// What says what a bundle holds: the folder it is made for, by whose path names are judged, and the tree that lies there.
 pub(super) type Folder = (Vec<u8>, ObjectId);

@@ -8,7 +8,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, BundleEntry, BundleReader};
-use trued_model::{BlobRef, Digest};
+use trued_model::{BlobRef, Digest, SharedText};
 
 use super::place::{At, Place};
 use super::repository::{Fault, Repository, Torn};
@@ -23,7 +23,7 @@ pub(super) struct Reader {
     pub(super) place: Arc<Place>,
     pub(super) at: At,
     pub(super) folder: Vec<u8>,
-    pub(super) entries: Arc<BTreeMap<String, BundleEntry>>,
+    pub(super) entries: Arc<BTreeMap<SharedText, BundleEntry>>,
 }
 
 impl Reader {

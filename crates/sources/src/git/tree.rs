@@ -8,7 +8,7 @@ use gix::ObjectId;
 use gix::objs::tree::{EntryKind, EntryMode};
 use gix::objs::{Kind, TreeRefIter, WriteTo as _};
 use trued_doors::{Answer, BundleEntry};
-use trued_model::{Code, Refusal, Shape, encode_path};
+use trued_model::{Code, Refusal, Shape, SharedText, encode_path};
 
 use super::repository::{Fault, LARGEST_OBJECT, Repository};
 use super::settings::Limits;
@@ -34,7 +34,7 @@ pub(super) type Leaves = BTreeMap<Vec<u8>, Leaf>;
 
 /// What a folder of a tree holds, ready to be a bundle.
 pub(super) struct Assembled {
-    pub(super) entries: BTreeMap<String, BundleEntry>,
+    pub(super) entries: BTreeMap<SharedText, BundleEntry>,
     /// The id of the tree that holds exactly these entries.
     pub(super) digest: ObjectId,
 }
@@ -155,7 +155,7 @@ pub(super) fn assemble(
             }
             texts.insert(path.clone(), text(path, leaf)?);
         }
-        entries.insert(encode_path(path), BundleEntry { shape, bytes, id: leaf.id.to_string(), content: None });
+        entries.insert(encode_path(path).into(), BundleEntry { shape, bytes, id: leaf.id.to_string().into(), content: None });
     }
     if sum > limits.bytes {
         let message = format!("read {}: its files hold {sum} bytes, more than {}", encode_path(folder), limits.bytes);

@@ -33,7 +33,7 @@ async fn a_commit_is_read_from_its_objects() {
     assert_eq!(site.entries["index.html"].bytes, 5);
     assert_eq!(site.entries["index.html"].shape, Shape::File { executable: false });
     assert_eq!(site.digest, repo.git(&["rev-parse", "HEAD:site"]), "a folder's digest is its tree's id");
-    assert_eq!(site.entries["index.html"].id, repo.git(&["rev-parse", "HEAD:site/index.html"]));
+    assert_eq!(*site.entries["index.html"].id, *repo.git(&["rev-parse", "HEAD:site/index.html"]));
     assert_eq!(site.reader.read("css/a.css").unwrap(), b"a {}");
     assert_eq!(site.reader.read("start").unwrap(), b"index.html");
     assert_eq!(site.reader.read("nothing").expect_err("no such entry").code, Code::Absent);

@@ -48,7 +48,7 @@ pub async fn bundle(source: &Arc<dyn Source>, revision: &Revision, folder: &str)
 
 /// The paths of a bundle.
 pub fn paths(bundle: &Bundle) -> Vec<&str> {
-    bundle.entries.keys().map(String::as_str).collect()
+    bundle.entries.keys().map(|path| path.as_str()).collect()
 }
 
 pub fn revision(id: &str) -> Revision {

@@ -176,7 +176,7 @@ impl<'a> Bench<'a> {
         for bytes in parsed.made.values() {
             self.blobs.put(bytes).expect("a blob");
         }
-        let place = |resource: &Resource| documents.iter().position(|document| document.path == resource.origin.file);
+        let place = |resource: &Resource| documents.iter().position(|document| *document.path == *resource.origin.file);
         let mut resources = parsed.resources;
         resources.sort_by_key(place);
         resources

@@ -71,7 +71,7 @@ fn a_place_comes_before_each_path() {
     let parsed = parse(&Facts::default(), "prod/", &documents);
     let addresses: Vec<&str> = parsed.resources.iter().map(|resource| resource.address.as_str()).collect();
     assert_eq!((addresses, parsed.findings), (vec!["prod/b/c", "prod/up"], vec![]), "another place below the same root is inside");
-    assert_eq!(parsed.resources[0].origin.file, "b/c");
+    assert_eq!(&*parsed.resources[0].origin.file, "b/c");
     for bad in ["/srv", "../x", ".trued"] {
         let parsed = parse(&Facts::default(), bad, &documents);
         assert_eq!((parsed.resources.len(), parsed.findings.len()), (0, 1), "{bad}");
