@@ -211,10 +211,10 @@ impl Asked {
     }
 
     /// Compares with these. The first form of a kind is what is given in any case and need not be asked for.
-    pub fn like<'a>(mut self, fingerprints: impl IntoIterator<Item = &'a Fingerprint>) -> Asked {
-        let forms: Vec<&Fingerprint> = fingerprints.into_iter().collect();
-        if forms.iter().any(|form| !form.as_str().starts_with("1:")) {
-            self.like.extend(forms.into_iter().cloned());
+    pub fn like<'a>(mut self, fingerprints: impl IntoIterator<Item = &'a Fingerprint, IntoIter: Clone>) -> Asked {
+        let forms = fingerprints.into_iter();
+        if forms.clone().any(|form| !form.as_str().starts_with("1:")) {
+            self.like.extend(forms.cloned());
         }
         self
     }

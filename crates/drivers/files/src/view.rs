@@ -101,17 +101,16 @@ pub(crate) fn glance(tree: &Tree, asked: &[Asked], whole: bool) -> Answer<Glance
     }
     let mut sorted: Vec<&Asked> = asked.iter().collect();
     sorted.sort_by(|one, other| one.address.cmp(&other.address));
-    let mut known = BTreeMap::new();
-    let mut open = Vec::new();
+    let (mut known, mut open) = (Vec::new(), Vec::new());
     for (address, asked, glimpse) in beside(sorted.into_iter().map(|asked| (&asked.address, asked)), &watcher.view.seen) {
         let Some(asked) = asked else { continue };
         match glimpse.filter(|glimpse| !asked.sealed && glimpse.like == asked.like) {
-            Some(glimpse) => drop(known.insert(address.clone(), Seen::Present(glimpse.state.clone()))),
+            Some(glimpse) => known.push((address.clone(), Seen::Present(glimpse.state.clone()))),
             None => open.push(asked),
         }
     }
     let whole = known.is_empty();
-    let (observation, vouched) = these(tree, &root, at, &open, known);
+    let (observation, vouched) = these(tree, &root, at, &open, BTreeMap::from_iter(known));
     let looked = open.len();
     if let Extent::Complete | Extent::Partial(_) = observation.extent {
         note(&mut watcher, &open, &observation.seen, &vouched);
