@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use trued_doors::{Answer, Query};
 use trued_model::{Address, Estate, Manifest, Name, Revision, StackId};
 
 use crate::cell::{Cell, Wanted};
 use crate::render::NoWish;
 use crate::runtime::Runtime;
+
+/// How many are asked at once: what one waits for, another works meanwhile.
+const ASKED_AT_ONCE: usize = 8;
 
 /// All stacks and orphans of one target.
 #[derive(Default)]
@@ -79,12 +83,9 @@ impl Neighbours {
             self.all.clear();
             self.near = Near::default();
             let shares = |other: &&StackId| other.target == of.target;
-            for id in now.estate.stacks.keys().filter(shares) {
-                self.ask(runtime, id, false).await?;
-            }
-            for id in now.orphans.iter().filter(shares) {
-                self.ask(runtime, id, true).await?;
-            }
+            let configured = now.estate.stacks.keys().filter(shares).map(|id| (id.clone(), false));
+            let orphans = now.orphans.iter().filter(shares).map(|id| (id.clone(), true));
+            self.ask(runtime, configured.chain(orphans).collect()).await?;
             self.asked = Some(now);
         } else {
             let news = match size > self.through {
@@ -97,38 +98,24 @@ impl Neighbours {
                     neighbour.inventory = neighbour.cell.inventory(runtime).await?;
                 }
             }
-            let unknown: Vec<StackId> =
-                self.all.iter().filter(|(_, one)| matches!(one.wish, Wish::Unknown { .. })).map(|(id, _)| id.clone()).collect();
-            for id in unknown.iter().filter(|id| *id != of) {
-                self.ask(runtime, id, false).await?;
-            }
+            let unknown = self.all.iter().filter(|(id, one)| *id != of && matches!(one.wish, Wish::Unknown { .. }));
+            let unknown = unknown.map(|(id, _)| (id.clone(), false));
+            self.ask(runtime, unknown.collect()).await?;
         }
         self.through = size;
         Ok(())
     }
 
-    async fn ask(&mut self, runtime: &Runtime, id: &StackId, orphan: bool) -> Answer<()> {
-        let cell = runtime.cell(id);
-        let inventory = cell.inventory(runtime).await?;
-        let estate = runtime.estate();
-        let wish = match estate.stacks.get(id).filter(|_| !orphan) {
-            None => Wish::Gone,
-            // Boxed: a render of another stack may be asked from within the walk of this one.
-            Some(stack) => match Box::pin(runtime.wanted(&cell, stack)).await {
-                Ok(_) => Wish::Known,
-                Err(NoWish::Panicked) => Wish::Unknown { why: "does not render: it broke off inside trued".to_owned(), away: false },
-                Err(NoWish::Refused(refusal)) => Wish::Unknown { why: refusal.to_string(), away: true },
-                Err(NoWish::Findings(findings)) => {
-                    let why = findings.first().map_or_else(|| "does not render".to_owned(), |finding| finding.message.clone());
-                    Wish::Unknown { why: format!("does not render: {why}"), away: false }
-                }
-            },
-        };
-        let (number, noted) = match self.all.remove(id) {
-            Some(known) => (known.number, known.noted),
-            None => (self.near.next_number(), Noted::default()),
-        };
-        self.all.insert(id.clone(), Neighbour { cell, inventory, wish, number, noted });
+    /// Asks some, several at once; each with whether it is an orphan.
+    async fn ask(&mut self, runtime: &Runtime, some: Vec<(StackId, bool)>) -> Answer<()> {
+        let mut asked = stream::iter(some).map(|(id, orphan)| ask(runtime, id, orphan).boxed()).buffered(ASKED_AT_ONCE);
+        while let Some((cell, inventory, wish)) = asked.try_next().await? {
+            let (number, noted) = match self.all.remove(&cell.id) {
+                Some(known) => (known.number, known.noted),
+                None => (self.near.next_number(), Noted::default()),
+            };
+            self.all.insert(cell.id.clone(), Neighbour { cell, inventory, wish, number, noted });
+        }
         Ok(())
     }
 
@@ -139,6 +126,27 @@ impl Neighbours {
         let near = move |one: &Neighbour| matches!(one.wish, Wish::Unknown { .. }) || numbers.contains(&one.number);
         self.all.iter().filter(move |(other, one)| *other != of && near(one))
     }
+}
+
+/// What is a stack's, and whether it is known what it wants.
+async fn ask(runtime: &Runtime, id: StackId, orphan: bool) -> Answer<(Arc<Cell>, Arc<Manifest>, Wish)> {
+    let cell = runtime.cell(&id);
+    let inventory = cell.inventory(runtime).await?;
+    let estate = runtime.estate();
+    let wish = match estate.stacks.get(&id).filter(|_| !orphan) {
+        None => Wish::Gone,
+        // Boxed: a render of another stack may be asked from within the walk of this one.
+        Some(stack) => match Box::pin(runtime.wanted(&cell, stack)).await {
+            Ok(_) => Wish::Known,
+            Err(NoWish::Panicked) => Wish::Unknown { why: "does not render: it broke off inside trued".to_owned(), away: false },
+            Err(NoWish::Refused(refusal)) => Wish::Unknown { why: refusal.to_string(), away: true },
+            Err(NoWish::Findings(findings)) => {
+                let why = findings.first().map_or_else(|| "does not render".to_owned(), |finding| finding.message.clone());
+                Wish::Unknown { why: format!("does not render: {why}"), away: false }
+            }
+        },
+    };
+    Ok((cell, inventory, wish))
 }
 
 impl Near {

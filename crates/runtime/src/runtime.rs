@@ -24,6 +24,8 @@ pub(crate) const BUSY: usize = 4;
 pub(crate) const BUILDING: usize = 2;
 /// Entries of one stack after which a snapshot of what they say is worth a write.
 const SNAPSHOT_EVERY: u64 = 500;
+/// Entries of one stack that are read in one go: little enough to be read at once.
+const FOLDED_AT_ONCE: usize = 64;
 
 /// One runtime, for a single `apply` or a whole `serve`.
 pub struct Runtime {
@@ -331,14 +333,23 @@ impl Runtime {
 
     /// Folds in what the record has gained.
     pub(crate) async fn catch_up(&self, id: &StackId, mut known: Arc<StackMemory>) -> Answer<Arc<StackMemory>> {
-        let after = known.through.checked_sub(1);
-        let query = Query { stack: Some(id.clone()), after, ascending: true, ..Query::default() };
-        let news = self.doors.store.find(query).await?;
-        if news.is_empty() {
+        let before = known.through;
+        loop {
+            let after = known.through.checked_sub(1);
+            let query = Query { stack: Some(id.clone()), after, limit: Some(FOLDED_AT_ONCE), ascending: true, ..Query::default() };
+            let news = self.doors.store.find(query).await?;
+            if !news.is_empty() {
+                let memory = Arc::make_mut(&mut known);
+                news.iter().for_each(|indexed| fold(memory, indexed));
+            }
+            if news.len() < FOLDED_AT_ONCE {
+                break;
+            }
+        }
+        if known.through == before {
             return Ok(known);
         }
         let memory = Arc::make_mut(&mut known);
-        news.iter().for_each(|indexed| fold(memory, indexed));
         if memory.folded >= SNAPSHOT_EVERY
             && let Ok(bytes) = serde_json::to_vec(memory)
         {

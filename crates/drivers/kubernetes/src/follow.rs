@@ -48,27 +48,38 @@ impl Rules {
 /// One who follows objects.
 struct Follower {
     cluster: Weak<Cluster>,
-    spots: BTreeMap<Address, Option<Spot>>,
+    followed: BTreeMap<Address, Followed>,
     rules: Arc<Rules>,
     read: bool,
     told: Option<BTreeMap<Address, Condition>>,
     changed: Arc<Notify>,
-    /// Where changes are heard of.
-    follows: Vec<(Arc<Table>, Spot)>,
     pause: Duration,
     looked: Instant,
+}
+
+/// One of the objects that are followed.
+struct Followed {
+    /// `None`: this is no address of an object.
+    spot: Option<Spot>,
+    /// Where its changes are heard of.
+    tables: Vec<Arc<Table>>,
+}
+
+impl Followed {
+    fn new(address: &Address) -> Followed {
+        Followed { spot: Spot::read(address), tables: Vec::new() }
+    }
 }
 
 /// Follows objects until the line is gone.
 pub(crate) fn follow(cluster: &Arc<Cluster>, ask: &HealthAsk) -> BoxStream<'static, BTreeMap<Address, Condition>> {
     let follower = Follower {
         cluster: Arc::downgrade(cluster),
-        spots: ask.addresses.iter().map(|address| (address.clone(), Spot::read(address))).collect(),
+        followed: ask.addresses.iter().map(|address| (address.clone(), Followed::new(address))).collect(),
         rules: Arc::new(Rules::read(ask)),
         read: ask.read,
         told: None,
         changed: Arc::default(),
-        follows: Vec::new(),
         pause: GATHERED,
         looked: Instant::now(),
     };
@@ -105,24 +116,24 @@ impl Follower {
     async fn look(&mut self) -> Option<BTreeMap<Address, Condition>> {
         let cluster = self.cluster.upgrade()?;
         let (rules, changed, read) = (self.rules.clone(), self.changed.clone(), self.read);
-        let looks: Vec<_> = self.spots.iter().map(|(address, spot)| (address.clone(), spot.clone())).collect();
+        let looks: Vec<_> = self.followed.iter().map(|(address, followed)| (address.clone(), followed.spot.clone())).collect();
         let looked = stream::iter(looks).map(|(address, spot)| {
             let (cluster, rules, changed) = (&cluster, &rules, &changed);
             async move {
                 let Some(spot) = spot else { return (address, Condition::unknown("this is no address of an object"), None) };
                 let (condition, table) = one(cluster, &spot, rules, changed, read).await;
-                (address, condition, table.map(|table| (table, spot)))
+                (address, condition, table)
             }
         });
         let looked: Vec<_> = looked.buffer_unordered(AT_ONCE).collect().await;
         let mut conditions = BTreeMap::new();
-        for (address, condition, follows) in looked {
-            conditions.insert(address, condition);
-            if let Some((table, spot)) = follows
-                && !self.follows.iter().any(|(known, other)| Arc::ptr_eq(known, &table) && *other == spot)
+        for (address, condition, table) in looked {
+            if let (Some(table), Some(followed)) = (table, self.followed.get_mut(&address))
+                && !followed.tables.iter().any(|known| Arc::ptr_eq(known, &table))
             {
-                self.follows.push((table, spot));
+                followed.tables.push(table);
             }
+            conditions.insert(address, condition);
         }
         Some(conditions)
     }
@@ -130,7 +141,9 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.follows.iter().for_each(|(table, spot)| table.let_go(spot, &self.changed));
+        for Followed { spot, tables } in self.followed.values() {
+            spot.iter().for_each(|spot| tables.iter().for_each(|table| table.let_go(spot, &self.changed)));
+        }
     }
 }
 

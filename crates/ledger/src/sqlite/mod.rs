@@ -32,6 +32,9 @@ pub(crate) use query::leaves;
 /// How long a process waits for others that write before it gives up.
 const PATIENCE: Span = Span::from_secs(30);
 
+/// Up to so many entries of one stack are read where they are asked for.
+const LITTLE: usize = 64;
+
 /// How long it sleeps between two tries, where SQLite does not wait by itself.
 const PAUSE: Span = Span::from_millis(5);
 
@@ -382,7 +385,7 @@ impl Store for SqliteStore {
 
     fn find(&self, query: Query) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
         // Whoever follows a stack asks again and again for what is new, and mostly nothing is.
-        let little = query.stack.is_some() && query.after.is_some() && query.ascending;
+        let little = query.stack.is_some() && query.ascending && query.limit.is_some_and(|limit| limit <= LITTLE);
         let work = move |opened: &Opened| opened.reading("read entries", |file| query::find(file, &query));
         if little { self.reads_at_once(work) } else { self.reads(work) }
     }
