@@ -33,62 +33,105 @@ pub(super) struct Examined {
     pub command: bool,
 }
 
-type Read = Vec<(u64, Vec<u8>)>;
+/// Entries as they are stored, one after the other: each place, and where its bytes end.
+#[derive(Default)]
+struct Read {
+    leaves: Vec<u8>,
+    ends: Vec<(u64, usize)>,
+}
+
+/// The same, examined.
 type Looked = Vec<(u64, Result<Examined, String>)>;
 
+/// A portion on its way: what was read of it, and what was found. It goes back to who made it once it was taken in, so that memory is
+/// given back where it comes from, and used again.
+#[derive(Default)]
+struct Portion {
+    read: Read,
+    looked: Looked,
+}
+
+/// A worker, and what came back from it last.
+struct Line {
+    to: SyncSender<Portion>,
+    from: Receiver<Portion>,
+    spare: Option<Portion>,
+}
+
 /// Reads all entries in order and hands each on, examined, or with what is wrong about it (`is not …`).
-pub(super) fn each(file: &Connection, mut take: impl FnMut(u64, Result<Examined, String>) -> Result<(), Ended>) -> Result<(), Ended> {
+pub(super) fn each(file: &Connection, mut take: impl FnMut(u64, &Result<Examined, String>) -> Result<(), Ended>) -> Result<(), Ended> {
     let workers = thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     thread::scope(|scope| {
-        let lines: Vec<(SyncSender<Read>, Receiver<Looked>)> = (0..workers)
+        let mut lines: Vec<Line> = (0..workers)
             .map(|_| {
-                let (to, work) = sync_channel::<Read>(WAITING);
+                let (to, work) = sync_channel::<Portion>(WAITING);
                 let (done, from) = sync_channel(WAITING);
                 // Both ends close when the reader stops early; a worker then just ends.
-                scope.spawn(move || work.iter().try_for_each(|read| done.send(read.into_iter().map(examined).collect())));
-                (to, from)
+                scope.spawn(move || work.iter().try_for_each(|portion| done.send(portion.examined())));
+                Line { to, from, spare: None }
             })
             .collect();
         // Portions go round the workers and come back in the same round, so that their order stays.
         let mut under_way: VecDeque<usize> = VecDeque::new();
         let mut next = 0;
         for worker in (0..workers).cycle() {
-            let read = portion(file, next)?;
-            let Some((last, _)) = read.last() else { break };
+            let mut portion = lines[worker].spare.take().unwrap_or_default();
+            portion.read.fill(file, next)?;
+            let Some((last, _)) = portion.read.ends.last() else { break };
             next = *last as i64 + 1;
             if under_way.len() == workers * WAITING {
-                receive(&lines, &mut under_way, &mut take)?;
+                receive(&mut lines, &mut under_way, &mut take)?;
             }
-            lines[worker].0.send(read).expect("a worker lives as long as its line");
+            lines[worker].to.send(portion).expect("a worker lives as long as its line");
             under_way.push_back(worker);
         }
         while !under_way.is_empty() {
-            receive(&lines, &mut under_way, &mut take)?;
+            receive(&mut lines, &mut under_way, &mut take)?;
         }
         Ok(())
     })
 }
 
 fn receive(
-    lines: &[(SyncSender<Read>, Receiver<Looked>)],
+    lines: &mut [Line],
     under_way: &mut VecDeque<usize>,
-    take: &mut impl FnMut(u64, Result<Examined, String>) -> Result<(), Ended>,
+    take: &mut impl FnMut(u64, &Result<Examined, String>) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
-    let Some(worker) = under_way.pop_front() else { return Ok(()) };
-    let looked = lines[worker].1.recv().expect("a worker answers every portion");
-    looked.into_iter().try_for_each(|(index, examined)| take(index, examined))
+    let Some(line) = under_way.pop_front().and_then(|worker| lines.get_mut(worker)) else { return Ok(()) };
+    let portion = line.from.recv().expect("a worker answers every portion");
+    portion.looked.iter().try_for_each(|(index, examined)| take(*index, examined))?;
+    line.spare = Some(portion);
+    Ok(())
 }
 
-fn portion(file: &Connection, from: i64) -> Result<Read, Ended> {
-    let read = || -> rusqlite::Result<Read> {
-        let mut select = file.prepare_cached("SELECT idx, leaf FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?")?;
-        select.query_map(params![from, PORTION], |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))?.collect()
-    };
-    Ok(read().map_err(|error| refused(&format!("read the entries from #{from} on"), error))?)
+impl Read {
+    /// Reads the next entries, in place of those that were here.
+    fn fill(&mut self, file: &Connection, from: i64) -> Result<(), Ended> {
+        self.leaves.clear();
+        self.ends.clear();
+        let mut read = || -> rusqlite::Result<()> {
+            let mut select = file.prepare_cached("SELECT idx, leaf FROM entries WHERE idx >= ? ORDER BY idx LIMIT ?")?;
+            let mut rows = select.query(params![from, PORTION])?;
+            while let Some(row) = rows.next()? {
+                self.leaves.extend_from_slice(row.get_ref(1)?.as_blob()?);
+                self.ends.push((row.get::<_, i64>(0)? as u64, self.leaves.len()));
+            }
+            Ok(())
+        };
+        Ok(read().map_err(|error| refused(&format!("read the entries from #{from} on"), error))?)
+    }
 }
 
-fn examined((index, leaf): (u64, Vec<u8>)) -> (u64, Result<Examined, String>) {
-    (index, examine(&leaf))
+impl Portion {
+    fn examined(mut self) -> Portion {
+        self.looked.clear();
+        let mut begin = 0;
+        for (index, end) in &self.read.ends {
+            self.looked.push((*index, examine(&self.read.leaves[begin..*end])));
+            begin = *end;
+        }
+        self
+    }
 }
 
 fn examine(leaf: &[u8]) -> Result<Examined, String> {

@@ -19,7 +19,8 @@ pub(super) struct Index {
     /// Numbers of stacks that some entry names.
     named: BTreeSet<i64>,
     rows: VecDeque<Row>,
-    hashes: VecDeque<(u64, Vec<u8>)>,
+    /// `None`: what stands there is no hash.
+    hashes: VecDeque<(u64, Option<Digest>)>,
     /// The first place that was not read yet.
     ahead: u64,
     spans: Vec<(i64, i64)>,
@@ -66,7 +67,7 @@ impl Index {
             None => self.spans.push((time, time)),
         }
         let hash = next(&mut self.hashes, index, |(n, _)| *n);
-        if hash.is_none_or(|(_, hash)| hash != entry.hash.0) {
+        if hash.is_none_or(|(_, hash)| hash != Some(entry.hash)) {
             return Ok(Err(format!("entry #{index} is not what was hashed when it was recorded")));
         }
         let Some(row) = next(&mut self.rows, index, |row| row.index) else {
@@ -87,7 +88,9 @@ impl Index {
         self.ahead = from + PORTION;
         let within = params![from as i64, self.ahead as i64];
         let mut select = file.prepare_cached("SELECT n, hash FROM hashes WHERE level = 0 AND n >= ? AND n < ? ORDER BY n")?;
-        self.hashes = select.query_map(within, |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        self.hashes = select
+            .query_map(within, |row| Ok((row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?.try_into().ok().map(Digest))))?
+            .collect::<Result<_, _>>()?;
         let columns = "SELECT idx, stack, kind, run, valid_from, recorded_at, revision FROM lookup WHERE idx >= ? AND idx < ? ORDER BY idx";
         let row = |row: &rusqlite::Row<'_>| {
             Ok(Row {

@@ -109,7 +109,7 @@ fn whole(file: &Connection, keys: &Path, seen: Option<&str>, blobs: &dyn Blobs, 
     let mut walk = Walk::default();
     let walked = examine::each(file, |place, examined| {
         let examined = walk.take(place, examined)?;
-        let derived = index.take(file, place, &examined)?;
+        let derived = index.take(file, place, examined)?;
         if let (None, Err(what)) = (&walk.suspect, derived) {
             walk.suspect = Some(Flaw::at(place, what));
         }
@@ -149,12 +149,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn take(&mut self, index: u64, examined: Result<Examined, String>) -> Result<Examined, Flaw> {
+    fn take<'e>(&mut self, index: u64, examined: &'e Result<Examined, String>) -> Result<&'e Examined, Flaw> {
         let next = self.frontier.size();
         if index != next {
             return Err(Flaw::at(next, format!("entry #{next} is missing: after it comes #{index}")));
         }
-        let examined = examined.map_err(|what| Flaw::at(index, format!("entry #{index} {what}")))?;
+        let examined = examined.as_ref().map_err(|what| Flaw::at(index, format!("entry #{index} {what}")))?;
         if self.recorded_at.is_some_and(|earlier| examined.recorded_at < earlier) {
             return Err(Flaw::at(index, format!("entry #{index} was recorded before its predecessor")));
         }

@@ -21,7 +21,7 @@ struct Open {
 }
 
 impl Pairs {
-    pub fn take(&mut self, index: u64, entry: Examined) {
+    pub fn take(&mut self, index: u64, entry: &Examined) {
         for (rel, to) in &entry.links {
             let ends = match (entry.kind, rel.as_str()) {
                 (Kind::Verdict, "outcome-of") => true,
@@ -37,7 +37,7 @@ impl Pairs {
         }
         if entry.kind == Kind::Intent {
             self.newest.insert(entry.stack.clone(), (index, entry.run.clone()));
-            self.open.insert(index, Open { stack: entry.stack, run: entry.run, command: entry.command });
+            self.open.insert(index, Open { stack: entry.stack.clone(), run: entry.run.clone(), command: entry.command });
         }
     }
 
