@@ -12,6 +12,7 @@ mod gained;
 mod happenings;
 mod import;
 mod incidents;
+mod inputs;
 mod lease;
 mod neighbours;
 mod pieces;

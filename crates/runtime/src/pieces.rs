@@ -10,8 +10,8 @@ use trued_model::{BlobRef, Code, Desired, Digest, Packing, Refusal, SharedText, 
 
 use crate::Counters;
 use crate::cell::{Cell, Wanted};
+use crate::inputs::Gathered;
 use crate::remembered::{Since, from_bundle};
-use crate::render::Gathered;
 use crate::runtime::{Runtime, blocking};
 
 /// Up to so many entries, and this part of all, may be otherwise than in the last whole render.

@@ -7,18 +7,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::Semaphore;
-use trued_doors::{Answer, Asked, Blobs, Bundle, Contents, Driver, Facts, Misfit, Reading, RenderInput, Rendered, Renderer};
+use trued_doors::{Answer, Asked, Blobs, Contents, Misfit, Reading, RenderInput, Rendered};
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Ignore, Name, Packing, Refusal, Resource, Revision, SandboxRules,
-    Secret, Shape, SharedText, Stack, StackId,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Packing, Refusal, Resource, SandboxRules, Secret, Shape,
+    SharedText, Stack, StackId,
 };
 
 use crate::Counters;
 use crate::cell::{Cell, Failed, Wanted};
-use crate::runtime::{Aim, Runtime, blocking, blocking_on};
+use crate::inputs::Gathered;
+use crate::runtime::{Aim, Runtime, blocking_on};
 
 /// The most bytes of text that are handed to a driver which reads documents in memory.
 const TEXT_CAP: u64 = 16 << 20;
@@ -43,41 +42,6 @@ impl From<Refusal> for NoWish {
     fn from(refusal: Refusal) -> NoWish {
         NoWish::Refused(refusal)
     }
-}
-
-/// Everything a render depends on but the renderer itself.
-#[derive(Serialize)]
-struct Inputs<'a> {
-    bundle: &'a str,
-    kind: &'a str,
-    settings: &'a Value,
-    vars: &'a BTreeMap<String, Value>,
-    secrets: BTreeMap<&'a str, Digest>,
-    sensitive: &'a [String],
-    into: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    ignore: &'a [Ignore],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    terms: Option<Digest>,
-}
-
-/// All that a render depends on, at hand.
-pub(crate) struct Gathered {
-    pub renderer: Arc<dyn Renderer>,
-    /// Whether it runs a program of others.
-    pub program: bool,
-    pub driver: Arc<dyn Driver>,
-    pub bundle: Bundle,
-    secrets: BTreeMap<String, Secret>,
-    pub facts: Arc<Facts>,
-    /// Of all inputs alone.
-    pub inputs: Digest,
-    /// Of all inputs and the renderer's version.
-    pub key: Digest,
-    /// The same without the driver's terms, which only reading what was rendered depends on.
-    pub rendering: Digest,
-    /// The key without the bundle's content, where a render can go on from the one before.
-    pub rest: Option<Digest>,
 }
 
 /// What a stack desires, with the bytes: for people to look at.
@@ -188,71 +152,6 @@ impl Runtime {
         let mut rendered = gathered.renderer.render(input).await.map_err(NoWish::Findings)?;
         let copied = std::mem::take(&mut rendered.copied);
         self.parsed(stack, &gathered, rendered, &copied, false).await.map(|(wanted, _)| Some(wanted))
-    }
-
-    /// Gathers all that a render depends on.
-    async fn gather(&self, cell: &Cell, stack: &Stack) -> Result<Gathered, NoWish> {
-        let (source, revision) = self.followed_to(&stack.source)?;
-        let renderer = self
-            .doors
-            .renderers
-            .get(&stack.render.kind)
-            .ok_or_else(|| Refusal::new(Code::Unsupported, format!("no renderer {} in this build", stack.render.kind)))?;
-        let bundle = self.bundle(cell, stack, source.as_ref(), &revision).await?;
-        if !stack.render.secrets.is_empty() || !stack.policy.sensitive.is_empty() {
-            self.doors.seal.ready()?;
-        }
-        let secrets = self.secrets(stack).await?;
-        let facts = match self.link(&stack.id.target).await {
-            Ok(link) => link.facts().await.unwrap_or_default(),
-            Err(_) => Arc::<Facts>::default(),
-        };
-        let terms = self.digest_of_terms(&stack.id.target, &facts);
-        let inputs_with = |bundle: &str, terms: Option<Digest>, ignore: &[Ignore]| {
-            Digest::of_canonical(&Inputs {
-                bundle,
-                kind: &stack.render.kind,
-                settings: &stack.render.settings,
-                vars: &stack.render.vars,
-                secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
-                sensitive: &stack.policy.sensitive,
-                into: &stack.into,
-                ignore,
-                terms,
-            })
-        };
-        Counters::add(&self.counters.render_keys, 1);
-        let ignore = &stack.policy.ignore;
-        let inputs = inputs_with(&bundle.digest, terms, ignore);
-        // What only reading depends on.
-        let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(&bundle.digest, None, &[]) };
-        let driver = self.driver(&stack.id.target)?;
-        let kind = self.estate().targets.get(&stack.id.target).map(|target| target.kind.clone());
-        let programs = renderer.programs(&stack.render.settings);
-        let program = !programs.is_empty();
-        let identities = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
-        let key_of = |inputs: Digest| {
-            let key = (inputs, renderer.version(), &kind);
-            if program { Digest::of_canonical(&(key, &identities)) } else { Digest::of_canonical(&key) }
-        };
-        let key = key_of(inputs);
-        let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
-        let piecewise = self.works_piecewise(stack, renderer.as_ref(), program, &bundle);
-        let rest = piecewise.then(|| key_of(inputs_with("", terms, ignore)));
-        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering, rest })
-    }
-
-    /// The digest of a driver's terms; worked out once for the same facts.
-    fn digest_of_terms(&self, target: &Name, facts: &Arc<Facts>) -> Option<Digest> {
-        if facts.terms.is_null() {
-            return None;
-        }
-        if let Some((_, digest)) = self.state().terms.get(target).filter(|(of, _)| Arc::ptr_eq(of, facts)) {
-            return Some(*digest);
-        }
-        let digest = Digest::of_canonical(&facts.terms);
-        self.state().terms.insert(target.clone(), (facts.clone(), digest));
-        Some(digest)
     }
 
     /// Where a render waits for its turn: a build may take minutes, so it has a place of its own.
@@ -386,43 +285,6 @@ impl Runtime {
         })
     }
 
-    /// The folder a stack renders from. A folder that is gone is an empty render if the stack ever rendered, and a
-    /// finding if it never did.
-    async fn bundle(&self, cell: &Cell, stack: &Stack, source: &dyn trued_doors::Source, revision: &Revision) -> Result<Bundle, NoWish> {
-        let path = stack.render.settings.get("path").and_then(Value::as_str).unwrap_or_default();
-        match source.bundle(revision, path).await {
-            Ok(bundle) => Ok(bundle),
-            Err(refusal) if refusal.code == Code::Absent => {
-                // The folder is absent only if the rest of the revision can be read: a source that is gone says nothing.
-                if let Err(gone) = source.list(revision).await {
-                    return Err(Refusal { code: Code::Unreachable, ..gone }.into());
-                }
-                let memory = cell.memory(self).await?;
-                if memory.landed.is_none() && memory.inventory.is_none() {
-                    let message = format!("path {path} does not exist at revision {}", revision.short());
-                    let place = stack.origin.line.map(|line| (stack.origin.file.clone(), line));
-                    let finding = Finding::new(message, "correct the path, or commit the folder");
-                    return Err(NoWish::Findings(vec![match place {
-                        Some((file, line)) => finding.at(file, line, 1),
-                        None => finding,
-                    }]));
-                }
-                Ok(Bundle {
-                    revision: revision.clone(),
-                    folder: path.to_owned(),
-                    digest: "absent".to_owned(),
-                    entries: Arc::default(),
-                    reader: Arc::new(NothingToRead),
-                })
-            }
-            Err(refusal) if refusal.passing() || refusal.code == Code::Denied || refusal.code == Code::Changed => Err(refusal.into()),
-            Err(refusal) => {
-                let finding = Finding::new(refusal.message, refusal.help);
-                Err(NoWish::Findings(vec![Finding { place: refusal.place, ..finding }]))
-            }
-        }
-    }
-
     /// The plain text of sealed documents, for a driver that reads text.
     fn open_texts(&self, documents: &[Document], contents: &dyn Contents) -> Answer<BTreeMap<String, Secret>> {
         let sealed = documents.iter().filter(|document| document.content.sealed && document.content.bytes <= TEXT_CAP);
@@ -439,22 +301,6 @@ impl Runtime {
     pub(crate) fn sandbox_of(&self, stack: &Stack) -> SandboxRules {
         let rules = self.estate().sandbox.clone();
         SandboxRules { limits: stack.render.limits.unwrap_or(rules.limits), ..rules }
-    }
-
-    /// What a program is, by its bytes; one of the source's own folder is known by the source.
-    fn identity_of(&self, program: &str) -> Result<Option<Digest>, NoWish> {
-        if program.starts_with("./") {
-            return Ok(None);
-        }
-        let tools: Vec<_> = self.estate().sandbox.tools.iter().map(Into::into).collect();
-        let identity = blocking(|| self.doors.runner.identify(program, &tools));
-        identity
-            .map(Some)
-            .map_err(|refusal| NoWish::Findings(vec![Finding::new(format!("nothing was rendered: {}", refusal.message), refusal.help)]))
-    }
-
-    fn secret_identity(&self, secret: &Secret) -> Digest {
-        self.doors.seal.identity(&Digest::of(secret.reveal()))
     }
 }
 
@@ -498,13 +344,5 @@ impl Contents for Made {
             Some(bytes) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
             None => self.rest.open(blob),
         }
-    }
-}
-
-struct NothingToRead;
-
-impl trued_doors::BundleReader for NothingToRead {
-    fn read(&self, path: &str) -> Answer<Vec<u8>> {
-        Err(Refusal::new(Code::Absent, format!("{path} is not there")))
     }
 }
