@@ -110,8 +110,8 @@ pub fn one_change(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     }])
 }
 
-/// One file of 10,000 changed by a commit, beside a running `serve`: all the processor time it takes until that is at rest
-/// again, the fetch, the verdict and what follows included.
+/// One file of 10,000 changed by a commit, beside a running `serve`: from the wake to the durable receipt, by its own log; and all
+/// the processor time it takes until that is at rest again, the fetch, the verdict and what follows included.
 pub fn warm(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     const BOUND: Duration = Duration::from_secs(60);
     const CHANGES: u32 = 20;
@@ -121,7 +121,10 @@ pub fn warm(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     run(place.sh("git init -q -b main"))?;
     commit()?;
     run(place.trued(&["apply"]))?;
-    let mut serve = place.trued(&["serve", "--poll", "200ms"]).stdout(Stdio::null()).spawn().context("failed to start serve")?;
+    let log = place.folder.join("log");
+    let mut serve = place.trued(&["serve", "--poll", "200ms"]);
+    serve.env("TRUED_LOG", "trued_runtime=debug").stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
+    let mut serve = serve.spawn().context("failed to start serve")?;
     std::thread::sleep(Duration::from_secs(5));
     let change = |round: u32| -> anyhow::Result<()> {
         let text = format!("changed {round}\n");
@@ -150,13 +153,37 @@ pub fn warm(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     serve.wait()?;
     let (busy, idle) = measured?;
     let each = busy.saturating_sub(idle) / CHANGES;
+    let mut receipts = from_wake_to_receipt(&std::fs::read_to_string(&log)?);
+    ensure!(receipts.len() >= CHANGES as usize, "the log tells of {} receipts", receipts.len());
+    receipts.sort_by(f64::total_cmp);
+    let (middle, most) = (receipts[receipts.len() / 2], receipts[receipts.len() - 1]);
     Ok(vec![Row {
-        what: "one changed file of 10,000, warm, all told".to_owned(),
-        measured: format!("{:.1} ms of processor", each.as_secs_f64() * 1000.0),
-        yardstick: format!("at rest meanwhile {:.1} ms", idle.as_secs_f64() * 1000.0 / f64::from(CHANGES)),
-        bar: "20 ms to the receipt",
-        holds: each <= Duration::from_millis(20),
+        what: "one changed file of 10,000, warm, to its receipt".to_owned(),
+        measured: format!("{middle:.1} ms"),
+        yardstick: format!("at most {most:.1} ms; processor, all told {:.1} ms", each.as_secs_f64() * 1000.0),
+        bar: "20 ms",
+        holds: middle <= 20.0,
     }])
+}
+
+/// Milliseconds from each wake to the step after the receipt that followed it, as a log tells.
+fn from_wake_to_receipt(log: &str) -> Vec<f64> {
+    // `2026-01-31T10:20:30.123456Z`: the time of day will do.
+    let millis = |line: &str| {
+        let mut parts = line.split_once('T')?.1.split_once('Z')?.0.split(':').map(|part| part.parse::<f64>().ok());
+        Some(((parts.next()?? * 60.0 + parts.next()??) * 60.0 + parts.next()??) * 1000.0)
+    };
+    let (mut woken, mut all) = (None, Vec::new());
+    for line in log.lines() {
+        if line.contains(": woken ") {
+            woken = millis(line);
+        } else if line.contains("phase=Receipting")
+            && let (Some(began), Some(now)) = (woken.take(), millis(line))
+        {
+            all.push(now - began);
+        }
+    }
+    all
 }
 
 /// A hand edit beside a running `serve`, until the declared bytes are back.
