@@ -116,7 +116,7 @@ fn fault_21_one_that_hangs_forks_and_ignores_sigterm_is_gone_at_its_deadline() {
 #[test]
 fn fault_22_one_that_takes_memory_is_ended() {
     let limits = Limits { memory: Size::mib(64), ..within(590) };
-    let script = "exec python3 -c 'kept = []\nwhile True: kept.append(bytearray(1 << 20))  # MARK'";
+    let script = "exec python3 -c 'import time\nkept = []\nwhile True: kept.append(bytearray(1 << 20)); time.sleep(0.005)  # MARK'";
     passes("fault_22_one_that_takes_memory_is_ended", Bound::Memory, limits, script);
 }
 

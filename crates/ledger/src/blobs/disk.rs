@@ -96,24 +96,24 @@ impl DiskBlobs {
     }
 
     fn take_over_from_the_dead(&self) -> Answer<()> {
-        let (mut over, mut journals) = (Vec::new(), false);
+        // What cannot be removed is in nobody's way.
+        let remove = |folder: PathBuf| drop(fs::remove_dir_all(folder));
+        let mut journals = Vec::new();
         for (folder, left) in of_the_dead(&self.folder.join("incoming"), &process::this("")?) {
-            let Some(mut left) = left else {
-                over.push((folder, None));
-                continue;
-            };
-            journals = true;
-            // What cannot be brought back now is read from there, and tried again by the next to begin.
-            if left.each(|digest, bytes| self.bring_back(digest, &bytes)).is_ok() {
-                over.push((folder, Some(left)));
+            match left {
+                None => remove(folder),
+                // What cannot be brought back now (the disk is full) is read from there, and tried again by the next to begin.
+                Some(mut left) => {
+                    if left.each(|digest, bytes| self.bring_back(digest, &bytes)).is_ok() {
+                        journals.push((folder, left));
+                    }
+                }
             }
         }
-        if journals {
-            self.flush()?;
-            syncfs(&self.stored).map_err(|errno| self.failed("make blobs durable", errno))?;
+        let durable = || self.flush().and_then(|()| syncfs(&self.stored).map_err(|errno| self.failed("make blobs durable", errno)));
+        if !journals.is_empty() && durable().is_ok() {
+            journals.into_iter().for_each(|(folder, _left)| remove(folder));
         }
-        // What cannot be removed is in nobody's way.
-        over.into_iter().for_each(|(folder, _left)| drop(fs::remove_dir_all(folder)));
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl DiskBlobs {
     }
 
     /// What a journal of the dead has of a blob that is not there, or is torn.
-    fn from_journals(&self, digest: &Digest) -> Option<Vec<u8>> {
+    fn left_in_journals(&self, digest: &Digest) -> Option<Vec<u8>> {
         let mut found = None;
         for mut left in of_the_dead(&self.folder.join("incoming"), &process::this("").ok()?).filter_map(|(_, left)| left) {
             // One that cannot be read to its end has told what it can.
@@ -344,7 +344,7 @@ impl Contents for DiskBlobs {
         };
         match self.opened(&blob.digest).and_then(whole) {
             Ok(file) => Ok(Box::new(Proving::new(file, blob.digest))),
-            Err(refusal) => Ok(Box::new(Cursor::new(self.from_journals(&blob.digest).ok_or(refusal)?))),
+            Err(refusal) => Ok(Box::new(Cursor::new(self.left_in_journals(&blob.digest).ok_or(refusal)?))),
         }
     }
 }
@@ -383,7 +383,7 @@ impl Blobs for DiskBlobs {
     }
 
     fn get(&self, digest: &Digest) -> Answer<Vec<u8>> {
-        self.read(digest).or_else(|refusal| self.from_journals(digest).ok_or(refusal))
+        self.read(digest).or_else(|refusal| self.left_in_journals(digest).ok_or(refusal))
     }
 
     fn is_flushed(&self) -> bool {

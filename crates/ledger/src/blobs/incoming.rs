@@ -62,19 +62,19 @@ impl Incoming {
     }
 }
 
-/// What processes left that did not come to their end.
+/// What processes left that did not come to their end. Whoever has a journal holds on to it as long as they live, also where they cannot
+/// be seen (in another PID namespace); the others are looked for.
 pub(super) fn of_the_dead(incoming: &Path, ours: &Holder) -> impl Iterator<Item = (PathBuf, Option<Left>)> {
-    let dead = move |name: &str| {
-        let mut parts = name.splitn(3, '.').map(|part| part.parse::<u64>());
-        let (Some(Ok(pid)), Some(Ok(started))) = (parts.next(), parts.next()) else { return false };
-        let owner = Holder { pid: u32::try_from(pid).unwrap_or(0), started, ..ours.clone() };
-        !process::alive(&owner)
+    let dead = move |folder: PathBuf| {
+        let mut parts = folder.file_name()?.to_str()?.splitn(3, '.').map(|part| part.parse::<u64>());
+        let (Some(Ok(pid)), Some(Ok(started))) = (parts.next(), parts.next()) else { return None };
+        match Left::open(&folder) {
+            Some(left) => left.is_ours().then_some((folder, Some(left))),
+            None => {
+                let owner = Holder { pid: u32::try_from(pid).unwrap_or(0), started, ..ours.clone() };
+                (!process::alive(&owner)).then_some((folder, None))
+            }
+        }
     };
-    let folders = fs::read_dir(incoming).into_iter().flatten().flatten();
-    let folders = folders.filter(move |entry| entry.file_name().to_str().is_some_and(&dead)).map(|entry| entry.path());
-    // One in another PID namespace looks dead from here, and holds on to its journal.
-    folders
-        .map(|folder| (Left::open(&folder), folder))
-        .filter(|(left, _)| left.as_ref().is_none_or(Left::is_ours))
-        .map(|(left, folder)| (folder, left))
+    fs::read_dir(incoming).into_iter().flatten().flatten().filter_map(move |entry| dead(entry.path()))
 }

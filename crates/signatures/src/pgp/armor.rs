@@ -12,7 +12,8 @@ pub(super) fn is_armoured(bytes: &[u8]) -> bool {
 pub(super) fn blocks(bytes: &[u8], kind: &str) -> Result<Vec<Vec<u8>>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "its armour is not text")?;
     let (begin, end) = (format!("-----BEGIN PGP {kind}-----"), format!("-----END PGP {kind}-----"));
-    let mut lines = text.lines().map(str::trim_end);
+    // What may stand at the end of a line, and nothing else that counts as white elsewhere.
+    let mut lines = text.lines().map(|line| line.trim_end_matches([' ', '\t', '\r']));
     let mut blocks = Vec::new();
     while let Some(line) = lines.next() {
         if line.is_empty() {

@@ -53,6 +53,22 @@ fn a_damaged_signature_never_holds_for_another_payload_and_never_panics() {
 }
 
 #[test]
+fn what_stands_at_the_end_of_a_line_of_armour_counts_as_it_does_for_git() {
+    let bench = Bench::new();
+    let key = bench.pgp_key("ann@x.org", "ed25519", "never");
+    let (signers, commit) = (keyring(&bench.export(&key)), bench.pgp_commit(&key, "words"));
+    std::fs::write(bench.at("signers"), "").unwrap();
+    let text = String::from_utf8(commit).unwrap();
+    let (before, after) = text.split_once("\n =").expect("the sum of the armour");
+    for (what, ours) in [(" ", true), ("\t", true), ("\u{b}", false), ("\u{c}", false), ("\u{85}", false), ("\u{a0}", false)] {
+        let damaged = format!("{before}{what}\n ={after}").into_bytes();
+        assert_eq!(judge(&signers, &damaged, now()).is_ok(), ours, "{what:?}");
+        // Whatever is taken here, git takes.
+        assert!(!ours || bench.git_takes("commit", &damaged, &bench.at("signers")), "{what:?}");
+    }
+}
+
+#[test]
 fn a_damaged_keyring_never_panics() {
     let bench = Bench::new();
     let key = bench.pgp_key("ann@x.org", "ed25519", "1d");

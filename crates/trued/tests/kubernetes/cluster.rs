@@ -53,24 +53,29 @@ impl Ground {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let ground =
             Ground { state: "state", server: value("server:"), authority: value("certificate-authority:"), folder, namespace, kubeconfig };
-        ground.apply(
+        ground.give_rights();
+        ground
+    }
+
+    /// Has the account do everything.
+    pub fn give_rights(&self) {
+        self.apply(
             "test",
             &json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": ground.namespace },
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": self.namespace },
                 "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
-                "subjects": [{ "kind": "ServiceAccount", "name": "trued", "namespace": ground.namespace }],
+                "subjects": [{ "kind": "ServiceAccount", "name": "trued", "namespace": self.namespace }],
             }),
         );
         // The server takes a moment to take notice of a right.
         let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-            "user": format!("system:serviceaccount:{}:trued", ground.namespace),
+            "user": format!("system:serviceaccount:{}:trued", self.namespace),
             "resourceAttributes": { "verb": "list", "resource": "secrets", "group": "" },
         } });
         until("the account has its rights", || {
-            let answer = ground.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", "application/json", Some(&review));
+            let answer = self.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", "application/json", Some(&review));
             answer.is_some_and(|answer| answer["status"]["allowed"] == true)
         });
-        ground
     }
 
     /// Writes a configuration of stacks on one cluster: name, and what stands beside `path` and `target`.

@@ -41,6 +41,39 @@ fn fault_40_a_namespace_goes_only_with_a_yes_to_just_that() {
 }
 
 #[test]
+fn fault_40_a_claim_on_a_volume_and_a_definition_of_a_kind_go_only_with_a_yes() {
+    let ground = Ground::new("f40-yes");
+    let group = format!("{}.example.org", ground.namespace);
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: { name: data }\nspec: { accessModes: [ReadWriteOnce], resources: { requests: { storage: 1Gi } } }\n---\n";
+    let definition = format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: \"things.{group}\" }}\nspec: {{ group: \"{group}\", scope: Namespaced, names: {{ plural: things, kind: Thing }}, versions: [{{ name: v1, served: true, storage: true, schema: {{ openAPIV3Schema: {{ type: object }} }} }}] }}\n---\n"
+    );
+    ground.web(&(config("one", "1") + claim + &definition));
+    ground.run(&["apply"], 0);
+    ground.write("web/all.yaml", &config("one", "1"));
+    let planned = ground.plan();
+    assert_eq!(planned.len(), 2, "{planned:?}");
+    assert!(planned.iter().all(|line| line.starts_with("held delete ")), "{planned:?}");
+    ground.run(&["apply"], 3);
+    let data = ground.at("api/v1", "persistentvolumeclaims", "data");
+    let things = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}");
+    let stands = |path: &str| ground.get(path).is_some_and(|object| object["metadata"]["deletionTimestamp"].is_null());
+    assert_eq!((stands(&data), stands(&things)), (true, true));
+    let shown = ground.json(&["plan"]);
+    let held: Vec<&str> = shown["plans"][0]["held"].as_array().expect("held").iter().filter_map(|one| one["digest"].as_str()).collect();
+    assert!(!held.is_empty(), "{shown}");
+    for digest in held {
+        ground.run(&["approve", digest, "--reason", "it is empty"], 0);
+    }
+    // Who uses a claim is asked by a controller that takes its finalizer away.
+    ground.command(&["apply"]).output().expect("started");
+    crate::cluster::until("both are gone", || {
+        ground.command(&["apply"]).output().expect("started");
+        !stands(&data) && !stands(&things)
+    });
+}
+
+#[test]
 fn t05_an_emptied_folder_is_held_and_nothing_is_removed() {
     let ground = Ground::new("t05");
     ground.web(&(config("one", "1") + &config("two", "2")));
@@ -143,6 +176,42 @@ fn fault_47_what_waits_for_a_finalizer_stays_ours_and_says_what_it_waits_for() {
 }
 
 #[test]
+fn fault_47_what_the_cluster_refuses_to_delete_stays_ours_and_goes_once_it_may() {
+    let ground = Ground::new("f47-refused");
+    ground.web(&(config("one", "1") + &config("two", "2")));
+    ground.run(&["apply"], 0);
+    let two = ground.at("api/v1", "configmaps", "two");
+    let policy = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/{}", ground.namespace);
+    let binding = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{}", ground.namespace);
+    let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": ground.namespace } });
+    let spec = json!({
+        "matchConstraints": { "namespaceSelector": here, "resourceRules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"] }] },
+        "validations": [{ "expression": "false", "message": "the auditors still need it" }],
+    });
+    let version = "admissionregistration.k8s.io/v1";
+    let object = |kind: &str, spec: &serde_json::Value| json!({ "apiVersion": version, "kind": kind, "metadata": { "name": ground.namespace }, "spec": spec });
+    let put = |path: &str, object: &serde_json::Value| {
+        ground.request("PATCH", &format!("{path}?fieldManager=test"), "application/apply-patch+yaml", Some(object)).expect("applied")
+    };
+    put(&policy, &object("ValidatingAdmissionPolicy", &spec));
+    put(&binding, &object("ValidatingAdmissionPolicyBinding", &json!({ "policyName": ground.namespace, "validationActions": ["Deny"] })));
+    crate::cluster::until("it is refused", || ground.status("DELETE", &format!("{two}?dryRun=All"), &json!({})) != 200);
+    ground.write("web/all.yaml", &config("one", "1"));
+    for _ in 0..2 {
+        let said = ground.run(&["apply"], 1);
+        assert!(said.contains("the auditors still need it"), "{said}");
+        assert_eq!(ground.plan(), ["delete core/ConfigMap/NAMESPACE/two"], "it is still ours");
+    }
+    assert!(ground.get(&two).is_some());
+    ground.delete(&binding);
+    ground.delete(&policy);
+    crate::cluster::until("it may go", || ground.status("DELETE", &format!("{two}?dryRun=All"), &json!({})) == 200);
+    ground.run(&["apply"], 0);
+    assert!(ground.get(&two).is_none());
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
 fn t10_a_stack_that_goes_after_its_account_went_is_reported_and_never_forgotten() {
     let ground = Ground::new("t10");
     ground.configure(&[("web", ""), ("other", "")]);
@@ -159,4 +228,9 @@ fn t10_a_stack_that_goes_after_its_account_went_is_reported_and_never_forgotten(
     ground.run(&["apply"], 3);
     assert!(ground.get(&ground.at("api/v1", "configmaps", "one")).is_some());
     assert_eq!(ground.plan(), ["held delete core/ConfigMap/NAMESPACE/one"], "and still on record");
+    // With its rights it can be seen again, and is asked about: it goes by a person's word alone.
+    ground.give_rights();
+    crate::cluster::until("it can be seen", || ground.json(&["plan"])["plans"].to_string().contains("orphan"));
+    ground.run(&["apply"], 3);
+    assert!(ground.get(&ground.at("api/v1", "configmaps", "one")).is_some());
 }

@@ -41,6 +41,30 @@ fn a_change_from_outside_is_drift_its_manager_is_named_and_it_is_put_back() {
 }
 
 #[test]
+fn t11_the_number_of_replicas_that_an_autoscaler_sets_is_no_drift() {
+    let ground = Ground::new("t11-hpa");
+    ground.web(DEPLOYMENT);
+    ground.run(&["apply", "--no-wait"], 0);
+    let scaler = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": { "name": "web", "namespace": ground.namespace },
+        "spec": { "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" }, "minReplicas": 5, "maxReplicas": 9 },
+    });
+    ground.apply("operator", &scaler);
+    let web = ground.at("apis/apps/v1", "deployments", "web");
+    // Below its least number an autoscaler needs no metrics.
+    until("the autoscaler has its number", || ground.get(&web).expect("the Deployment")["spec"]["replicas"] == 5);
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    ground.run(&["apply", "--no-wait"], 0);
+    assert_eq!(ground.counted("target_writes"), 0);
+    ground.write("web/all.yaml", &DEPLOYMENT.replace("web:1", "web:2"));
+    ground.run(&["apply", "--no-wait"], 0);
+    let live = ground.get(&web).expect("the Deployment");
+    assert_eq!((&live["spec"]["replicas"], &live["spec"]["template"]["spec"]["containers"][0]["image"]), (&json!(5), &json!("web:2")));
+    assert_eq!(ground.plan(), Vec::<String>::new());
+}
+
+#[test]
 fn t11_fault_34_fields_of_others_and_what_an_autoscaler_decides_are_no_drift() {
     let ground = Ground::new("t11");
     ground.web(&format!("{DEPLOYMENT}---\n{CONFIG}"));
