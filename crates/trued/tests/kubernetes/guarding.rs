@@ -49,7 +49,7 @@ fn fault_40_a_claim_on_a_volume_and_a_definition_of_a_kind_go_only_with_a_yes() 
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: \"things.{group}\" }}\nspec: {{ group: \"{group}\", scope: Namespaced, names: {{ plural: things, kind: Thing }}, versions: [{{ name: v1, served: true, storage: true, schema: {{ openAPIV3Schema: {{ type: object }} }} }}] }}\n---\n"
     );
     ground.web(&(config("one", "1") + claim + &definition));
-    ground.run(&["apply"], 0);
+    ground.run(&["apply", "--no-wait"], 0);
     ground.write("web/all.yaml", &config("one", "1"));
     let planned = ground.plan();
     assert_eq!(planned.len(), 2, "{planned:?}");
@@ -65,8 +65,7 @@ fn fault_40_a_claim_on_a_volume_and_a_definition_of_a_kind_go_only_with_a_yes() 
     for digest in held {
         ground.run(&["approve", digest, "--reason", "it is empty"], 0);
     }
-    // Who uses a claim is asked by a controller that takes its finalizer away.
-    ground.command(&["apply"]).output().expect("started");
+    // A controller takes the claim's finalizer away in its own time.
     crate::cluster::until("both are gone", || {
         ground.command(&["apply"]).output().expect("started");
         !stands(&data) && !stands(&things)
@@ -195,7 +194,8 @@ fn fault_47_what_the_cluster_refuses_to_delete_stays_ours_and_goes_once_it_may()
     };
     put(&policy, &object("ValidatingAdmissionPolicy", &spec));
     put(&binding, &object("ValidatingAdmissionPolicyBinding", &json!({ "policyName": ground.namespace, "validationActions": ["Deny"] })));
-    crate::cluster::until("it is refused", || ground.status("DELETE", &format!("{two}?dryRun=All"), &json!({})) != 200);
+    let rehearsal = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "dryRun": ["All"] });
+    crate::cluster::until("it is refused", || ground.status("DELETE", &two, &rehearsal) != 200);
     ground.write("web/all.yaml", &config("one", "1"));
     for _ in 0..2 {
         let said = ground.run(&["apply"], 1);
@@ -205,7 +205,7 @@ fn fault_47_what_the_cluster_refuses_to_delete_stays_ours_and_goes_once_it_may()
     assert!(ground.get(&two).is_some());
     ground.delete(&binding);
     ground.delete(&policy);
-    crate::cluster::until("it may go", || ground.status("DELETE", &format!("{two}?dryRun=All"), &json!({})) == 200);
+    crate::cluster::until("it may go", || ground.status("DELETE", &two, &rehearsal) == 200);
     ground.run(&["apply"], 0);
     assert!(ground.get(&two).is_none());
     assert_eq!(ground.plan(), Vec::<String>::new());
