@@ -76,3 +76,30 @@ fn p8_a_serving_process_at_rest_looks_when_due_and_writes_heartbeats_alone() {
         world.keeps_its_promises();
     });
 }
+
+/// What a commit that changes one of so many stacks costs a serving process.
+fn one_commit_among(stacks: usize) -> Counts {
+    simulate(1, async |mut world: World| {
+        for app in (0..stacks).map(|app| format!("app{app}")) {
+            world.stack(&app, "web", &app);
+            world.put(&format!("{app}/a"), "one");
+        }
+        world.commit();
+        world.serve();
+        world.wait(65).await;
+        let before = world.counters();
+        world.put("app3/a", "two").commit();
+        world.wait(20).await;
+        let cost = world.counters() - before;
+        world.stop().await;
+        world.keeps_its_promises();
+        cost
+    })
+}
+
+#[test]
+fn p8_a_commit_to_one_stack_costs_the_same_among_ten_times_as_many() {
+    let (few, many) = (one_commit_among(4), one_commit_among(40));
+    assert_eq!(few, many);
+    assert_eq!((few.renders, few.target_writes), (1, 1));
+}

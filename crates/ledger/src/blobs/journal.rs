@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fsync, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fsync, openat, renameat};
 use rustix::io::{Errno, pwrite};
 use trued_doors::Answer;
 use trued_model::Digest;
@@ -25,6 +25,7 @@ pub(super) const MOST: u64 = 4 << 20;
 
 /// Its name in the folder of the process that writes it.
 const NAME: &str = "journal";
+const DRAFT: &str = "journal.new";
 
 /// Of a record, beside the bytes.
 const HEAD: usize = 4 + 32;
@@ -39,8 +40,10 @@ impl Journal {
     /// Makes one in a folder, and makes its name durable.
     pub(super) fn make(folder: &OwnedFd) -> Result<Journal, Errno> {
         let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = openat(folder, NAME, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = openat(folder, DRAFT, flags, Mode::RUSR | Mode::WUSR)?;
+        // It is locked before anybody can take it for one that was left.
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        renameat(folder, DRAFT, folder, NAME)?;
         fsync(folder)?;
         Ok(Journal { file, end: 0 })
     }
