@@ -25,8 +25,13 @@ pub struct Item {
 
 impl Item {
     /// What counts when it is named.
-    pub fn named(self) -> Item {
-        Item { content: self.content.filter(|content| !content.sealed), ..self }
+    pub fn named(mut self) -> Item {
+        self.name();
+        self
+    }
+
+    fn name(&mut self) {
+        self.content = self.content.filter(|content| !content.sealed);
     }
 }
 
@@ -83,7 +88,7 @@ impl Manifest {
 
     /// What counts when it is named.
     pub fn named(mut self) -> Manifest {
-        self.items.values_mut().for_each(|item| item.content = item.content.filter(|content| !content.sealed));
+        self.items.values_mut().for_each(Item::name);
         self
     }
 
