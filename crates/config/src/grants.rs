@@ -17,19 +17,37 @@ pub(crate) fn path_glob(glob: &str) -> Result<GlobMatcher, String> {
 /// Which folders of which source may use something.
 #[derive(Debug, Default)]
 pub(crate) struct Allow {
-    globs: Vec<GlobMatcher>,
+    grants: Vec<Grant>,
     /// Whether a part of it cannot be read, so that nobody knows whom else it means. That is a finding of its own.
     pub unread: bool,
 }
 
+/// One entry of it.
+#[derive(Debug)]
+struct Grant {
+    folders: GlobMatcher,
+    /// The only addresses it is about; all where nothing is said.
+    manage: Option<Vec<String>>,
+}
+
 impl Allow {
-    pub fn add(&mut self, glob: GlobMatcher) {
-        self.globs.push(glob);
+    pub fn add(&mut self, folders: GlobMatcher, manage: Option<Vec<String>>) {
+        self.grants.push(Grant { folders, manage });
     }
 
     /// Whether a folder (`SOURCE//apps/site`) may.
     pub fn allows(&self, folder: &str) -> bool {
-        self.globs.iter().any(|glob| glob.is_match(folder))
+        self.meaning(folder).next().is_some()
+    }
+
+    /// Which addresses a folder may manage, by all entries that mean it together; `None` is all.
+    pub fn manage(&self, folder: &str) -> Option<Vec<String>> {
+        let bounds: Option<Vec<&Vec<String>>> = self.meaning(folder).map(|grant| grant.manage.as_ref()).collect();
+        Some(bounds?.into_iter().flatten().cloned().collect())
+    }
+
+    fn meaning(&self, folder: &str) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter(move |grant| grant.folders.is_match(folder))
     }
 }
 
@@ -74,11 +92,25 @@ mod tests {
     #[test]
     fn folders_are_allowed_by_glob() {
         let mut allow = Allow::default();
-        allow.add(path_glob("shop//apps/*").expect("is a glob"));
+        allow.add(path_glob("shop//apps/*").expect("is a glob"), None);
         assert!(allow.allows("shop//apps/site"));
         for other in ["shop//apps", "shop//apps/site/deep", "shop2//apps/site", "other//apps/site", "shop//apps2/site"] {
             assert!(!allow.allows(other), "{other}");
         }
         assert!(path_glob("apps/[").is_err());
+    }
+
+    #[test]
+    fn fault_28_a_folder_manages_what_all_that_mean_it_say_together() {
+        let mut allow = Allow::default();
+        let bounds = |globs: &[&str]| Some(globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>());
+        allow.add(path_glob("shop//apps/*").expect("is a glob"), bounds(&["*/*/shop/*"]));
+        allow.add(path_glob("shop//apps/pay").expect("is a glob"), bounds(&["*/*/pay/*"]));
+        allow.add(path_glob("ops//**").expect("is a glob"), None);
+        allow.add(path_glob("ops//tools").expect("is a glob"), bounds(&["*/*/tools/*"]));
+        assert_eq!(allow.manage("shop//apps/site"), bounds(&["*/*/shop/*"]));
+        assert_eq!(allow.manage("shop//apps/pay"), bounds(&["*/*/shop/*", "*/*/pay/*"]));
+        assert_eq!(allow.manage("ops//tools"), None, "what means all means all");
+        assert_eq!(allow.manage("other//apps"), bounds(&[]), "nobody's folder manages nothing");
     }
 }

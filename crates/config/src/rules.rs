@@ -61,11 +61,20 @@ pub(crate) fn policy(scene: &mut Scene<'_>, app: &Rules, stack: &Rules) -> Polic
         deletes: bound(scene, app, stack, base),
         on_delete: on_delete(scene, app, stack),
         ignore: ignore(scene, app, stack),
+        manage: manage(scene),
         sensitive: sensitive(scene, app, stack),
         explain,
         rollback: pick(scene, "rollback", stack.rollback, app.rollback).unwrap_or_default(),
         on_change: on_change(scene, app, stack),
     }
+}
+
+/// What the operator lets the stack manage: all, where the stack is the operator's own.
+fn manage(scene: &mut Scene<'_>) -> Option<Vec<String>> {
+    let allow = scene.target.allow.as_ref().filter(|_| !scene.is_operators())?;
+    let manage = allow.manage(&scene.granted_folder())?;
+    scene.remember_operators("/policy/manage", &format!("{}/allow", scene.target.pointer));
+    Some(manage)
 }
 
 /// What the stack says, else what the app says; remembers which.

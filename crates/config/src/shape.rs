@@ -68,7 +68,7 @@ pub(crate) struct DeletesEntry {
 #[serde(default)]
 pub(crate) struct TargetEntry {
     /// Which folders of which source may use it: `SOURCE//apps/*`. Where there are `sources`, nothing may without it.
-    pub allow: Option<Vec<String>>,
+    pub allow: Option<Vec<AllowEntry>>,
     /// The only programs app files may name, each as a list of arguments.
     #[schemars(schema_with = "commands")]
     pub commands: BTreeMap<String, Vec<String>>,
@@ -78,6 +78,39 @@ pub(crate) struct TargetEntry {
     pub ignore: Vec<String>,
     #[serde(flatten)]
     pub kinds: BTreeMap<String, Value>,
+}
+
+/// Who may use a target: a folder of a source, which may manage all of it, or folders that may manage a part.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum AllowEntry {
+    Folder(String),
+    Bounded(BoundedEntry),
+}
+
+/// Folders that may manage a part of a target. What is missing was said by the schema.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["apps", "manage"]))]
+pub(crate) struct BoundedEntry {
+    /// Which folders of which source: `SOURCE//apps/pay`.
+    pub apps: Vec<String>,
+    /// The only addresses they may manage, as globs: `*/*/pay/*`, `core/Namespace/-/pay`, `www/pay/**`.
+    pub manage: Vec<String>,
+}
+
+/// One schema for both forms, so that a slip in the longer one is told at its key.
+impl JsonSchema for AllowEntry {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AllowEntry".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> Schema {
+        let mut schema = BoundedEntry::json_schema(generator);
+        schema.insert("type".to_owned(), serde_json::json!(["string", "object"]));
+        schema.insert("title".to_owned(), "a folder such as `SOURCE//apps/*`, or `{ apps: […], manage: […] }`".into());
+        schema
+    }
 }
 
 /// Where one secret is: on this machine, or encrypted in a source.

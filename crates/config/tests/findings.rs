@@ -410,6 +410,27 @@ stacks: { dev: { target: web, deletes: { at_most: 5 } }, prod: { target: web, de
             not usable
         "#]],
     );
+    // Who may what: each slip at its place, and nobody gets more for it.
+    let slips = [
+        "3",
+        "{ apps: [\"shop//apps/*\"] }, { apps: [\"x//y\"], manage: [\"a[\"], more: 1 }, { apps: [\"shop//apps/*\"], manage: [\"b[\"] }",
+    ];
+    let said = slips.map(|slip| {
+        said(&loaded(&TWO_OWNERS.replace("allow: [\"shop//apps/*\"],", &format!("allow: [{slip}],")), &[("shop//apps/site/app.yaml", app)]))
+    });
+    expect![[r#"
+        trued.yaml:5:45: expected a folder such as `SOURCE//apps/*`, or `{ apps: […], manage: […] }`, found a number; write "3" in quotes to mean the text
+        stacks: 
+        unreadable: [site]
+        not usable
+        trued.yaml:5:37: the key `manage` is missing; the only addresses they may manage, as globs: `*/*/pay/*`, `core/Namespace/-/pay`, `www/pay/**`
+        trued.yaml:5:82: no source is named `x`; use `shop`
+        trued.yaml:5:100: `a[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+        trued.yaml:5:107: unknown key `more`; use `apps` or `manage`
+        trued.yaml:5:153: `b[` is not a glob: unclosed character class; missing ']'; `*` stands for one name, `**` for any folders
+        stacks: dev/site
+        not usable
+    "#]].assert_eq(&said.concat());
     let deep = "app: deep\nrender: { plain: { path: x } }\nstacks: { dev: { target: web } }\n";
     check(
         &TWO_OWNERS.replace("shop//apps/*/app.yaml", "shop//apps/**/app.yaml"),

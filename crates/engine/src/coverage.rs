@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use globset::{GlobBuilder, GlobMatcher};
 use trued_model::{Address, Evidence, Extent, Observation, Seen, StackId};
+
+use crate::bounds::Globs;
 
 /// What coverage is told from.
 pub struct Ground<'a> {
@@ -43,11 +44,12 @@ pub struct Unmanaged {
 
 /// Tells how far we reach.
 pub fn coverage(ground: &Ground<'_>) -> Coverage {
-    let ignore = Ignore::new(ground.ignore);
+    let ignore = Globs::new(ground.ignore);
     let mut coverage = Coverage::default();
     for (address, seen) in &ground.seen.seen {
         let Seen::Present(state) = seen else { continue };
-        let reason = || ignore.names(address).or_else(|| ground.aside.get(address).cloned());
+        let reason =
+            || ignore.first(address).map(|glob| format!("the operator ignores {glob}")).or_else(|| ground.aside.get(address).cloned());
         if let Some(stack) = ground.owners.get(address) {
             coverage.managed.insert(address.clone(), stack.clone());
         } else if let Some(why) = reason() {
@@ -73,23 +75,6 @@ pub fn coverage(ground: &Ground<'_>) -> Coverage {
 fn holds_something(seen: &Observation, folder: &Address) -> bool {
     let from = Address::new(format!("{folder}/"));
     seen.seen.range(from.clone()..).next().is_some_and(|(inner, _)| inner.as_str().starts_with(from.as_str()))
-}
-
-struct Ignore(Vec<(GlobMatcher, String)>);
-
-impl Ignore {
-    fn new(globs: &[String]) -> Ignore {
-        let read = |glob: &String| {
-            let built = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build().ok()?;
-            Some((built.compile_matcher(), glob.clone()))
-        };
-        Ignore(globs.iter().filter_map(read).collect())
-    }
-
-    fn names(&self, address: &Address) -> Option<String> {
-        let (_, glob) = self.0.iter().find(|(matcher, _)| matcher.is_match(address.as_str()))?;
-        Some(format!("the operator ignores {glob}"))
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use trued_model::{Action, Approval, Change, Decision, Digest, HoldKind, Part, Plan, Policy, Reason, Timestamp};
 
+use crate::bounds::Bounds;
 use crate::errands::hold_around;
 use crate::limits::over_limit;
 use crate::order::below;
@@ -27,6 +28,7 @@ pub struct Standing<'a> {
 pub fn gate(plan: &Plan, policy: &Policy, standing: Standing<'_>, approvals: &[Approval], now: Timestamp) -> Decision {
     let whole = plan.digest();
     let mut holds: Vec<Option<(HoldKind, String)>> = plan.changes.iter().map(|change| change.hold.clone()).collect();
+    hold_out_of_bounds(plan, policy, &mut holds);
     hold_deletes(plan, policy, standing, &mut holds);
     let mut used = Vec::new();
     for (digest, changes) in parts(plan, &holds).into_values().map(|(digest, changes, _)| (digest, changes)) {
@@ -95,6 +97,16 @@ fn parts(plan: &Plan, holds: &[Option<(HoldKind, String)>]) -> Parts {
     grouped.into_iter().map(part).collect()
 }
 
+/// What the operator does not let the stack manage waits for the operator, whatever else it might wait for: no yes lifts that.
+fn hold_out_of_bounds(plan: &Plan, policy: &Policy, holds: &mut [Option<(HoldKind, String)>]) {
+    let bounds = Bounds::of(policy);
+    for (hold, change) in holds.iter_mut().zip(&plan.changes).filter(|(_, change)| change.action != Action::Forget) {
+        if let Some(why) = bounds.refuse(&change.address).filter(|_| !planted::has(Bug::OutOfBounds)) {
+            *hold = Some((HoldKind::OutOfBounds, why));
+        }
+    }
+}
+
 /// Deletes are held when the render is empty, or when they are more than the limits allow.
 fn hold_deletes(plan: &Plan, policy: &Policy, standing: Standing<'_>, holds: &mut [Option<(HoldKind, String)>]) {
     // What ran once and goes as declared is no part of what the limits guard.
@@ -161,6 +173,7 @@ fn next(kind: HoldKind, digest: &Digest, changes: &[&Change]) -> String {
         HoldKind::Deferred => "runs by itself once somebody brings it".to_owned(),
         HoldKind::Immutable => format!("to remove {count} and make them anew: trued approve {digest}"),
         HoldKind::Conflict => format!("leave these fields out, or take them over: trued approve {digest}"),
+        HoldKind::OutOfBounds => "waits until the operator widens the target's `manage`".to_owned(),
         HoldKind::Awaits => "runs by itself once that is done".to_owned(),
         HoldKind::Marked => format!("to take over {count} from that record: trued answer #N take-over, or trued approve {digest}"),
     }

@@ -2,6 +2,7 @@
 
 pub mod age;
 mod assess;
+mod bounds;
 mod coverage;
 mod differing;
 mod errands;
@@ -16,6 +17,7 @@ pub mod planted;
 mod step;
 
 pub use assess::{Assessment, assess, drift_set};
+pub use bounds::Bounds;
 pub use coverage::{Coverage, Ground, Unmanaged, coverage};
 pub use errands::{Course, Errands, course};
 pub use gate::{Standing, gate};

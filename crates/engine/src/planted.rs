@@ -42,6 +42,8 @@ pub enum Bug {
     UnprovenRelease,
     /// Waits on when the time to become ready is over.
     NoDeadline,
+    /// Writes what the operator does not let the stack manage.
+    OutOfBounds,
 }
 
 impl Bug {
@@ -65,6 +67,7 @@ impl Bug {
         Bug::UnreadyIsReady,
         Bug::UnprovenRelease,
         Bug::NoDeadline,
+        Bug::OutOfBounds,
     ];
 }
 

@@ -148,6 +148,8 @@ pub enum HoldKind {
     Marked,
     /// It comes after something that runs once and is not done.
     Awaits,
+    /// The operator does not let the stack manage the address.
+    OutOfBounds,
 }
 
 impl HoldKind {
@@ -171,6 +173,7 @@ impl HoldKind {
             HoldKind::Conflict => "conflict",
             HoldKind::Marked => "marked",
             HoldKind::Awaits => "awaits",
+            HoldKind::OutOfBounds => "out-of-bounds",
         }
     }
 

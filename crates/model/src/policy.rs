@@ -101,6 +101,9 @@ pub struct Policy {
     pub on_delete: Vec<(String, OnDelete)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<Ignore>,
+    /// Globs of the only addresses the operator lets it manage; all of the target where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manage: Option<Vec<String>>,
     /// Globs of files that are sealed whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sensitive: Vec<String>,

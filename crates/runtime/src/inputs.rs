@@ -23,8 +23,17 @@ struct Inputs<'a> {
     secrets: BTreeMap<&'a str, Digest>,
     sensitive: &'a [String],
     into: &'a str,
+    #[serde(flatten)]
+    reading: ReadWith<'a>,
+}
+
+/// What only reading depends on: how what was rendered is read as resources of the target.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
+struct ReadWith<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     ignore: &'a [Ignore],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manage: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     terms: Option<Digest>,
 }
@@ -67,7 +76,8 @@ impl Runtime {
             Err(_) => Arc::<Facts>::default(),
         };
         let terms = self.digest_of_terms(&stack.id.target, &facts);
-        let inputs_with = |bundle: &str, terms: Option<Digest>, ignore: &[Ignore]| {
+        let reading = ReadWith { ignore: &stack.policy.ignore, manage: stack.policy.manage.as_deref(), terms };
+        let inputs_with = |bundle: &str, reading: ReadWith<'_>| {
             Digest::of_canonical(&Inputs {
                 bundle,
                 kind: &stack.render.kind,
@@ -76,15 +86,15 @@ impl Runtime {
                 secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
                 sensitive: &stack.policy.sensitive,
                 into: &stack.into,
-                ignore,
-                terms,
+                reading,
             })
         };
         Counters::add(&self.counters.render_keys, 1);
-        let ignore = &stack.policy.ignore;
-        let inputs = inputs_with(&bundle.digest, terms, ignore);
-        // What only reading depends on.
-        let rendered_from = if terms.is_none() && ignore.is_empty() { inputs } else { inputs_with(&bundle.digest, None, &[]) };
+        let inputs = inputs_with(&bundle.digest, reading);
+        let rendered_from = match reading == ReadWith::default() {
+            true => inputs,
+            false => inputs_with(&bundle.digest, ReadWith::default()),
+        };
         let driver = self.driver(&stack.id.target)?;
         let kind = self.estate().targets.get(&stack.id.target).map(|target| target.kind.clone());
         let programs = renderer.programs(&stack.render.settings);
@@ -97,7 +107,7 @@ impl Runtime {
         let key = key_of(inputs);
         let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
         let piecewise = self.works_piecewise(stack, renderer.as_ref(), program, &bundle);
-        let rest = piecewise.then(|| key_of(inputs_with("", terms, ignore)));
+        let rest = piecewise.then(|| key_of(inputs_with("", reading)));
         Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering, rest })
     }
 

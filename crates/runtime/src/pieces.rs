@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use trued_doors::{Answer, Bundle, BundleEntry, Contents, RenderInput, Renderer, Rereading};
+use trued_engine::Bounds;
 use trued_model::{BlobRef, Code, Desired, Digest, Packing, Refusal, SharedText, Stack, beside};
 
 use crate::Counters;
@@ -79,6 +80,10 @@ impl Runtime {
             gone: &otherwise.gone,
         };
         let again = blocking(|| gathered.driver.reread(&reading))?;
+        let bounds = Bounds::of(&stack.policy);
+        if again.resources.iter().any(|resource| bounds.refuse(&resource.address).is_some()) {
+            return None;
+        }
         if !self.misfits(stack, &again.resources, rendered.contents).await.is_empty() {
             return None;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 use trued_doors::{Answer, Asked, Blobs, Contents, Misfit, Reading, RenderInput, Rendered};
+use trued_engine::Bounds;
 use trued_model::{
     Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Packing, Refusal, Resource, SandboxRules, Secret, Shape,
     SharedText, Stack, StackId,
@@ -33,6 +34,12 @@ pub(crate) enum NoWish {
     Refused(Refusal),
     /// Rendering panicked: a fault of ours, of this stack alone.
     Panicked,
+}
+
+/// What is said of a resource that the operator does not let its stack manage.
+fn out_of_bounds(bounds: &Bounds<'_>, resource: &Resource) -> Option<Finding> {
+    let finding = Finding::new(bounds.refuse(&resource.address)?, "leave it to whoever may, or have the operator widen `manage`");
+    Some(finding.at(resource.origin.file.to_string(), resource.origin.line.unwrap_or(1), 1))
 }
 
 /// What is said of a stack whose rendering panicked.
@@ -218,6 +225,9 @@ impl Runtime {
             true => rendered.contents,
             false => Arc::new(Made { made: std::mem::take(&mut parsed.made), rest: rendered.contents }) as Arc<dyn Contents>,
         };
+        let bounds = Bounds::of(&stack.policy);
+        let made = parsed.resources.iter().chain(parsed.errands.iter().map(|errand| &errand.resource));
+        parsed.findings.extend(made.filter_map(|resource| out_of_bounds(&bounds, resource)));
         if validate {
             let resources = match parsed.errands.as_slice() {
                 [] => Cow::Borrowed(&parsed.resources),

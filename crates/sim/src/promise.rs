@@ -33,6 +33,8 @@ pub enum Promise {
     Kept,
     /// Invariant 13: what was never ours is not touched without a word.
     FirstContact,
+    /// What the operator does not let a stack manage is not written by it.
+    Bounds,
     /// A suspended stack does nothing.
     Suspended,
     /// Under the policy `hold`, drift waits for an answer; under `alert` it is left alone.

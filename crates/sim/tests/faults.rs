@@ -1,7 +1,7 @@
 //! The catalogue's faults, by number, as far as they are simulated: what must hold, in the smallest world that shows it.
 
 use trued_model::body::{Held, Incident, Outcome, Verdict};
-use trued_model::{Address, Code, DriftPolicy, HoldKind, Kind, OnExisting, StackId};
+use trued_model::{Address, Code, DriftPolicy, Duration, HoldKind, Kind, OnExisting, StackId};
 use trued_runtime::Report;
 use trued_sim::{BROKEN, Edit, PANICS, UNSTEADY, World, name, person, simulate};
 
@@ -175,6 +175,38 @@ fn fault_28_what_lies_outside_of_a_stacks_place_is_refused_before_anything_is_pl
         assert_eq!(report.stacks[0].findings.len(), 1);
         assert!(report.stacks[0].plan.is_none());
         assert_eq!(texts(&world), []);
+    });
+}
+
+#[test]
+fn fault_28_what_the_operator_does_not_let_a_stack_manage_is_refused_before_the_plan_and_held_in_it() {
+    site(async |world, site| {
+        let before = texts(world);
+        let lets = |globs: &[&str]| Some(globs.iter().map(|glob| (*glob).to_owned()).collect::<Vec<_>>());
+        world.put("site/in/a", "inside").put("site/d", "outside").commit();
+        world.configure(&site, |stack| stack.policy.manage = lets(&["in/**"]));
+        let report = world.pass().await.report();
+        assert_eq!(report.stacks[0].findings.len(), 3 + 1, "what is out of bounds now, and what is new there");
+        assert!(report.stacks[0].plan.is_none());
+        assert_eq!(texts(world), before, "nothing at all, the part that is in bounds neither");
+
+        // What is no longer desired would be a delete: of what is out of bounds that waits, and no yes helps.
+        for file in ["a", "b", "c", "d"] {
+            world.remove(&format!("site/{file}"));
+        }
+        world.commit();
+        for _ in 0..2 {
+            let report = world.pass().await.report();
+            assert_eq!(held_kinds(&report, &site), [HoldKind::OutOfBounds]);
+            let whole = report.stacks[0].plan.as_ref().expect("a plan").1.plan;
+            let _ = world.runtime.approve(&whole.to_string(), Duration::from_secs(60), "test", &person(), None).await;
+        }
+        let mut with_new = before.clone();
+        with_new.push(("in/a".to_owned(), "inside".to_owned()));
+        assert_eq!(texts(world), with_new);
+        world.configure(&site, |stack| stack.policy.manage = None);
+        world.settle().await;
+        assert_eq!(texts(world), [("in/a".to_owned(), "inside".to_owned())]);
     });
 }
 

@@ -26,6 +26,7 @@ fn breaks(bug: Bug) -> Promise {
         Bug::UnreadyIsReady => Promise::Proven,
         Bug::UnprovenRelease => Promise::GoesBack,
         Bug::NoDeadline => Promise::Returns,
+        Bug::OutOfBounds => Promise::Bounds,
     }
 }
 
@@ -130,6 +131,11 @@ async fn provoke(bug: Bug, world: &mut World) {
         Bug::NoDeadline => {
             put_unready(world, &site).await;
             world.apply().await;
+        }
+        Bug::OutOfBounds => {
+            three_files(world).await;
+            world.configure(&site, |stack| stack.policy.manage = Some(vec!["elsewhere/**".to_owned()]));
+            world.remove("site/a").remove("site/b").remove("site/c").put("site/elsewhere/d", "inside").commit();
         }
         Bug::UnprovenRelease => {
             put_unready(world, &site).await;

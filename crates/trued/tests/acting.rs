@@ -213,6 +213,37 @@ fn a_repository_that_is_gone_deletes_nothing() {
 }
 
 #[test]
+fn fault_28_what_an_app_may_not_manage_stays_as_it_is_and_a_part_of_it_waits_for_the_operator() {
+    let shop = Shop::new();
+    shop.run(&["apply"], 0);
+    let allow = |globs: &str| {
+        let text = fs::read_to_string(shop.path("repo/trued.yaml")).expect("read");
+        let line =
+            format!("  web: {{ files: {{ root: {} }}, allow: [{{ apps: [\"apps/*\"], manage: [{globs}] }}] }}", shop.path("www").display());
+        let lines: Vec<&str> = text.lines().map(|old| if old.starts_with("  web:") { &line } else { old }).collect();
+        shop.write("trued.yaml", &(lines.join("\n") + "\n"));
+    };
+    allow("\"dev/**\", \"prod/index.html\"");
+    shop.write("apps/site/site/index.html", "two\n");
+    let said = shop.run(&["apply"], 2);
+    let finding = "apps/site/site/about.html:1:1: prod/site: prod/about.html is not this stack's to manage: the operator lets it manage `dev/**`, `prod/index.html`";
+    assert!(said.contains(finding) && said.contains("prod/css/a.css is not"), "{said}");
+    assert_eq!((shop.live("dev/index.html").as_deref(), shop.live("prod/index.html").as_deref()), (Some("two\n"), Some("one\n")));
+
+    for gone in ["about.html", "css/a.css"] {
+        fs::remove_file(shop.path(&format!("repo/apps/site/site/{gone}"))).expect("removed");
+    }
+    let said = shop.run(&["apply"], 3);
+    assert!(said.contains("waits until the operator widens the target's `manage`"), "{said}");
+    assert_eq!(shop.live("prod/index.html").as_deref(), Some("two\n"), "what is in bounds goes on");
+    assert_eq!(shop.live("prod/about.html").as_deref(), Some("about\n"));
+    assert_eq!(shop.live("dev/about.html"), None);
+    allow("\"**\"");
+    shop.run(&["apply"], 0);
+    assert_eq!(shop.live("prod/about.html"), None);
+}
+
+#[test]
 fn fault_37_a_file_moves_between_stacks_in_one_commit() {
     let shop = Shop::new();
     shop.write("apps/blog/app.yaml", "app: blog\nrender: { plain: { path: blog } }\nstacks:\n  dev: { target: web, into: dev }\n");

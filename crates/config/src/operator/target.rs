@@ -11,7 +11,7 @@ use trued_yaml::step;
 use super::{Operator, Reader, bad_glob};
 use crate::grants::{self, Allow};
 use crate::load::own_name;
-use crate::shape::{OperatorFile, TargetEntry};
+use crate::shape::{AllowEntry, BoundedEntry, OperatorFile, TargetEntry};
 use crate::text::{Text, shown};
 use crate::{paths, rules, suggest};
 
@@ -65,7 +65,7 @@ impl Reader<'_> {
                 Err(why) => self.faults.push(bad_glob(text, &format!("{pointer}/ignore/{place}"), glob, &why)),
             }
         }
-        let allow = self.allow(text, &format!("{pointer}/allow"), entry.allow.as_deref(), one_owner);
+        let allow = self.bounded(text, &format!("{pointer}/allow"), entry.allow.as_deref(), one_owner);
         let commands = entry.commands.iter().map(|(name, argv)| Command { name: name.clone(), argv: argv.clone() }).collect();
         for (name, argv) in &entry.commands {
             let at = format!("{pointer}/commands{}", step(name));
@@ -84,21 +84,49 @@ impl Reader<'_> {
         Granted { target, pointer: pointer.to_owned(), allow, commands, reach }
     }
 
+    /// Who may use something; `None` where nothing is said of it.
     pub(super) fn allow(&mut self, text: &Text, pointer: &str, globs: Option<&[String]>, one_owner: bool) -> Option<Allow> {
-        let mut allow = Allow::default();
-        for (place, glob) in globs?.iter().enumerate() {
+        let mut allow = unread_or_empty(text, pointer, globs.is_some())?;
+        self.folders(text, pointer, globs.unwrap_or_default(), None, one_owner, &mut allow);
+        Some(allow)
+    }
+
+    /// Who may use a target, and what of it.
+    fn bounded(&mut self, text: &Text, pointer: &str, entries: Option<&[AllowEntry]>, one_owner: bool) -> Option<Allow> {
+        let mut allow = unread_or_empty(text, pointer, entries.is_some())?;
+        for (place, entry) in entries.unwrap_or_default().iter().enumerate() {
             let at = format!("{pointer}/{place}");
-            let read = self.source_path(text, &at, glob, one_owner);
-            match read.map(|(source, path)| grants::path_glob(&format!("{source}//{path}"))) {
-                Some(Ok(glob)) => allow.add(glob),
-                Some(Err(why)) => {
-                    self.faults.push(bad_glob(text, &at, glob, &why));
-                    allow.unread = true;
+            match entry {
+                AllowEntry::Folder(glob) => self.folder(text, &at, glob, None, one_owner, &mut allow),
+                AllowEntry::Bounded(BoundedEntry { apps, manage }) => {
+                    for (place, glob) in manage.iter().enumerate() {
+                        if let Err(why) = grants::path_glob(glob) {
+                            self.faults.push(bad_glob(text, &format!("{at}/manage/{place}"), glob, &why));
+                        }
+                    }
+                    self.folders(text, &format!("{at}/apps"), apps, Some(manage), one_owner, &mut allow);
                 }
-                None => allow.unread = true,
             }
         }
         Some(allow)
+    }
+
+    fn folders(&mut self, text: &Text, pointer: &str, globs: &[String], manage: Option<&[String]>, one_owner: bool, allow: &mut Allow) {
+        for (place, glob) in globs.iter().enumerate() {
+            self.folder(text, &format!("{pointer}/{place}"), glob, manage, one_owner, allow);
+        }
+    }
+
+    fn folder(&mut self, text: &Text, at: &str, glob: &str, manage: Option<&[String]>, one_owner: bool, allow: &mut Allow) {
+        let read = self.source_path(text, at, glob, one_owner);
+        match read.map(|(source, path)| grants::path_glob(&format!("{source}//{path}"))) {
+            Some(Ok(glob)) => allow.add(glob, manage.map(<[String]>::to_vec)),
+            Some(Err(why)) => {
+                self.faults.push(bad_glob(text, at, glob, &why));
+                allow.unread = true;
+            }
+            None => allow.unread = true,
+        }
     }
 
     /// A stack of the small form that brings its own target.
@@ -137,4 +165,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What stands there and could not be read by its schema is a finding already, and nobody knows whom it means.
+fn unread_or_empty(text: &Text, pointer: &str, read: bool) -> Option<Allow> {
+    let mut allow = Allow::default();
+    allow.unread = !read;
+    (read || text.has(pointer)).then_some(allow)
 }

@@ -35,6 +35,7 @@ impl Scene<'_> {
             found.extend(self.first_contact());
             found.extend(self.drift());
         }
+        found.extend(self.bounds());
         if self.change.action == Action::Delete {
             found.extend(
                 self.delete()
@@ -43,6 +44,19 @@ impl Scene<'_> {
             );
         }
         found
+    }
+
+    /// Nothing is written outside of what the operator lets the stack manage. Worlds write such bounds as `FOLDER/**`.
+    fn bounds(&self) -> Option<(Promise, String)> {
+        let (stack, address) = (&self.order.stack, self.change.address.as_str());
+        let known = [&self.witness.known, &self.witness.earlier].into_iter().take(1 + usize::from(self.witness.lenient));
+        let inside = |known: &Known| {
+            let globs = known.estate.stacks.get(stack).and_then(|stack| stack.policy.manage.as_ref());
+            globs.is_none_or(|globs| globs.iter().any(|glob| address.starts_with(glob.trim_end_matches("**"))))
+        };
+        let refused = known.filter_map(|known| known.get(&self.by.pid)).all(|known| !inside(known));
+        let sentence = format!("{stack:?} {} {address}, which it may not manage", self.change.action.word());
+        (refused && self.change.action != Action::Forget).then_some((Promise::Bounds, sentence))
     }
 
     fn ours(&self) -> Option<&Fingerprint> {

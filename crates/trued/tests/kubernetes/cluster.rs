@@ -247,6 +247,11 @@ impl Ground {
         both(&output).parse().expect("a status")
     }
 
+    /// The file that leads the program to the server.
+    pub fn kubeconfig(&self) -> &str {
+        &self.kubeconfig
+    }
+
     /// Host and port of the server.
     pub fn address(&self) -> (&str, &str) {
         self.server.trim_start_matches("https://").split_once(':').expect("a port")

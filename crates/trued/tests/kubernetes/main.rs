@@ -2,6 +2,7 @@
 
 mod aggregated;
 mod between;
+mod bounds;
 mod cluster;
 mod faults;
 mod first;
