@@ -83,8 +83,8 @@ pub trait Store: Send + Sync {
     /// of the store's and `at_least`. `Code::Denied` names a living holder.
     fn take<'a>(&'a self, stack: &'a StackId, holder: &'a Holder, at_least: u64, term: Duration) -> BoxFuture<'a, Answer<Lease>>;
 
-    /// Prolongs all leases of a holder.
-    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>>;
+    /// Prolongs all leases of a holder, and tells which those are: what somebody else took meanwhile is not among them.
+    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<Vec<StackId>>>;
 
     /// Gives back all leases of a holder.
     fn release<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Answer<()>>;

@@ -171,17 +171,21 @@ impl Store for MemoryStore {
         })
     }
 
-    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>> {
+    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<Vec<StackId>>> {
         Box::pin(async move {
             let until = self.clock.monotonic().saturating_add(term.0);
-            self.writing()?.held_by(holder).for_each(|held| held.until = until);
-            Ok(())
+            let mut state = self.writing()?;
+            let renewed = state.held_by(holder).map(|(stack, held)| {
+                held.until = until;
+                stack.clone()
+            });
+            Ok(renewed.collect())
         })
     }
 
     fn release<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Answer<()>> {
         Box::pin(async move {
-            self.writing()?.held_by(holder).for_each(|held| held.holder = None);
+            self.writing()?.held_by(holder).for_each(|(_, held)| held.holder = None);
             Ok(())
         })
     }
@@ -210,7 +214,7 @@ impl Store for MemoryStore {
 }
 
 impl State {
-    fn held_by(&mut self, holder: &Holder) -> impl Iterator<Item = &mut Held> {
-        self.leases.values_mut().filter(move |held| held.holder.as_ref().is_some_and(|at| lease::same(at, holder)))
+    fn held_by(&mut self, holder: &Holder) -> impl Iterator<Item = (&StackId, &mut Held)> {
+        self.leases.iter_mut().filter(move |(_, held)| held.holder.as_ref().is_some_and(|at| lease::same(at, holder)))
     }
 }

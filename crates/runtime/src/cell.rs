@@ -11,6 +11,7 @@ use trued_model::{
     Stack, StackId, Timestamp, Tool,
 };
 
+use crate::lease::Held;
 use crate::pieces::Pieces;
 use crate::render::Shown;
 use crate::runtime::{Runtime, blocking_on};
@@ -43,8 +44,8 @@ pub(crate) struct Kept {
     pub failed: Option<Failed>,
     /// The checks that ran last.
     pub checked: Option<Vec<CheckSpec>>,
-    /// The lease's epoch, while held.
-    pub epoch: Option<u64>,
+    /// The lease, while held.
+    pub lease: Option<Held>,
     /// The newest complete look, and whether all was as made then.
     pub look: Option<Timestamp>,
     /// When all was looked at last, on the clock that never jumps; `None` where what is known must be looked at again.

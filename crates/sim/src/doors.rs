@@ -53,6 +53,17 @@ struct Way {
     process: Arc<Process>,
 }
 
+impl Way {
+    /// The way to the record, which a process may be cut off from.
+    async fn to_the_record(&self) -> Answer<()> {
+        self.process.still().await;
+        match self.process.is_cut_off() {
+            true => Err(Refusal::new(Code::Unreachable, "reach the record: cut off")),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Store for Way {
     fn origin(&self) -> BoxFuture<'_, Answer<Option<String>>> {
         self.universe.store.origin()
@@ -60,7 +71,7 @@ impl Store for Way {
 
     fn head(&self) -> BoxFuture<'_, Answer<TreeHead>> {
         Box::pin(async {
-            self.process.still().await;
+            self.to_the_record().await?;
             self.universe.store.head().await
         })
     }
@@ -68,6 +79,7 @@ impl Store for Way {
     fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
         Box::pin(async {
             self.process.place().await;
+            self.to_the_record().await?;
             let placed = self.universe.store.append(drafts, fence).await;
             self.universe.appended();
             self.process.place().await;
@@ -77,7 +89,7 @@ impl Store for Way {
 
     fn find(&self, query: Query) -> BoxFuture<'_, Answer<Vec<Indexed>>> {
         Box::pin(async {
-            self.process.still().await;
+            self.to_the_record().await?;
             self.universe.store.find(query).await
         })
     }
@@ -93,22 +105,30 @@ impl Store for Way {
     fn take<'a>(&'a self, stack: &'a StackId, holder: &'a Holder, at_least: u64, term: Duration) -> BoxFuture<'a, Answer<Lease>> {
         Box::pin(async move {
             self.process.place().await;
+            self.to_the_record().await?;
+            let since = self.universe.clock.monotonic();
             let lease = self.universe.store.take(stack, holder, at_least, term).await;
+            if lease.is_ok() {
+                self.universe.witness().leased(holder, stack, since + term.as_millis());
+            }
             self.process.place().await;
             lease
         })
     }
 
-    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>> {
+    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<Vec<StackId>>> {
         Box::pin(async move {
-            self.process.still().await;
-            self.universe.store.renew(holder, term).await
+            self.to_the_record().await?;
+            let until = self.universe.clock.monotonic() + term.as_millis();
+            let renewed = self.universe.store.renew(holder, term).await?;
+            renewed.iter().for_each(|stack| self.universe.witness().leased(holder, stack, until));
+            Ok(renewed)
         })
     }
 
     fn release<'a>(&'a self, holder: &'a Holder) -> BoxFuture<'a, Answer<()>> {
         Box::pin(async move {
-            self.process.still().await;
+            self.to_the_record().await?;
             self.universe.store.release(holder).await
         })
     }
@@ -119,7 +139,7 @@ impl Store for Way {
 
     fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Answer<Option<Vec<u8>>>> {
         Box::pin(async move {
-            self.process.still().await;
+            self.to_the_record().await?;
             self.universe.store.note(key).await
         })
     }
@@ -127,6 +147,7 @@ impl Store for Way {
     fn set_note<'a>(&'a self, key: &'a str, value: &'a [u8]) -> BoxFuture<'a, Answer<()>> {
         Box::pin(async move {
             self.process.place().await;
+            self.to_the_record().await?;
             self.universe.store.set_note(key, value).await?;
             self.process.place().await;
             Ok(())

@@ -18,6 +18,8 @@ pub struct Process {
     passed: AtomicU64,
     dies_at: AtomicU64,
     died: Notify,
+    /// Whether it reaches the targets and not the record.
+    cut: AtomicBool,
     /// Calls since time last went on, and since when.
     calls: Mutex<(Option<Instant>, u64)>,
 }
@@ -30,6 +32,7 @@ impl Process {
             passed: AtomicU64::new(0),
             dies_at: AtomicU64::new(u64::MAX),
             died: Notify::new(),
+            cut: AtomicBool::new(false),
             calls: Mutex::default(),
         }
     }
@@ -37,6 +40,15 @@ impl Process {
     /// Lets the process die at the nth place from now, counted from 0.
     pub fn die_after(&self, places: u64) {
         self.dies_at.store(self.passed().saturating_add(places), Ordering::Relaxed);
+    }
+
+    /// Cuts the process off from the record, or lets it there again.
+    pub fn cut_off(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Relaxed);
+    }
+
+    pub fn is_cut_off(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     pub fn passed(&self) -> u64 {

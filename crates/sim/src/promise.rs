@@ -21,6 +21,8 @@ pub enum Promise {
     Deletes,
     /// P5: epochs never go back.
     Epochs,
+    /// P5: nobody acts on a lease that ran out by its own clock.
+    Leases,
     /// P6: the second pass does nothing.
     Idempotent,
     /// P7: revisions move forward, or by a person's word.

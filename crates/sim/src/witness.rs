@@ -54,6 +54,8 @@ pub struct Witness {
     wrote: BTreeMap<(u32, Name, Address), (StackId, Option<Fingerprint>)>,
     sent: BTreeSet<(String, Address)>,
     newest_epoch: BTreeMap<(Name, StackId), u64>,
+    /// Until when a process holds a lease, by its own clock.
+    leased: BTreeMap<(u32, StackId), u64>,
     /// Commands that ran since the last change of their stack.
     ran: BTreeSet<(StackId, String)>,
     /// Addresses that may stay behind without an owner.
@@ -85,6 +87,11 @@ impl Witness {
             self.earlier.insert(by.pid, known.clone());
         }
         known.estate = estate;
+    }
+
+    /// A process took a lease, or prolonged it.
+    pub fn leased(&mut self, by: &Holder, stack: &StackId, until: u64) {
+        self.leased.insert((by.pid, stack.clone()), until);
     }
 
     /// A process accepted a revision.
@@ -144,6 +151,11 @@ impl Witness {
         );
         let run = order.key.rsplit_once('/').map_or(order.key.as_str(), |(run, _)| run).to_owned();
         self.sent.insert((run.clone(), change.address.clone()));
+        let until = self.leased.get(&(by.pid, order.stack.clone())).copied().unwrap_or(0);
+        if universe.clock.monotonic() >= until {
+            let sentence = format!("{:?} writes {} after its lease ran out at {until}", order.stack, change.address);
+            self.broken(Promise::Leases, sentence);
+        }
         let newest = self.newest_epoch.entry((target.name.clone(), order.stack.clone())).or_default();
         if order.epoch < *newest {
             let sentence = format!("{:?} writes {} under epoch {} after {newest}", order.stack, change.address, order.epoch);

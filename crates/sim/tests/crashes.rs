@@ -1,9 +1,11 @@
 //! P3: a process may die at every place where it meets the world, once or twice, and everything comes right.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use trued_model::{Command, Kind, StackId};
-use trued_sim::{Edit, World, simulate};
+use trued_model::{Command, Kind, StackId, Want};
+use trued_runtime::Aim;
+use trued_sim::{Edit, Target, World, name, simulate};
 
 /// What a world looks like in the end, and what it took.
 #[derive(Debug, PartialEq, Eq)]
@@ -169,4 +171,43 @@ fn fault_57_a_command_that_may_have_run_waits_for_a_persons_word() {
         }
     }
     assert!(asked > 2, "some places lie between a command's beginning and its end");
+}
+
+/// A process reaches its target and not its record, in the middle of a long batch, while another one takes over.
+#[test]
+fn fault_77_who_is_cut_off_from_the_record_stops_by_its_own_clock_before_its_lease_ends() {
+    for checks_epochs in [true, false] {
+        simulate(1, async |mut world| {
+            let mut target = Target::new(name("web"));
+            target.checks_epochs = checks_epochs;
+            target.ground().faults.millis = 2_000;
+            world.universe.set_target(target);
+            world.stack("site", "web", "");
+            for file in 0..30 {
+                world.put(&format!("site/{file:02}"), "from the first");
+            }
+            world.commit();
+            let (process, runtime) = world.another();
+            let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: true, waits: false };
+            let of_the_first = |world: &World| world.target("web").texts().values().filter(|text| *text == "from the first").count();
+            let cut_off = async {
+                tokio::time::sleep(Duration::from_secs(17)).await;
+                let before = of_the_first(&world);
+                process.cut_off(true);
+                tokio::time::sleep(Duration::from_secs(14)).await;
+                let until = of_the_first(&world);
+                assert!(before < until && until < 16, "{before} before, {until} in all: it goes on for a while, and then stops");
+                for file in 0..30 {
+                    world.put(&format!("site/{file:02}"), "from the second");
+                }
+                world.commit();
+                world.target("web").ground().faults.millis = 0;
+                world.settle().await;
+            };
+            let (_, ()) = tokio::join!(runtime.pass(&aim), cut_off);
+            process.cut_off(false);
+            assert_eq!(of_the_first(&world), 0);
+            world.keeps_its_promises();
+        });
+    }
 }

@@ -41,11 +41,13 @@ pub(super) fn take(step: &Transaction<'_>, stack: StackId, holder: Holder, at_le
     Ok(Lease { stack, epoch, holder })
 }
 
-pub(super) fn renew(step: &Transaction<'_>, holder: &Holder, until: u64) -> Answer<()> {
-    let renewed = step
-        .prepare_cached("UPDATE leases SET until = ? WHERE pid = ? AND started = ? AND boot = ?")
-        .and_then(|mut update| update.execute(params![signed(until), holder.pid, signed(holder.started), holder.boot]));
-    renewed.map(|_| ()).map_err(|error| refused("renew the leases", error))
+pub(super) fn renew(step: &Transaction<'_>, holder: &Holder, until: u64) -> Answer<Vec<StackId>> {
+    let renewed = || -> rusqlite::Result<Vec<String>> {
+        let mut update = step.prepare_cached("UPDATE leases SET until = ? WHERE pid = ? AND started = ? AND boot = ? RETURNING stack")?;
+        update.query_map(params![signed(until), holder.pid, signed(holder.started), holder.boot], |row| row.get(0))?.collect()
+    };
+    let renewed = renewed().map_err(|error| refused("renew the leases", error))?;
+    Ok(renewed.iter().filter_map(|key| StackId::from_key(key)).collect())
 }
 
 pub(super) fn release(step: &Transaction<'_>, holder: &Holder) -> Answer<()> {

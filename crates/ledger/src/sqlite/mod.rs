@@ -406,7 +406,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<()>> {
+    fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<Vec<StackId>>> {
         let holder = holder.clone();
         self.writes(move |opened| {
             let until = opened.clock.monotonic().saturating_add(term.0);

@@ -20,6 +20,15 @@ use crate::runtime::blocking_on;
 /// How long a target may take over one batch.
 const BATCH_DEADLINE: Duration = Duration::from_secs(120);
 
+/// How a batch came to its end.
+#[derive(Clone, Copy)]
+enum Ended {
+    InTime,
+    TooLate,
+    /// The lease ran out before all was done.
+    WithoutLease,
+}
+
 impl Walk<'_> {
     /// Stores every byte that is about to go and is not ours.
     pub(super) async fn keep(&mut self) -> Result<Event, Refusal> {
@@ -125,7 +134,12 @@ impl Walk<'_> {
                 }
             }
         };
-        let in_time = tokio::time::timeout(BATCH_DEADLINE.to_std(), taking).await.is_ok();
+        // Nobody else acts before the lease has run out, and nothing is asked of the target after.
+        let ended = tokio::select! {
+            biased;
+            () = self.runtime.lease_over(self.cell) => Ended::WithoutLease,
+            taken = tokio::time::timeout(BATCH_DEADLINE.to_std(), taking) => taken.map_or(Ended::TooLate, |()| Ended::InTime),
+        };
         drop(stream);
         let unknown: Vec<&Change> = changes.iter().zip(&answers).filter(|(_, answer)| !decided(answer)).map(|(change, _)| change).collect();
         let looked = if unknown.is_empty() { BTreeMap::new() } else { self.look_again(&unknown).await };
@@ -138,7 +152,7 @@ impl Walk<'_> {
             let seen = |address: &trued_model::Address| looked.get(address).cloned().unwrap_or_else(|| self.observed.get(address));
             let made = looked.contains_key(&change.address) && in_place(change, &changes, self.facts.nested, &seen);
             disown_what_went(Arc::make_mut(&mut self.inventory), change, &seen(&change.address));
-            let answer = if made { Ok(change.after.clone()) } else { Err(no_answer(answer, in_time)) };
+            let answer = if made { Ok(change.after.clone()) } else { Err(no_answer(answer, ended)) };
             self.take_answer(change, answer);
         }
         Ok(Event::Applied { refused: !self.refused.is_empty() })
@@ -306,10 +320,13 @@ fn decided(answer: &Option<Result<Option<trued_model::Fingerprint>, Refusal>>) -
 }
 
 /// Why a change that is not in place was not made.
-fn no_answer(answer: Option<Result<Option<trued_model::Fingerprint>, Refusal>>, in_time: bool) -> Refusal {
-    match answer {
-        Some(Err(refusal)) => refusal,
-        _ if !in_time => Refusal::new(Code::TimedOut, "no answer before the deadline"),
-        _ => Refusal::new(Code::Unknown, "no answer; it is not in place"),
+fn no_answer(answer: Option<Result<Option<trued_model::Fingerprint>, Refusal>>, ended: Ended) -> Refusal {
+    match (answer, ended) {
+        (Some(Err(refusal)), _) => refusal,
+        (_, Ended::TooLate) => Refusal::new(Code::TimedOut, "no answer before the deadline"),
+        (_, Ended::WithoutLease) => {
+            Refusal::new(Code::Fenced, "broken off: the lease could not be renewed, so another process may act now")
+        }
+        (_, Ended::InTime) => Refusal::new(Code::Unknown, "no answer; it is not in place"),
     }
 }

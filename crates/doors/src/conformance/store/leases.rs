@@ -53,13 +53,13 @@ pub fn a_stopped_holder_ends_after_its_term(subject: &dyn Subject) {
     assert_eq!(take(&*store, &one, 0), Ok(1));
     subject.clock().pass(Duration(TERM.0 - 1));
     assert_eq!(take(&*store, &two, 0), Err(Code::Denied));
-    block_on(store.renew(&one, TERM)).expect("renew");
+    assert_eq!(block_on(store.renew(&one, TERM)).expect("renew"), [stack(SITE)]);
     subject.clock().pass(Duration(TERM.0 - 1));
     assert_eq!(take(&*store, &two, 0), Err(Code::Denied), "renewed from then on");
     subject.clock().pass(Duration(1));
     assert!(block_on(store.holders()).expect("holders").is_empty());
     assert_eq!(take(&*store, &two, 0), Ok(2));
-    block_on(store.renew(&one, TERM)).expect("renewing nothing is no error");
+    assert_eq!(block_on(store.renew(&one, TERM)).expect("renewing nothing is no error"), []);
     assert_eq!(take(&*store, &one, 0), Err(Code::Denied), "and takes nothing back");
 }
 
