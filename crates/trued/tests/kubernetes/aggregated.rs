@@ -2,20 +2,16 @@
 //! goes on; what it does not support is said.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Map, Value, json};
 
-use crate::cluster::{Ground, until, variable};
-
-type Secure = StreamOwned<ServerConnection, TcpStream>;
+use crate::cluster::{Ground, until};
+use crate::secure::{Heard, Registered, Secure, Stream, say};
 
 /// What a server of Widgets keeps, also while it is away.
 struct Store {
@@ -145,37 +141,14 @@ fn owned(value: &Value, whole: bool) -> Value {
 /// A server of Widgets, until it is dropped.
 struct Backend {
     store: Arc<Store>,
-    port: u16,
-    over: Arc<AtomicBool>,
+    server: Secure,
 }
 
 impl Backend {
     fn start(store: &Arc<Store>, port: u16) -> Backend {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-        let certificate = params.self_signed(&key).expect("signed");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
-        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).expect("they fit"));
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let over = Arc::new(AtomicBool::new(false));
-        let (ended, kept) = (over.clone(), store.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if ended.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (config, store, over) = (config.clone(), kept.clone(), ended.clone());
-                std::thread::spawn(move || {
-                    let connection = ServerConnection::new(config).expect("a connection");
-                    // Whoever asks may go at any time.
-                    drop(answer(&store, &over, StreamOwned::new(connection, stream)));
-                });
-            }
-        });
-        Backend { store: store.clone(), port, over }
+        let kept = store.clone();
+        let server = Secure::start(port, move |heard, over, stream| answer(&kept, heard, over, stream));
+        Backend { store: store.clone(), server }
     }
 
     /// Registers it with the API server, and waits until that finds it available.
@@ -184,50 +157,18 @@ impl Backend {
         ground.apply(
             "test",
             &json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "widgets", "namespace": namespace },
-                "spec": { "type": "ExternalName", "externalName": "localhost", "ports": [{ "port": self.port }] } }),
+                "spec": { "type": "ExternalName", "externalName": "localhost", "ports": [{ "port": self.server.port }] } }),
         );
         ground.apply(
             "test",
             &json!({ "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": { "name": format!("v1.{group}") },
                 "spec": { "group": group, "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100, "insecureSkipTLSVerify": true,
-                    "service": { "name": "widgets", "namespace": namespace, "port": self.port } } }),
+                    "service": { "name": "widgets", "namespace": namespace, "port": self.server.port } } }),
         );
-        let registered = Registered {
-            path: format!("/apis/apiregistration.k8s.io/v1/apiservices/v1.{group}"),
-            authority: ground.authority().to_owned(),
-        };
+        let registered = Registered::at(ground, format!("/apis/apiregistration.k8s.io/v1/apiservices/v1.{group}"));
         until("it is available", || available(ground, group));
         until("its kinds are known", || discovered(ground, group));
         registered
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
-        // Wakes the listener.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
-        // Gone is it once nobody can connect.
-        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-/// An APIService. It goes even if the test fails: one whose server is away is in everybody's way.
-struct Registered {
-    path: String,
-    authority: String,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let kubeconfig = std::fs::read_to_string(variable("TRUED_TEST_KUBECONFIG")).unwrap_or_default();
-        let server = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("server:")).unwrap_or_default().trim().to_owned();
-        let mut curl = std::process::Command::new("curl");
-        curl.args(["--silent", "--noproxy", "*", "--max-time", "60", "--cacert", &self.authority, "-X", "DELETE", "-o", "/dev/null"]);
-        // What cannot be removed goes with the cluster.
-        let _ = curl.args(["-H", "Authorization: Bearer admin-token"]).arg(format!("{server}{}", self.path)).status();
     }
 }
 
@@ -245,34 +186,13 @@ fn discovered(ground: &Ground, group: &str) -> bool {
     }
 }
 
-/// Answers one request, and closes.
-fn answer(store: &Store, over: &AtomicBool, mut stream: Secure) -> std::io::Result<()> {
-    let mut reader = BufReader::new(&mut stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if let Some((name, value)) = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
-            assert!(!name.is_empty());
-            length = value.trim().parse().unwrap_or(0);
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head += &line;
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    drop(reader);
-    let mut words = head.split(' ');
-    let (method, target) = (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or_default().to_owned());
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+fn answer(store: &Store, heard: &Heard, over: &AtomicBool, stream: &mut Stream) -> std::io::Result<()> {
+    let Heard { method, target, body } = heard;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     store.kept().requests.push(format!("{method} {target}"));
     let root = format!("/apis/{}/v1", store.group);
     let Some(inside) = path.strip_prefix(&root) else {
-        return say(&mut stream, 404, &status(404, "NotFound", "not served"));
+        return say(stream, 404, &status(404, "NotFound", "not served"));
     };
     let parts: Vec<&str> = inside.trim_matches('/').split('/').collect();
     let key = |namespace: &str, name: &str| format!("{namespace}/{name}");
@@ -285,7 +205,7 @@ fn answer(store: &Store, over: &AtomicBool, mut stream: Secure) -> std::io::Resu
                 json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{}/v1", store.group), "resources": [widgets] }),
             )
         }
-        ("GET", ["widgets"] | ["namespaces", _, "widgets"]) if query.contains("watch=1") => return watch(store, over, &mut stream, query),
+        ("GET", ["widgets"] | ["namespaces", _, "widgets"]) if query.contains("watch=1") => return watch(store, over, stream, query),
         ("GET", ["widgets"]) => (200, store.list("")),
         ("GET", ["namespaces", namespace, "widgets"]) => (200, store.list(namespace)),
         ("GET", ["namespaces", namespace, "widgets", name]) => match store.kept().objects.get(&key(namespace, name)) {
@@ -293,24 +213,16 @@ fn answer(store: &Store, over: &AtomicBool, mut stream: Secure) -> std::io::Resu
             None => (404, status(404, "NotFound", "there is no such Widget")),
         },
         ("PATCH", ["namespaces", namespace, "widgets", name]) if store.applies => {
-            store.apply(&key(namespace, name), query, serde_json::from_slice(&body).unwrap_or_default())
+            store.apply(&key(namespace, name), query, serde_json::from_slice(body).unwrap_or_default())
         }
         ("PATCH", _) => (415, status(415, "UnsupportedMediaType", "the body of the request was in an unknown format")),
         ("DELETE", ["namespaces", namespace, "widgets", name]) => store.delete(&key(namespace, name)),
         _ => (405, status(405, "MethodNotAllowed", "not here")),
     };
-    say(&mut stream, code, &said)
+    say(stream, code, &said)
 }
 
-fn say(stream: &mut Secure, code: u16, said: &Value) -> std::io::Result<()> {
-    let body = said.to_string();
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {code} So\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")?;
-    stream.conn.send_close_notify();
-    stream.flush()
-}
-
-fn watch(store: &Store, over: &AtomicBool, stream: &mut Secure, query: &str) -> std::io::Result<()> {
+fn watch(store: &Store, over: &AtomicBool, stream: &mut Stream, query: &str) -> std::io::Result<()> {
     let since = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")).and_then(|version| version.parse().ok());
     let mut told: u64 = since.unwrap_or(0);
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n")?;
@@ -344,7 +256,7 @@ fn fault_33_while_a_server_behind_the_cluster_is_away_its_kinds_are_unknown_and_
     ground.write("web/all.yaml", &(widget(&group, "one", 1) + &widget(&group, "two", 1) + &config("web", "1")));
     ground.write("other/all.yaml", &config("other", "1"));
     let backend = Backend::start(&store, 0);
-    let port = backend.port;
+    let port = backend.server.port;
     let registered = backend.register(&ground);
     ground.run(&["apply"], 0);
     assert_eq!(store.names(), ["one", "two"]);

@@ -1,5 +1,6 @@
 //! Kubernetes, as a user meets it: the built program against a real API server.
 
+mod admitting;
 mod aggregated;
 mod between;
 mod bounds;
@@ -16,4 +17,5 @@ mod in_cluster;
 mod lagging;
 mod outlasting;
 mod reach;
+mod secure;
 mod strangers;
