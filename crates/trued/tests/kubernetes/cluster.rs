@@ -78,13 +78,14 @@ impl Ground {
         });
     }
 
-    /// Writes a configuration of stacks on one cluster: name, and what stands beside `path` and `target`.
+    /// Writes a configuration of stacks: name, and what stands beside `path`. Whose `target` is not said are on the one cluster.
     pub fn configure(&self, stacks: &[(&str, &str)]) {
         let Ground { kubeconfig, namespace, .. } = self;
         let settings = format!("{{ kubeconfig: {kubeconfig}, context: admin, impersonate: {namespace}/trued }}");
         let mut text = format!("targets:\n  cluster: {{ kubernetes: {settings} }}\nstacks:\n");
         for (name, more) in stacks {
-            text += &format!("  {name}:\n    path: {name}\n    into: {namespace}\n    target: cluster\n");
+            let target = if more.contains("target:") { "" } else { "    target: cluster\n" };
+            text += &format!("  {name}:\n    path: {name}\n    into: {namespace}\n{target}");
             more.lines().for_each(|line| text += &format!("    {line}\n"));
         }
         self.write("trued.yaml", &text);
@@ -92,13 +93,28 @@ impl Ground {
 
     /// Has the program ask the server through a proxy, from the next configuration on and in the one that is there.
     pub fn through(&mut self, decide: impl Fn(&Asked) -> Fate + Send + Sync + 'static) -> Between {
+        let (between, path) = self.behind("kubeconfig", decide);
+        self.configured_with(path);
+        between
+    }
+
+    /// Adds another target to the configuration that is there: the same server, behind a proxy.
+    pub fn another(&self, target: &str, decide: impl Fn(&Asked) -> Fate + Send + Sync + 'static) -> Between {
+        let (between, path) = self.behind(target, decide);
+        let settings = format!("{{ kubeconfig: {path}, context: admin, impersonate: {}/trued }}", self.namespace);
+        let text = std::fs::read_to_string(self.path("trued.yaml")).expect("a configuration");
+        self.write("trued.yaml", &text.replacen("targets:\n", &format!("targets:\n  {target}: {{ kubernetes: {settings} }}\n"), 1));
+        between
+    }
+
+    /// A proxy, and the path of a kubeconfig that leads to it.
+    fn behind(&self, name: &str, decide: impl Fn(&Asked) -> Fate + Send + Sync + 'static) -> (Between, String) {
         let between = Between::start(&self.server, &self.authority, decide);
         let real = variable("TRUED_TEST_KUBECONFIG");
         let text = std::fs::read_to_string(&real).expect("a kubeconfig").replace(&self.server, &between.url());
-        let path = self.folder.path().join("kubeconfig").display().to_string();
+        let path = self.folder.path().join(name).display().to_string();
         std::fs::write(&path, text).expect("written");
-        self.configured_with(path);
-        between
+        (between, path)
     }
 
     /// Has the program ask the server itself again.

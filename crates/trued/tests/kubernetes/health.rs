@@ -77,14 +77,14 @@ fn forget(ground: &Ground) {
 }
 
 /// Entries of a kind, oldest first.
-fn log(ground: &Ground, kind: &str) -> Vec<Value> {
+pub fn log(ground: &Ground, kind: &str) -> Vec<Value> {
     let output = ground.command(&["log", "--limit", "1000", "--kind", kind, "--output", "json"]).output().expect("started");
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// `ready`, `degraded …`: as `status` has it.
-fn standing(ground: &Ground, stack: &str) -> String {
+pub fn standing(ground: &Ground, stack: &str) -> String {
     let shown = ground.json(&["status"]);
     let row = shown["stacks"].as_array().and_then(|rows| rows.iter().find(|row| named(row, stack))).cloned().unwrap_or_default();
     let of = |key: &str| row[key].as_str().unwrap_or_default().replace(&ground.namespace, "NAMESPACE");

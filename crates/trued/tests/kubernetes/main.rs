@@ -5,6 +5,7 @@ mod aggregated;
 mod between;
 mod bounds;
 mod cluster;
+mod clusters;
 mod faults;
 mod first;
 mod foreseen;
