@@ -1,6 +1,16 @@
 //! What a table makes of lists and of what a watch tells.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::stream;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use serde_json::json;
+use trued_doors::BoxStream;
+use trued_doors::conformance::SteppedClock;
+use trued_model::Timestamp;
 
 use super::*;
 
@@ -99,4 +109,84 @@ fn fault_58_what_went_while_nobody_watched_is_found_by_the_next_list() {
     table.replace([object("two", 6, "T1")].iter().map(listed).collect(), 7);
     assert_eq!(heard(&mut hints), ["core/ConfigMap/shop/one"]);
     assert!(table.get(&spot("one")).is_none());
+}
+
+type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+/// An API server that answers as it is told, in time that passes when nobody has anything to do.
+fn server(answer: impl Fn(bool) -> Body + Clone + Send + Sync + 'static) -> Api {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=1"));
+        std::future::ready(Ok::<_, Infallible>(http::Response::new(answer(watches))))
+    });
+    Api::new(kube::Client::new(service, "default"), Arc::new(SteppedClock::at(Timestamp(0))))
+}
+
+/// This text, and then nothing: the answer ends, or stays open for ever.
+fn said(text: &Value, ends: bool) -> Body {
+    let text = stream::once(std::future::ready(Ok(Frame::data(Bytes::from(text.to_string() + "\n")))));
+    StreamBody::new(if ends { text.boxed() } else { text.chain(stream::pending()).boxed() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn fault_58_a_watch_that_says_nothing_any_more_is_given_up_and_what_it_kept_back_is_found() {
+    let (table, mut hints) = table();
+    let lists = Arc::new(AtomicU64::new(0));
+    let count = lists.clone();
+    let api = server(move |watches| match watches {
+        // One word, and then silence, while the connection stays.
+        true => said(&json!({ "type": "MODIFIED", "object": object("two", 7, "T1") }), false),
+        false => {
+            let objects = match count.fetch_add(1, Ordering::SeqCst) {
+                0 => json!([object("one", 5, "T1"), object("two", 6, "T1")]),
+                // Meanwhile one went, and one was changed by somebody.
+                _ => json!([object("two", 9, "T9")]),
+            };
+            let version = if objects.as_array().is_some_and(|objects| objects.len() == 2) { "6" } else { "9" };
+            said(&json!({ "kind": "PartialObjectMetadataList", "metadata": { "resourceVersion": version }, "items": objects }), true)
+        }
+    });
+    let began = Instant::now();
+    let kept = tokio::spawn(table.clone().keep_current(api));
+    assert!(matches!(table.standing(Duration::from_secs(45)).await, Standing::Complete));
+    assert!(table.get(&spot("one")).is_some());
+    let mut told = BTreeSet::new();
+    while told.len() < 2 || table.get(&spot("one")).is_some() {
+        let hint = tokio::time::timeout(SILENT_FOR * 4, hints.recv()).await.expect("it is found");
+        told.insert(hint.expect("the table lives").to_string());
+    }
+    let took = began.elapsed();
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), ["core/ConfigMap/shop/one", "core/ConfigMap/shop/two"]);
+    assert_eq!((lists.load(Ordering::SeqCst), table.get(&spot("two")).map(|two| two.number)), (2, Some(9)));
+    assert!(took >= SILENT_FOR && took < SILENT_FOR + AGAIN_AFTER_AT_MOST, "{took:?}");
+    // Whoever asks while it is silent for longer than it may is not told from what is old.
+    kept.abort();
+    tokio::time::sleep(SILENT_FOR * 2).await;
+    assert!(matches!(table.standing(Duration::from_secs(45)).await, Standing::Lost(refusal) if refusal.code == Code::TimedOut));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_what_never_changes_says_so_now_and_then_and_is_kept() {
+    let (table, _hints) = table();
+    let (lists, watches) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (listed, watched) = (lists.clone(), watches.clone());
+    let api = server(move |watch| {
+        if !watch {
+            listed.fetch_add(1, Ordering::SeqCst);
+            return said(&json!({ "kind": "PartialObjectMetadataList", "metadata": { "resourceVersion": "6" }, "items": [] }), true);
+        }
+        watched.fetch_add(1, Ordering::SeqCst);
+        // As servers do: a bookmark a minute, and an end after the time that was asked for.
+        let bookmarks = stream::unfold(0, |said| async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let bookmark = json!({ "type": "BOOKMARK", "object": { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "resourceVersion": "6" } } });
+            (said < 4).then(|| (Ok(Frame::data(Bytes::from(bookmark.to_string() + "\n"))), said + 1))
+        });
+        StreamBody::new(bookmarks.boxed())
+    });
+    let kept = tokio::spawn(table.clone().keep_current(api));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(matches!(table.standing(Duration::from_secs(45)).await, Standing::Complete));
+    assert_eq!((lists.load(Ordering::SeqCst), watches.load(Ordering::SeqCst)), (1, 12), "in an hour");
+    kept.abort();
 }
