@@ -44,6 +44,7 @@ const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroup
 /// What the server calls a request in its audit log, where the client says it.
 const AUDIT_ID: &str = "audit-id";
 const APPLY: &str = "application/apply-patch+yaml";
+const PATCH: &str = "application/json-patch+json";
 
 /// An open line to an API server.
 #[derive(Clone)]
@@ -205,6 +206,15 @@ impl Api {
         let body = serde_json::to_vec(object).unwrap_or_default();
         let (status, answer) = self.send(Method::PATCH, &query, WHOLE, Some((APPLY, body))).await?;
         Ok(Applied { object: json_of(path, &answer)?, created: status == StatusCode::CREATED })
+    }
+
+    /// Says who owns which fields of an object, only if it still is at this very version. Values stay as they are.
+    pub async fn own(&self, path: &str, owners: &Value, version: &str) -> Result<Value, Fault> {
+        let replace = |path: &str, value: &Value| json!({ "op": "replace", "path": path, "value": value });
+        let patch = json!([replace("/metadata/managedFields", owners), replace("/metadata/resourceVersion", &version.into())]);
+        let body = serde_json::to_vec(&patch).unwrap_or_default();
+        let (_, answer) = self.send(Method::PATCH, &format!("{path}?fieldManager={MANAGER}"), WHOLE, Some((PATCH, body))).await?;
+        json_of(path, &answer)
     }
 
     /// Deletes an object, only if it still is this very one at this very version. The answer is the object, where it stays

@@ -22,6 +22,7 @@ mod events;
 mod expect;
 mod fields;
 mod follow;
+mod former;
 mod happen;
 mod health;
 mod hooks;

@@ -38,7 +38,12 @@ impl Step<'_> {
                 wanted["metadata"]["uid"] = entry.uid.as_str().into();
                 wanted["metadata"]["resourceVersion"] = entry.version.as_str().into();
             }
-            match cluster.api.apply(&path, &wanted, how).await {
+            let succeeded = if how.force { self.succeed(&path, &mut wanted).await } else { Ok(()) };
+            let applied = match succeeded {
+                Ok(()) => cluster.api.apply(&path, &wanted, how).await,
+                Err(fault) => Err(fault),
+            };
+            match applied {
                 Ok(Applied { created, .. }) if !created && self.place.entry.is_none() => {
                     let message = format!("{doing}: somebody made one just before; both now own fields of it");
                     return Err(Refusal::new(Code::Changed, message).help("the next wake looks and decides anew"));

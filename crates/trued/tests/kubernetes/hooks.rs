@@ -246,7 +246,7 @@ fn what_somebody_else_installed_is_adopted_without_a_hook_and_upgraded_with_thos
             + &job("probe", &[("hook", "test")])
     };
     ground.apply(
-        "helm",
+        "installer",
         &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "shop", "namespace": ground.namespace }, "data": { "value": "1" } }),
     );
     ground.web(&chart("1"));

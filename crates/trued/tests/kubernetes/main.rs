@@ -1,6 +1,7 @@
 //! Kubernetes, as a user meets it: the built program against a real API server.
 
 mod admitting;
+mod adopting;
 mod aggregated;
 mod between;
 mod bounds;
