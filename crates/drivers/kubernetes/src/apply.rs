@@ -6,7 +6,7 @@ use tokio::sync::mpsc::Sender;
 use trued_doors::{Answer, Asked, Compared, Done, Order};
 use trued_model::{Action, Change, Code, Fingerprint, Reason, Refusal};
 
-use crate::address::Spot;
+use crate::address::{Kind, Spot};
 use crate::cluster::{Cluster, Place};
 use crate::compare;
 use crate::keep::find;
@@ -124,6 +124,13 @@ impl Step<'_> {
         }
     }
 
+    /// Whether what is or was there is a secret: then no sentence of the server's is passed on, since it may quote it.
+    pub fn sealed(&self) -> bool {
+        let Step { change, spot, .. } = self;
+        let was = change.before.as_ref().is_some_and(object::keyed);
+        was || change.content.is_some_and(|content| content.sealed) || spot.kind == Kind::new("", "Secret")
+    }
+
     /// What is there now, in the words of the change where it is as one of them.
     async fn looks(&self, entry: &Entry) -> Answer<Option<Fingerprint>> {
         let Step { cluster, change, .. } = self;
@@ -137,7 +144,7 @@ impl Step<'_> {
         if let Some(known) = change.after.iter().chain(&change.before).find(known) {
             return Ok(Some(known.clone()));
         }
-        let sealed = change.content.is_some_and(|content| content.sealed) || change.before.as_ref().is_some_and(object::keyed);
+        let sealed = self.sealed();
         let compared = change.after.iter().zip(change.content).map(|(fingerprint, content)| Compared {
             fingerprint: fingerprint.clone(),
             content,

@@ -63,7 +63,7 @@ impl Step<'_> {
                     if matches!(fault, Fault::Lost(_)) {
                         self.learn().await;
                     }
-                    return Err(fault.refusal(&self.doing, false));
+                    return Err(fault.refusal(&self.doing, self.sealed()));
                 }
             }
         }

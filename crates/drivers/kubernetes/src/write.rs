@@ -31,7 +31,7 @@ impl Step<'_> {
         }
         compare::ignored_as_there(cluster, &self.spot, &self.place, &mut wanted).await?;
         self.mark.write(&mut wanted);
-        let sealed = self.change.content.is_some_and(|content| content.sealed);
+        let sealed = self.sealed();
         let how = Applying { force: takes_back(self.change), dry: false };
         for _ in 0..TRIES {
             if let Some(entry) = &self.place.entry {
@@ -78,7 +78,7 @@ impl Step<'_> {
     /// Removes the object and makes it anew, if the server would take the new one. What waits for finalizers is not gone: then
     /// nothing is made.
     pub async fn replace(&mut self, wanted: Value, after: &Fingerprint) -> Ended {
-        let sealed = self.change.content.is_some_and(|content| content.sealed);
+        let sealed = self.sealed();
         let mut marked = wanted.clone();
         self.mark.write(&mut marked);
         let taken = taken_anew(self.cluster, &self.spot, &self.place, &marked).await;

@@ -7,12 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::cluster::{Ground, until};
-use crate::secure::{Registered, Secure, say};
+use crate::secure::Webhook;
 
 /// A mutating webhook for the Deployments of one namespace, until it is dropped.
 struct Mesh {
-    _server: Secure,
-    _registered: Registered,
+    _webhook: Webhook,
     /// What it was asked about, as `CREATE` or `UPDATE`, rehearsals left out.
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -21,33 +20,16 @@ impl Mesh {
     fn start(ground: &Ground) -> Mesh {
         let asked = Arc::<Mutex<Vec<String>>>::default();
         let note = asked.clone();
-        let server = Secure::start(0, move |heard, _, stream| {
-            let review: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
-            let request = &review["request"];
+        let webhook = Webhook::start(ground, "Mutating", ("apps", "deployments"), &["CREATE", "UPDATE"], move |request| {
             if request["dryRun"] != true {
                 note.lock().unwrap_or_else(PoisonError::into_inner).push(request["operation"].as_str().unwrap_or_default().to_owned());
             }
             let patch = STANDARD.encode(meshed(&request["object"]).to_string());
-            let response = json!({ "uid": request["uid"], "allowed": true, "patchType": "JSONPatch", "patch": patch });
-            say(stream, 200, &json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response }))
+            json!({ "allowed": true, "patchType": "JSONPatch", "patch": patch })
         });
-        let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": ground.namespace } });
-        let rules =
-            json!([{ "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"] }]);
-        let client = json!({ "url": format!("https://localhost:{}/", server.port), "caBundle": STANDARD.encode(&server.certificate) });
-        ground.apply(
-            "test",
-            &json!({
-                "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": { "name": ground.namespace },
-                "webhooks": [{ "name": "mesh.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
-                    "reinvocationPolicy": "Never", "namespaceSelector": here, "rules": rules, "clientConfig": client }],
-            }),
-        );
-        let name = &ground.namespace;
-        let path = format!("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{name}");
-        let mesh = Mesh { _server: server, _registered: Registered::at(ground, path), asked };
+        let mesh = Mesh { _webhook: webhook, asked };
         // The server takes a moment to take notice of it.
-        let rehearsal = format!("/apis/apps/v1/namespaces/{name}/deployments?dryRun=All");
+        let rehearsal = format!("/apis/apps/v1/namespaces/{}/deployments?dryRun=All", ground.namespace);
         let object: Value = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "rehearsal" },
             "spec": { "selector": { "matchLabels": { "app": "web" } }, "template": { "metadata": { "labels": { "app": "web" } },
                 "spec": { "containers": [{ "name": "web", "image": "web:1" }] } } } });

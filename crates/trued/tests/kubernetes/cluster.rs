@@ -256,11 +256,18 @@ impl Ground {
 
     /// The status of a stranger's request.
     pub fn status(&self, method: &str, path: &str, body: &Value) -> u32 {
+        self.answer(method, path, body).0
+    }
+
+    /// Status and text of the answer to a stranger's request.
+    pub fn answer(&self, method: &str, path: &str, body: &Value) -> (u32, String) {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--noproxy", "*", "--max-time", "60", "--cacert", &self.authority, "-X", method, "-o", "/dev/null"]);
-        curl.args(["-H", "Authorization: Bearer admin-token", "-H", "Content-Type: application/json", "-w", "%{http_code}"]);
+        curl.args(["--silent", "--noproxy", "*", "--max-time", "60", "--cacert", &self.authority, "-X", method]);
+        curl.args(["-H", "Authorization: Bearer admin-token", "-H", "Content-Type: application/json", "-w", "\n%{http_code}"]);
         let output = curl.args(["--data-binary", &body.to_string()]).arg(format!("{}{path}", self.server)).output().expect("curl");
-        both(&output).parse().expect("a status")
+        let said = both(&output);
+        let (text, status) = said.rsplit_once('\n').expect("a status");
+        (status.parse().expect("a status"), text.to_owned())
     }
 
     /// The file that leads the program to the server.
@@ -311,20 +318,26 @@ impl Ground {
         self.get(path).expect("it is there")["metadata"]["uid"].as_str().expect("a uid").to_owned()
     }
 
-    /// Whether a text stands anywhere in the state folder.
+    /// Whether a text stands anywhere in the state folder, and where.
     pub fn recorded(&self, needle: &str) -> Option<PathBuf> {
-        fn search(folder: &Path, needle: &[u8]) -> Option<PathBuf> {
-            std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
-                let path = entry.path();
-                if path.is_dir() {
-                    return search(&path, needle);
-                }
-                let bytes = std::fs::read(&path).unwrap_or_default();
-                bytes.windows(needle.len()).any(|window| window == needle).then_some(path)
-            })
-        }
         search(&self.state(), needle.as_bytes())
     }
+
+    /// The same of a folder in the repository.
+    pub fn written(&self, folder: &str, needle: &str) -> Option<PathBuf> {
+        search(&self.path(folder), needle.as_bytes())
+    }
+}
+
+fn search(folder: &Path, needle: &[u8]) -> Option<PathBuf> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return search(&path, needle);
+        }
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        bytes.windows(needle.len()).any(|window| window == needle).then_some(path)
+    })
 }
 
 impl Drop for Ground {

@@ -19,5 +19,6 @@ mod in_cluster;
 mod lagging;
 mod outlasting;
 mod reach;
+mod sealed;
 mod secure;
 mod strangers;

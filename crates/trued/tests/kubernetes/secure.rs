@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Ground, variable};
 
@@ -136,5 +136,43 @@ impl Drop for Registered {
         curl.args(["--silent", "--noproxy", "*", "--max-time", "60", "--cacert", &self.authority, "-X", "DELETE", "-o", "/dev/null"]);
         // What cannot be removed goes with the cluster.
         let _ = curl.args(["-H", "Authorization: Bearer admin-token"]).arg(format!("{server}{}", self.path)).status();
+    }
+}
+
+/// A webhook that is asked about each of these acts in the test's namespace, until it is dropped.
+pub struct Webhook {
+    _registered: Registered,
+    _server: Secure,
+}
+
+impl Webhook {
+    /// `Mutating` or `Validating`; for a plural of a group. It takes a request for admission, and gives the response to it.
+    pub fn start(
+        ground: &Ground,
+        kind: &str,
+        (group, plural): (&str, &str),
+        operations: &[&str],
+        decide: impl Fn(&Value) -> Value + Send + Sync + 'static,
+    ) -> Webhook {
+        let server = Secure::start(0, move |heard, _, stream| {
+            let review: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+            let mut response = decide(&review["request"]);
+            response["uid"] = review["request"]["uid"].clone();
+            say(stream, 200, &json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response }))
+        });
+        let here = json!({ "matchLabels": { "kubernetes.io/metadata.name": ground.namespace } });
+        let rules = json!([{ "apiGroups": [group], "apiVersions": ["v1"], "operations": operations, "resources": [plural] }]);
+        let client = json!({ "url": format!("https://localhost:{}/", server.port), "caBundle": STANDARD.encode(&server.certificate) });
+        let kind = format!("{kind}WebhookConfiguration");
+        ground.apply(
+            "test",
+            &json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": { "name": ground.namespace },
+                "webhooks": [{ "name": "hook.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
+                    "namespaceSelector": here, "rules": rules, "clientConfig": client }],
+            }),
+        );
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{}s/{}", kind.to_lowercase(), ground.namespace);
+        Webhook { _registered: Registered::at(ground, path), _server: server }
     }
 }
