@@ -3,21 +3,23 @@
 use serde_json::{Value, json};
 
 use crate::cluster::{Ground, until};
+use crate::health::{Serving, log, standing};
 
 fn config(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name}, labels: {{ of: test }} }}\ndata: {{ value: \"{value}\" }}\n---\n")
 }
 
-/// Entries of a kind, oldest first.
-fn log(ground: &Ground, kind: &str) -> Vec<Value> {
-    let output = ground.command(&["log", "--limit", "1000", "--kind", kind, "--output", "json"]).output().expect("started");
+/// The kinds of all entries, oldest first.
+fn rows(ground: &Ground) -> Vec<String> {
+    let output = ground.command(&["log", "--limit", "1000", "--output", "json"]).output().expect("started");
     let lines = String::from_utf8_lossy(&output.stdout).into_owned();
-    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    let kind = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["kind"].as_str().unwrap_or_default().to_owned();
+    lines.lines().map(kind).collect()
 }
 
 #[test]
 fn fault_60_what_drifts_all_at_once_is_one_episode_with_a_bounded_list_and_few_requests() {
-    const MANY: usize = 300;
+    const MANY: usize = 1000;
     let ground = Ground::new("f60");
     ground.configure(&[("web", "drift: alert")]);
     ground.write("web/all.yaml", &(0..MANY).map(|n| config(&format!("c{n}"), "1")).collect::<String>());
@@ -39,6 +41,34 @@ fn fault_60_what_drifts_all_at_once_is_one_episode_with_a_bounded_list_and_few_r
     let requests = ground.requests().len() - before;
     // Two programs, each asking once what the cluster serves and what that looks like.
     assert!(requests <= 16, "{requests} requests to see that {MANY} objects are gone, twice");
+}
+
+#[test]
+fn fault_61_hundreds_of_changes_to_a_status_wake_nobody() {
+    const MANY: usize = 300;
+    let ground = Ground::new("f61");
+    let ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: web }\nspec: { defaultBackend: { service: { name: web, port: { number: 80 } } } }\n---\n";
+    ground.web(&(ingress.to_owned() + &config("one", "1")));
+    let serving = Serving::begin(&ground);
+    until("it is ready", || standing(&ground, "web") == "ready");
+    let (requests, rows) = (ground.requests().len(), rows(&ground).len());
+    let status = format!("{}/status", ground.at("apis/networking.k8s.io/v1", "ingresses", "web"));
+    for n in 0..MANY {
+        let address = format!("192.0.2.{}", n % 250);
+        ground.edit(&status, "ingress-controller", &json!({ "status": { "loadBalancer": { "ingress": [{ "ip": address }] } } }));
+    }
+    let one = ground.at("api/v1", "configmaps", "one");
+    // Something that does wake it comes after all of that.
+    ground.edit(&one, "kubectl-edit", &json!({ "data": { "value": "9" } }));
+    until("it is put back", || ground.get(&one).expect("it")["data"]["value"] == "1");
+    until("that is on record", || log(&ground, "verdict").len() == 2);
+    let asked = ground.requests().split_off(requests);
+    assert!(!asked.iter().any(|request| request.contains("ingresses")), "{asked:?}");
+    assert!(asked.len() <= 10, "{asked:?} for one drift and {MANY} changes that are none");
+    let told = self::rows(&ground).split_off(rows);
+    assert!(told.len() <= 5 && told[0] == "drift.opened", "of the drift, and of nothing before it: {told:?}");
+    serving.end();
+    assert_eq!(ground.counted("renders"), 1);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What others do to objects: drift and who did it, fields that are theirs, objects that were there before us.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use crate::between::Fate;
 use crate::cluster::{Ground, until};
 
 const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { colour: red, size: \"1\" }\n";
@@ -124,6 +126,37 @@ fn fault_48_what_was_made_anew_under_the_same_name_is_not_ours_to_change() {
     ground.write("web/all.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: two }\n");
     ground.run(&["apply"], 1);
     assert_eq!(ground.get(&one).expect("a stranger's")["data"]["colour"], "blue", "it carries no mark of ours: it stays");
+}
+
+#[test]
+fn fault_48_what_takes_the_name_just_before_our_delete_arrives_lives() {
+    let mut ground = Ground::new("f48race");
+    ground.web(&format!("{CONFIG}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: two }}\n"));
+    ground.run(&["apply"], 0);
+    let one = ground.at("api/v1", "configmaps", "one");
+    let uid = ground.uid(&one);
+    let (stranger, first, path) = (ground.elsewhere(), AtomicBool::new(true), one.clone());
+    let between = ground.through(move |asked| {
+        if asked.method == "DELETE" && first.swap(false, Ordering::SeqCst) {
+            // The same to the last letter, our mark included: only who it is tells them apart.
+            let mut same = stranger.get(&path).expect("it is there");
+            let metadata = same["metadata"].as_object_mut().expect("metadata");
+            ["uid", "resourceVersion", "creationTimestamp", "managedFields"].iter().for_each(|key| drop(metadata.remove(*key)));
+            stranger.delete(&path);
+            let collection = path.trim_end_matches("/one");
+            stranger.request("POST", &format!("{collection}?fieldManager=stranger"), "application/json", Some(&same)).expect("made");
+        }
+        Fate::Passes
+    });
+    ground.write("web/all.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: two }\n");
+    let said = ground.run(&["apply"], 1);
+    assert!(said.contains("it was changed from outside just now"), "{said}");
+    let anew = ground.uid(&one);
+    assert_ne!(anew, uid, "another one has the name");
+    assert_eq!(ground.requests().iter().filter(|request| request.starts_with("delete")).count(), 1, "and was not deleted in its stead");
+    drop(between);
+    ground.direct();
+    ground.run(&["verify"], 0);
 }
 
 #[test]
