@@ -387,25 +387,44 @@ fn fault_33_kinds_of_a_group_that_does_not_answer_are_unknown_and_others_go_on()
     assert_eq!(ground.get(&ground.at("api/v1", "configmaps", "one")).expect("it")["data"]["value"], "2");
 }
 
+/// The process that was started with these words, once it runs.
+fn process(words: &[&str]) -> i32 {
+    let started: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
+    let found = || {
+        let ids = std::fs::read_dir("/proc").expect("processes").flatten();
+        let mut ids = ids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        ids.find(|id| std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|words| words == started))
+    };
+    until("it is started", || found().is_some());
+    found().expect("it runs until it is told to end")
+}
+
 #[test]
 fn t08_what_is_edited_while_it_is_rendered_is_one_snapshot() {
     let ground = Ground::new("t08");
-    // The build reads one file at its beginning and the other at its end; in between both are edited.
-    let build = "render: { build: { path: web, command: [/bin/sh, -c, \"mkdir -p out; cp one.yaml out/one.yaml; sleep 2; cp two.yaml out/two.yaml\"], output: out } }";
-    ground.configure(&[("web", build)]);
-    let text = std::fs::read_to_string(ground.path("trued.yaml")).expect("it").replace("    path: web\n", "");
-    ground.write("trued.yaml", &text);
+    // The build reads one file, waits until it is told to go on, and reads the other.
+    let pause = format!("3600.{}", std::process::id());
+    let script = format!("mkdir -p out; cp one.yaml out/one.yaml; sleep {pause}; cp two.yaml out/two.yaml");
+    let build = |script: &str| {
+        ground.configure(&[("web", &format!("render: {{ build: {{ path: web, command: [/bin/sh, -c, \"{script}\"], output: out }} }}"))]);
+        let text = std::fs::read_to_string(ground.path("trued.yaml")).expect("it").replace("    path: web\n", "");
+        ground.write("trued.yaml", &text);
+    };
+    build(&script);
     let both = |value: &str| {
         ground.write("web/one.yaml", &config("one", value));
         ground.write("web/two.yaml", &config("two", value));
     };
     both("before");
     let mut apply = ground.command(&["apply"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    std::thread::sleep(Duration::from_millis(1200));
+    let waits = process(&["sleep", &pause]);
     both("after");
+    assert!(apply.try_wait().expect("a child").is_none(), "it is being rendered");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(waits), nix::sys::signal::Signal::SIGKILL).expect("it may go on");
     assert_eq!(apply.wait().expect("ended").code(), Some(0));
     let value = |name: &str| ground.get(&ground.at("api/v1", "configmaps", name)).expect("it")["data"]["value"].clone();
-    assert_eq!(value("one"), value("two"), "both of one moment");
+    assert_eq!((value("one"), value("two")), (json!("before"), json!("before")), "both of the moment when it began");
+    build(&script.replace(&format!("sleep {pause}; "), ""));
     ground.run(&["apply"], 0);
     assert_eq!((value("one"), value("two")), (json!("after"), json!("after")));
 }

@@ -78,8 +78,8 @@ fn each_object_of_a_cluster_is_managed_unmanaged_or_ignored_with_a_reason() {
 }
 
 #[test]
-fn fault_62_kinds_that_may_not_be_listed_are_denied_and_never_counted_as_nothing() {
-    let ground = Ground::new("f62");
+fn fault_33_kinds_that_may_not_be_listed_are_denied_and_never_counted_as_nothing() {
+    let ground = Ground::new("f33denied");
     ground.web("apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\n");
     ground.run(&["apply"], 0);
     let namespace = &ground.namespace;
