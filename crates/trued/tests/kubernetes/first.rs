@@ -1,8 +1,10 @@
 //! From a folder of manifests to objects: first apply, the second plan, order, requests, secrets.
 
+use std::process::Stdio;
+
 use serde_json::json;
 
-use crate::cluster::Ground;
+use crate::cluster::{Ground, until};
 
 const WEB: &str = "\
 apiVersion: v1
@@ -86,10 +88,21 @@ fn a_first_apply_of_many_stacks_costs_no_more_than_their_objects_and_one_look_at
     assert!(reads <= 125 + 16, "{reads} requests to look at 100 objects anew");
 }
 
+/// The definition of the kind Widget, under a plural.
+fn definition(group: &str, plural: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{ name: {plural}.{group} }}\nspec:\n  group: {group}\n  scope: Namespaced\n  \
+         names: {{ plural: {plural}, singular: widget, kind: Widget, listKind: WidgetList }}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    \
+         schema: {{ openAPIV3Schema: {{ type: object, properties: {{ spec: {{ type: object, x-kubernetes-preserve-unknown-fields: true }}, \
+         status: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }} }} }}\n"
+    )
+}
+
 #[test]
 fn t09_a_namespace_a_definition_and_an_object_of_it_converge_in_one_run() {
     let ground = Ground::without_namespace("t09");
     let group = format!("{}.example.org", ground.namespace);
+    let definition = definition(&group, "widgets");
     ground.web(&format!(
         "\
 apiVersion: {group}/v1
@@ -97,19 +110,7 @@ kind: Widget
 metadata: {{ name: one }}
 spec: {{ size: 3 }}
 ---
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{ name: widgets.{group} }}
-spec:
-  group: {group}
-  scope: Namespaced
-  names: {{ plural: widgets, singular: widget, kind: Widget, listKind: WidgetList }}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {{ openAPIV3Schema: {{ type: object, properties: {{ spec: {{ type: object, x-kubernetes-preserve-unknown-fields: true }} }} }} }}
----
+{definition}---
 apiVersion: v1
 kind: Namespace
 metadata: {{ name: NAMESPACE }}
@@ -121,6 +122,55 @@ metadata: {{ name: NAMESPACE }}
     assert_eq!(one["spec"]["size"], 3);
     assert_eq!(ground.plan(), Vec::<String>::new());
     ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"));
+}
+
+#[test]
+fn t09_a_namespace_a_definition_its_operator_and_an_object_of_it_converge_in_one_run_that_waits_for_the_operator() {
+    let ground = Ground::without_namespace("t09operator");
+    let group = format!("{}.example.org", ground.namespace);
+    let rules = format!("health: {{ within: 1h, rules: {{ {group}/Widget: {{ ready: \"status.phase == 'Up'\" }} }} }}");
+    ground.configure(&[("web", &rules)]);
+    // In the order in which nobody could make them.
+    ground.write("web/1.yaml", &format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{ name: one }}\nspec: {{ size: 3 }}\n"));
+    ground.write("web/2.yaml", WEB);
+    ground.write("web/3.yaml", &definition(&group, "widgets"));
+    ground.write("web/4.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: { name: NAMESPACE }\n");
+    let mut apply = ground.command(&["apply"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    let one = ground.at(&format!("apis/{group}/v1"), "widgets", "one");
+    // What the operator would do, once it runs and there is something for it.
+    until("there is work for the operator", || {
+        ground.get(&ground.at("apis/apps/v1", "deployments", "web")).is_some() && ground.get(&one).is_some()
+    });
+    until("it is waited for", || ground.run(&["log", "--kind", "verdict"], 0).contains("landed"));
+    assert!(apply.try_wait().expect("a child").is_none(), "what is written is not yet up");
+    ground.edit(&one, "operator", &json!({ "status": { "phase": "Up" } }));
+    assert_eq!(apply.wait().expect("ended").code(), Some(0));
+    assert_eq!(ground.writes(), 7, "each once, in one run");
+    let made: Vec<String> = ground.requests().into_iter().filter(|request| request.starts_with("patch")).collect();
+    let place = |resource: &str| made.iter().position(|request| request.ends_with(resource)).expect("it was made");
+    let turns = ["namespaces", "customresourcedefinitions", "serviceaccounts", "deployments", "widgets"].map(place);
+    assert!(turns.is_sorted(), "{made:?}");
+    assert_eq!(ground.plan(), Vec::<String>::new());
+    ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"));
+}
+
+#[test]
+fn t13_a_definition_that_is_there_twice_is_a_finding_and_a_second_one_of_the_same_kind_is_told() {
+    let ground = Ground::new("t13twice");
+    let group = format!("{}.example.org", ground.namespace);
+    ground.web(&definition(&group, "widgets"));
+    ground.write("web/copy.yaml", &definition(&group, "widgets"));
+    let said = ground.run(&["apply"], 2);
+    assert!(said.contains("web/copy.yaml:1:1") && said.contains("is there twice"), "{said}");
+    assert_eq!(ground.writes(), 0);
+    // Another name for the same kind.
+    ground.write("web/copy.yaml", &definition(&group, "gadgets"));
+    let said = ground.run(&["apply"], 1);
+    assert!(said.contains("failed health") && said.contains("is already in use"), "{said}");
+    assert_eq!((ground.plan(), ground.writes()), (vec![], 2), "it is not fought over");
+    for plural in ["widgets", "gadgets"] {
+        ground.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{group}"));
+    }
 }
 
 #[test]
