@@ -26,6 +26,10 @@ pub const PARSERS: &[Parser] = &[
     parser("tree", parsers::git::tree),
     parser("commit", parsers::git::commit),
     parser("refs", parsers::git::refs),
+    parser("pack", parsers::git::pack),
+    parser("url", parsers::addresses::url),
+    parser("reach", parsers::addresses::reach),
+    parser("requests", parsers::control::requests),
     parser("note", parsers::record::note),
     parser("entry", parsers::record::entry),
     parser("manifest", parsers::record::manifest),
@@ -40,6 +44,11 @@ pub const PARSERS: &[Parser] = &[
     parser("challenge", parsers::charts::challenge),
     parser("archive", parsers::charts::archive),
     parser("chart", parsers::charts::chart),
+    parser("page", parsers::cluster::page),
+    parser("discovery", parsers::cluster::discovery),
+    parser("schema", parsers::cluster::schema),
+    parser("audit", parsers::cluster::audit),
+    parser("objects", parsers::cluster::objects),
 ];
 
 /// Finds a parser by its name.

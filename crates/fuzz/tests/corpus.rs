@@ -100,6 +100,17 @@ const TOKENS: &[&str] = &[
     "\\u0000",
     "\u{1b}[2J",
     "\u{0}\u{1}\u{7f}",
+    "ssh://",
+    "ext::",
+    "%2e%2e/",
+    "[::1]",
+    "127.0.0.1",
+    "metadata: ",
+    "annotations: ",
+    "\"metadata\":{\"resourceVersion\":\"7\"},",
+    "\"items\":[]",
+    "\"$ref\":\"#/components/schemas/Spec\",",
+    "null,",
 ];
 
 /// One change of a text.
@@ -213,4 +224,5 @@ macro_rules! tests {
     };
 }
 
-tests! { yaml operator app template tree commit refs note entry manifest words signed signers age sops mark index image challenge archive chart }
+tests! { yaml operator app template tree commit refs note entry manifest words signed signers age sops mark index image challenge archive chart pack url reach requests page discovery
+schema audit objects }

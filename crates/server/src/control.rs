@@ -60,6 +60,18 @@ pub trait Controlled: Send + Sync {
     fn call<'a>(&'a self, request: Request, peer: Peer) -> BoxFuture<'a, Response>;
 }
 
+/// The next request, or what is wrong with it; `None` when the other side is done.
+pub async fn requested(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Result<Request, String>>> {
+    match read_line(from, MAX_REQUEST).await {
+        Ok(line) => Ok(line
+            .map(|line| serde_json::from_slice(&line).map_err(|error| format!("the request is not a verb with its arguments: {error}")))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Ok(Some(Err(format!("the request is larger than {MAX_REQUEST} bytes"))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// One line without its end; `None` when the other side is done. `InvalidData` when it is longer than `cap`,
 /// `UnexpectedEof` when it breaks off.
 async fn read_line(from: &mut (impl AsyncBufRead + Unpin), cap: usize) -> io::Result<Option<Vec<u8>>> {

@@ -17,7 +17,7 @@ mod names;
 mod pull;
 mod road;
 
-pub use git::{RepositoryPlace, find_repository};
+pub use git::{RepositoryPlace, find_repository, outside};
 pub use pull::{Charts, said};
 
 /// All kinds of source that this crate knows.

@@ -33,10 +33,24 @@ impl Kind {
         format!("{}/{}/", if self.group.is_empty() { CORE } else { &self.group }, self.kind)
     }
 
+    /// Whether group and kind are words that an address can hold and a person can read.
+    pub fn is_word(&self) -> bool {
+        is_group(&self.group) && !self.kind.is_empty() && is_plain(&self.kind)
+    }
+
     /// Reads the group from an `apiVersion`: `apps/v1`, or `v1` for the core group.
     pub fn of_version(api_version: &str, kind: &str) -> Kind {
         Kind::new(api_version.split_once('/').map_or("", |(group, _)| group), kind)
     }
+}
+
+/// Whether this can be a group's name; the empty one is the core group's.
+pub(crate) fn is_group(name: &str) -> bool {
+    is_plain(name) && name != CORE
+}
+
+fn is_plain(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
 impl std::fmt::Display for Kind {

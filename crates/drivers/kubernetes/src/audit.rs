@@ -100,7 +100,10 @@ fn act(event: &Value, served: &Served) -> Option<(Address, String, Evidence)> {
     let kind = kind_of(served, of("apiGroup").unwrap_or_default(), of("resource")?)?;
     let namespaced = served.get(&kind).is_some_and(|serving| serving.namespaced);
     let namespace = if namespaced { Some(of("namespace")?.to_owned()) } else { None };
-    let address = Spot { kind, namespace, name: of("name")?.to_owned() }.address();
+    let spot = Spot { kind, namespace, name: of("name")?.to_owned() };
+    let address = spot.address();
+    // A name that no object can have.
+    Spot::read(&address).filter(|read| *read == spot)?;
     Some((address, what.to_owned(), evidence(event)?))
 }
 

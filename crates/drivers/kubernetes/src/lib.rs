@@ -32,6 +32,7 @@ mod link;
 mod mark;
 mod object;
 mod observe;
+pub mod outside;
 mod page;
 mod parse;
 #[cfg(test)]

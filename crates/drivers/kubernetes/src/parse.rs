@@ -88,10 +88,22 @@ fn gather<'a>(reading: &Reading<'_>, document: &'a Document, written: &mut Vec<W
     for node in objects(&nodes) {
         let one = Written { value: node.to_json(), document, line: node.mark.line, column: node.mark.column };
         match object::kind(&one.value) {
+            Some(kind) if !kind.is_word() && !kind.kind.is_empty() => {
+                let message = format!("{:?} of the group {:?} is no kind of object", kind.kind, kind.group);
+                findings.push(one.finding(message, "correct `kind` and `apiVersion`"));
+            }
+            Some(_) if !has_notes(&one.value) => {
+                findings.push(one.finding("`metadata.annotations` is no map".to_owned(), "write names and texts: `name: text`"));
+            }
             Some(kind) if !kind.kind.is_empty() => written.push(one),
             _ => findings.push(one.finding("this is no object: it has no `apiVersion` or no `kind`".to_owned(), "every object names both")),
         }
     }
+}
+
+/// Whether an object's annotations, if it has some, are a map: our own come beside them.
+fn has_notes(object: &Value) -> bool {
+    object::at(object, &["metadata", "annotations"]).is_none_or(|notes| notes.is_object() || notes.is_null())
 }
 
 /// Finds where a field of an object is written.

@@ -150,3 +150,39 @@ fn a_kind_that_no_cluster_can_be_asked_about_is_not_guessed() {
     assert_eq!((parsed.resources.len(), parsed.findings.len()), (0, 1));
     assert!(parsed.findings[0].message.contains("no cluster can be asked"), "{:?}", parsed.findings);
 }
+
+#[test]
+fn fault_87_what_no_address_can_hold_and_what_can_carry_no_mark_is_a_finding() {
+    let text = "\
+apiVersion: x.example/v1
+kind: a/b
+metadata: { name: one }
+---
+apiVersion: x.example/v1
+kind: \"A\\e[2J\"
+metadata: { name: one }
+---
+apiVersion: core/v1
+kind: ConfigMap
+metadata: { name: one }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: one, annotations: text }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: two, annotations: null }
+";
+    check(
+        "shop",
+        text,
+        &[
+            "core/ConfigMap/shop/two",
+            "all.yaml:1: \"a/b\" of the group \"x.example\" is no kind of object",
+            "all.yaml:5: \"A\\u{1b}[2J\" of the group \"x.example\" is no kind of object",
+            "all.yaml:9: \"ConfigMap\" of the group \"core\" is no kind of object",
+            "all.yaml:13: `metadata.annotations` is no map",
+        ],
+    );
+}

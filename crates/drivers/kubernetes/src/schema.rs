@@ -76,6 +76,11 @@ impl Schemas {
     }
 }
 
+/// The schema of one kind out of a document as served.
+pub(crate) fn of_document(document: &[u8], form: &Form) -> Option<Value> {
+    Served::read(document).ok()?.schema(form)
+}
+
 /// What checks a schema; `None` where it cannot be made, which is said in the log.
 pub(crate) fn validator(form: &Form, schema: &Value) -> Option<Arc<Validator>> {
     let options = jsonschema::options().with_draft(Draft::Draft4).should_validate_formats(false);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::address::Kind;
+use crate::address::{Kind, is_group};
 use crate::object::{at, text};
 
 /// One kind as a cluster serves it.
@@ -81,7 +81,10 @@ impl Served {
             versions: versions.into_iter().flatten().filter(|version| served(version)).filter_map(named).collect(),
             namespaced: text(object, &["spec", "scope"]) == Some("Namespaced"),
         };
-        self.kinds.insert(Kind::new(group, kind), serving);
+        let kind = Kind::new(group, kind);
+        if kind.is_word() {
+            self.kinds.insert(kind, serving);
+        }
     }
 
     /// Reads the two answers of aggregated discovery: `APIGroupDiscoveryList` of `/api` and of `/apis`.
@@ -99,7 +102,7 @@ impl Served {
 
     fn take(&mut self, group: &str, version: &Value) {
         let Some(name) = text(version, &["version"]) else { return };
-        if text(version, &["freshness"]) == Some("Stale") {
+        if text(version, &["freshness"]) == Some("Stale") && is_group(group) {
             self.silent.entry(group.to_owned()).or_default().insert(name.to_owned());
         }
         for resource in version.get("resources").and_then(Value::as_array).into_iter().flatten() {
@@ -107,7 +110,7 @@ impl Served {
             let verbs = resource.get("verbs").and_then(Value::as_array);
             // What cannot be listed and changed is no object (a review, a token request).
             let can = |verb: &str| verbs.is_some_and(|verbs| verbs.iter().any(|known| known == verb));
-            if !(can("list") && can("patch") && can("delete")) {
+            if !(can("list") && can("patch") && can("delete")) || !Kind::new(group, kind).is_word() {
                 continue;
             }
             let namespaced = text(resource, &["scope"]) == Some("Namespaced");

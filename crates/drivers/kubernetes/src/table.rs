@@ -340,6 +340,16 @@ impl Table {
         false
     }
 
+    /// Takes a whole list, of one page.
+    pub(crate) fn list(&self, items: &[Value], version: &str) {
+        self.replace(items.iter().map(listed).collect(), number(version));
+    }
+
+    /// What is known: version and uid by namespace and name.
+    pub(crate) fn view(&self) -> BTreeMap<(String, String), (u64, String)> {
+        self.state().entries.iter().map(|(key, entry)| (key.clone(), (entry.number, entry.uid.clone()))).collect()
+    }
+
     /// Takes a complete list as all there is.
     fn replace(&self, items: Vec<((String, String), Entry)>, version: u64) {
         let mut told = BTreeSet::new();
@@ -393,7 +403,7 @@ impl Table {
     }
 
     /// Takes in one event; gives the version it brings. `Err(None)` asks for a new list.
-    fn happened(&self, event: WatchEvent<Value>) -> Result<Option<String>, Option<Refusal>> {
+    pub(crate) fn happened(&self, event: WatchEvent<Value>) -> Result<Option<String>, Option<Refusal>> {
         let (object, gone) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
             WatchEvent::Deleted(object) => (object, true),

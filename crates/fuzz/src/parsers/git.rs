@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use trued_doors::conformance::SteppedClock;
 use trued_doors::{Answer, Bundle, Source, SourceOpening};
 use trued_model::{SourceSpec, Timestamp, Want};
+use trued_sources::outside;
 
 use super::{Nothing, wait};
 
@@ -112,6 +113,25 @@ pub fn refs(bytes: &[u8]) {
         }
         let _ = fs::remove_file(ground.folder.path().join("packed-refs"));
     });
+}
+
+/// A pack, as a server sends it: in whatever steps it comes the same is said of it, no bound is passed, and what is remembered of it
+/// is less than what came.
+pub fn pack(bytes: &[u8]) {
+    const MOST: (u64, u64, u64) = (8, 4096, 6000);
+    let (said, held) = outside::pack(bytes, bytes.len(), MOST);
+    for step in [1, 13] {
+        assert_eq!(outside::pack(bytes, step, MOST).0, said, "in steps of {step} it is another pack");
+    }
+    assert!(held <= bytes.len(), "{held} remembered of {}", bytes.len());
+    if let Some([b'P', b'A', b'C', b'K', _, _, _, _, count @ ..]) = bytes.first_chunk::<12>() {
+        let many = u64::from(u32::from_be_bytes(*count)) > MOST.0;
+        assert_eq!(many, said.as_deref().is_some_and(|said| said.starts_with("Objects")), "{said:?}");
+    } else if bytes.len() >= 12 {
+        assert_eq!(said.as_deref(), Some("Malformed"));
+    }
+    // With less room nothing more passes.
+    assert!(said.is_none() || outside::pack(bytes, bytes.len(), (4, 64, 96)).0.is_some(), "{said:?}, and with less room it passes");
 }
 
 fn open(path: &Path) -> Answer<Arc<dyn Source>> {

@@ -1,7 +1,10 @@
 //! One file for each room that reads what others wrote.
 
+pub mod addresses;
 pub mod charts;
+pub mod cluster;
 pub mod configuration;
+pub mod control;
 pub mod git;
 pub mod record;
 pub mod secrets;

@@ -17,7 +17,7 @@ use trued_doors::Answer;
 use trued_model::{Code, Refusal};
 
 use super::place::{NAME, Node, Place, code};
-use super::{CALL, Controlled, MAX_REQUEST, MAX_RESPONSE, Peer, Request, Response, line, read_line};
+use super::{CALL, Controlled, MAX_RESPONSE, Peer, Response, line, requested};
 
 /// Connections at a time; more wait until one is done.
 const MAX_CLIENTS: usize = 64;
@@ -193,21 +193,14 @@ async fn attend(stream: UnixStream, controlled: &dyn Controlled, mut stop: watch
     let mut stream = BufReader::new(stream);
     loop {
         let request = tokio::select! {
-            line = timeout(IDLE, read_line(&mut stream, MAX_REQUEST)) => line?,
+            request = timeout(IDLE, requested(&mut stream)) => request??,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let request = match request {
-            Ok(Some(line)) => {
-                serde_json::from_slice::<Request>(&line).map_err(|error| format!("the request is not a verb with its arguments: {error}"))
-            }
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(format!("the request is larger than {MAX_REQUEST} bytes")),
-            Err(error) => return Err(error),
-        };
-        let request = match request {
-            Ok(request) => request,
+            None => return Ok(()),
+            Some(Ok(request)) => request,
             // What follows cannot be trusted to begin where a request begins.
-            Err(words) => return respond(&mut stream, &Response::refused(words)).await,
+            Some(Err(words)) => return respond(&mut stream, &Response::refused(words)).await,
         };
         let called = timeout(CALL, controlled.call(request, peer.clone())).await;
         let response = called.unwrap_or_else(|_| Response::refused(format!("it took longer than {} minutes", CALL.as_secs() / 60)));

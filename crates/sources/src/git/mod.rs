@@ -18,6 +18,7 @@ mod history;
 mod http;
 mod limits;
 mod news;
+pub mod outside;
 mod pack;
 mod place;
 mod private;

@@ -112,6 +112,12 @@ impl Pack {
         Ok(())
     }
 
+    /// Objects it remembers, and bytes of the part in hand.
+    pub(super) fn held(&self) -> usize {
+        let sizes = if let Part::Content(content) = &self.at { content.sizes.len() } else { 0 };
+        self.chains.len() + self.head.len() + sizes
+    }
+
     /// Reads the head in hand, if it is whole.
     fn head(&mut self) -> Result<(), Beyond> {
         let Part::Entry { start } = self.at else {

@@ -93,7 +93,7 @@ const KEY: &str = "key";
 pub(super) const NAME: &str = "ssh://remote/repository";
 
 /// All of it fixed but the four parts of the address and the names of two files.
-fn arguments(url: &SshUrl, key: &str, hosts: &str) -> Vec<String> {
+pub(super) fn arguments(url: &SshUrl, key: &str, hosts: &str) -> Vec<String> {
     let mut argv: Vec<String> = ["ssh", "-F", "/dev/null", "-T", "-a", "-x"].map(str::to_owned).to_vec();
     let options = [
         "BatchMode=yes".to_owned(),
