@@ -73,7 +73,7 @@ impl Runtime {
     /// Prolongs all leases; called by whoever lives long. One that is not ours any more runs out where it is.
     pub(crate) async fn renew(&self) -> Answer<()> {
         let since = self.doors.clock.monotonic();
-        let renewed = self.doors.store.renew(&self.doors.holder, self.term).await?;
+        let renewed = self.doors.store.renew(&self.doors.holder, self.term).await.inspect_err(|refusal| self.end_for(refusal))?;
         for stack in renewed {
             let cell = self.cell(&stack);
             let mut kept = cell.kept();

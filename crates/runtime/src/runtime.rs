@@ -304,16 +304,19 @@ impl Runtime {
             return Ok(Vec::new());
         }
         let count = drafts.len() as u64;
-        let placed = self.doors.store.append(drafts, fence).await.inspect_err(|refusal| {
-            // What a disk took and what it lost is not known any more: nothing is decided from here on.
-            if refusal.code == Code::Broken {
-                let mut state = self.state();
-                state.broken.get_or_insert_with(|| refusal.clone());
-                state.stopping = true;
-            }
-        })?;
+        let placed = self.doors.store.append(drafts, fence).await.inspect_err(|refusal| self.end_for(refusal))?;
         Counters::add(&self.counters.ledger_rows, count);
         Ok(placed)
+    }
+
+    /// Ends what lives long where the record takes nothing more from this process: what a disk took and what it lost is not known, or
+    /// a newer program changed its form.
+    pub(crate) fn end_for(&self, refusal: &Refusal) {
+        if matches!(refusal.code, Code::Broken | Code::Unsupported) {
+            let mut state = self.state();
+            state.broken.get_or_insert_with(|| refusal.clone());
+            state.stopping = true;
+        }
     }
 
     /// Appends entries of one stack and folds them in.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use trued_doors::Answer;
 use trued_model::body::{Heartbeat, Looks};
-use trued_model::{Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
+use trued_model::{Code, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
 
 use crate::Counters;
 use crate::cell::Cell;
@@ -173,6 +173,9 @@ impl Runtime {
         repeater.abort();
         let broken = self.state().broken.clone();
         if let Some(refusal) = broken {
+            if refusal.code == Code::Unsupported {
+                return Err(refusal);
+            }
             return Err(refusal.help("the record's disk failed; look at it, then start again: what was left open is looked at and closed"));
         }
         self.heartbeat(pace).await;
@@ -348,7 +351,7 @@ impl Runtime {
     async fn panicked(&self, id: &StackId, aim: &Aim) -> StackReport {
         let mut report = StackReport::new(id.clone(), self.names().write(id));
         let message = "a walk broke off inside trued; other stacks go on";
-        report.refusal = Some(trued_model::Refusal::new(trued_model::Code::Broken, message));
+        report.refusal = Some(trued_model::Refusal::new(Code::Broken, message));
         self.note_panic(&self.cell(id), aim, message).await;
         report
     }

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use trued_doors::{Answer, Clock, Fence, TreeHead};
 use trued_model::{Code, Draft, Entry, Indexed, Refusal, Timestamp};
 
 use super::index::{SPAN, Writing};
-use super::{hashes, leases, meta, newest_checkpoint, refused};
+use super::{begin, hashes, leases, meta, newest_checkpoint, refused};
 use crate::checkpoint;
 use crate::draft::recorded_at;
 use crate::keys::{self, Key, Purpose};
@@ -62,7 +62,7 @@ impl Appending {
     /// Appends the drafts of several who ask at once, in their order: one transaction, one checkpoint, one wait for the disk.
     /// Whoever's fence no longer holds is refused alone; what else fails, fails for all, and nothing is written.
     pub fn append(&mut self, file: &mut Connection, asked: Vec<Asked>, clock: &dyn Clock) -> Answer<Vec<Answer<Vec<Indexed>>>> {
-        let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let step = begin(file, WHAT)?;
         let mut passed = Vec::with_capacity(asked.len());
         for Asked { drafts, fence } in asked {
             let passes = fence.as_ref().map_or(Ok(()), |fence| leases::passes(&step, fence));

@@ -251,11 +251,17 @@ fn leave_as_it_is(file: &Connection) {
 }
 
 fn transact<T>(file: &mut Connection, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
-    let failed = |error| refused(what, error);
-    let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let step = begin(file, what)?;
     let done = work(&step)?;
-    step.commit().map_err(failed)?;
+    step.commit().map_err(|error| refused(what, error))?;
     Ok(done)
+}
+
+/// Begins a write: nobody else writes until it ends, and the tables are those that this program knows.
+fn begin<'file>(file: &'file mut Connection, what: &str) -> Answer<Transaction<'file>> {
+    let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| refused(what, error))?;
+    schema::writable(&step)?;
+    Ok(step)
 }
 
 fn connect(path: &Path) -> Answer<Connection> {

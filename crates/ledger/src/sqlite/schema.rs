@@ -55,6 +55,18 @@ pub(super) fn current(file: &Connection, ours: usize) -> Answer<bool> {
     Err(Refusal::new(Code::Unsupported, message).help("use the newer program that wrote it"))
 }
 
+/// Refuses to write to a file that a newer program brought up to date since it was opened. Under the lock of a write nobody does so.
+pub(super) fn writable(file: &Connection) -> Answer<()> {
+    let theirs = file.prepare_cached("PRAGMA user_version").and_then(|mut asked| asked.query_row([], |row| row.get::<_, i64>(0)));
+    let theirs = theirs.map_err(|error| refused("write to the ledger", error))?;
+    let ours = STEPS.len();
+    if usize::try_from(theirs).is_ok_and(|theirs| theirs <= ours) {
+        return Ok(());
+    }
+    let message = format!("write to the ledger: it has version {theirs} by now, and this program knows versions up to {ours}");
+    Err(Refusal::new(Code::Unsupported, message).help("start the newer program that brought it up to date; this one writes nothing more"))
+}
+
 /// Refuses to read a file of an older version, which only a writer may bring up to date.
 pub(super) fn readable(file: &Connection) -> Answer<()> {
     let ours = STEPS.len();

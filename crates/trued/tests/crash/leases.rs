@@ -62,6 +62,18 @@ impl Serve {
         });
     }
 
+    /// Waits until it ended by itself; gives its status.
+    fn ended(&mut self) -> Option<i32> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.0.try_wait().expect("a child") {
+                Some(status) => return status.code(),
+                None => assert!(Instant::now() < end, "it does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn ends_well(mut self) {
         self.signal(Signal::SIGTERM);
         assert_eq!(self.0.wait().expect("its end").code(), Some(0));
@@ -196,5 +208,33 @@ fn fault_77_a_serve_cut_off_from_its_record_changes_nothing_until_it_is_back() {
     drop(record);
     until("the second revision", || ground.tree("www") == ground.tree("site"));
     serve.ends_well();
+    ground.is_proven().expect("a record that proves itself");
+}
+
+/// Both ran on one state folder, as in an upgrade: what the newer one made of the record is not the older one's to write to.
+#[test]
+fn fault_82_fault_72_a_serve_whose_record_a_newer_program_brought_up_to_date_writes_nothing_more_and_ends() {
+    let ground = Ground::new();
+    let mut serve = Serve::start(&ground);
+    until("the first revision", || ground.tree("www") == ground.tree("site"));
+    let record = rusqlite::Connection::open(ground.path(".trued/ledger.sqlite")).expect("the record");
+    let written = || {
+        let of = |what: &str| record.query_row(what, [], |row| row.get::<_, Option<i64>>(0)).expect("read");
+        ["count(*) FROM entries", "max(until) FROM leases", "count(*) FROM notes"].map(|what| of(&format!("SELECT {what}")))
+    };
+    record.execute_batch("BEGIN IMMEDIATE; PRAGMA user_version = 99").expect("a newer form");
+    let (before, old) = (written(), ground.tree("www"));
+    record.execute_batch("COMMIT").expect("let go");
+    ground.edit();
+    assert_eq!(serve.ended(), Some(1));
+    assert_eq!((written(), ground.tree("www")), (before, old), "it wrote");
+    let said = fs::read_to_string(ground.path("said-0")).expect("said");
+    assert!(said.contains("version 99 by now") && said.contains("versions up to 2") && said.contains("start the newer program"), "{said}");
+    let (status, said, _) = ground.run(&["serve"]);
+    assert!(status == 1 && said.contains("it has version 99"), "{said}");
+    // As if that program had been this one.
+    record.execute_batch("PRAGMA user_version = 2").expect("the form that is known");
+    ground.must(&["apply"], 0).expect("it goes on");
+    ground.is_settled(&ground.tree("site")).expect("as desired");
     ground.is_proven().expect("a record that proves itself");
 }
