@@ -66,10 +66,13 @@ impl Ledger {
             make_file(&ignored, b"*\n")?;
         }
         let record = SqliteStore::open(&file, &keys, clock)?;
+        let restored_from_backup = record.is_behind(&keys)?;
+        let blobs = DiskBlobs::create(&blobs)?;
+        record.keeps_leases_unless(blobs.broken());
         Ok(Ledger {
-            restored_from_backup: record.is_behind(&keys)?,
+            restored_from_backup,
             store: Arc::new(record.clone()),
-            blobs: Arc::new(DiskBlobs::create(&blobs)?),
+            blobs: Arc::new(blobs),
             seal: Arc::new(data_keys::seal_to_write(&record, &keys, &state.join("cache"))?),
             record: Some(record),
             keys,

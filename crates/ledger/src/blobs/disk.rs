@@ -46,7 +46,7 @@ pub struct DiskBlobs {
     /// Held while flushing, so that a second flush does not return before the first has made its blobs durable.
     flushing: Mutex<Option<Journal>>,
     /// A write or sync failed: what the kernel still has of it is not known, and trying again could hide that.
-    broken: AtomicBool,
+    broken: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -91,8 +91,13 @@ impl DiskBlobs {
             incoming: OnceLock::new(),
             state: Mutex::default(),
             flushing: Mutex::default(),
-            broken: AtomicBool::new(false),
+            broken: Arc::default(),
         })
+    }
+
+    /// Set once a write did not reach the disk: from then on this process writes no blobs.
+    pub(crate) fn broken(&self) -> Arc<AtomicBool> {
+        self.broken.clone()
     }
 
     fn take_over_from_the_dead(&self) -> Answer<()> {

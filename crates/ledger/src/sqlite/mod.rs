@@ -13,7 +13,7 @@ mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration as Span;
 
 use rusqlite::config::DbConfig;
@@ -50,6 +50,8 @@ pub(crate) struct Opened {
     reader: Mutex<Connection>,
     /// A write or sync failed: what reached the disk is not known, and trying again could hide that.
     broken: AtomicBool,
+    /// Whether the blobs beside it are broken in this way: who cannot record what it does holds no leases.
+    blobs_broken: OnceLock<Arc<AtomicBool>>,
     turns: Turns,
     waiting: Waiting,
 }
@@ -67,6 +69,13 @@ impl SqliteStore {
         crate::disk::make_private(path)?;
         let mut file = connect(path)?;
         let failed = |error| refused("open the ledger", error);
+        // SQLite opens for reading what it cannot open for writing, for whatever reason, and never tries again.
+        if file.is_readonly("main").map_err(failed)? {
+            let message = format!("open the ledger: {} cannot be written to", path.display());
+            return Err(
+                Refusal::new(Code::Denied, message).help("give the state folder to the user who works with it, and look at its disk")
+            );
+        }
         let made = write_ahead(&file)
             .and_then(|()| file.pragma_update(None, "synchronous", "FULL").map_err(failed))
             .and_then(|()| schema::migrate(&mut file, schema::STEPS));
@@ -89,6 +98,7 @@ impl SqliteStore {
             writer,
             reader: Mutex::new(reader),
             broken: AtomicBool::new(false),
+            blobs_broken: OnceLock::new(),
             turns: Turns::default(),
             waiting: Waiting::default(),
         })))
@@ -114,6 +124,11 @@ impl SqliteStore {
             }
             None => self.reading("compare the ledger with what was seen", |file| append::is_behind(file, &Seen::at(keys))),
         }
+    }
+
+    /// Has leases not renewed any more once this is set.
+    pub(crate) fn keeps_leases_unless(&self, blobs_broken: Arc<AtomicBool>) {
+        let _ = self.0.blobs_broken.set(blobs_broken);
     }
 
     /// Takes the record as it is for the true one, although a larger one was seen.
@@ -415,6 +430,10 @@ impl Store for SqliteStore {
     fn renew<'a>(&'a self, holder: &'a Holder, term: Duration) -> BoxFuture<'a, Answer<Vec<StackId>>> {
         let holder = holder.clone();
         self.writes(move |opened| {
+            if opened.blobs_broken.get().is_some_and(|broken| broken.load(Ordering::Acquire)) {
+                let message = "renew the leases: an earlier write of a blob did not reach the disk";
+                return Err(Refusal::new(Code::Broken, message).help("look at the disk, then start again"));
+            }
             let until = opened.clock.monotonic().saturating_add(term.0);
             opened.writing_lightly("renew the leases", |step| leases::renew(step, &holder, until))
         })

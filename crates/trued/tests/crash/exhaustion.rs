@@ -1,6 +1,7 @@
 //! A machine that has no more of something: descriptors, memory, threads, a record that takes nothing any more. Whatever
 //! ends there ends with a word, and the next run goes on.
 
+use std::fs;
 use std::process::Command;
 
 use nix::errno::Errno;
@@ -8,8 +9,9 @@ use nix::sys::signal::Signal;
 use trued_model::Kind;
 
 use crate::ground::Ground;
+use crate::leases::{Serve, until};
 use crate::scene::Scene;
-use crate::tracer::Blow;
+use crate::tracer::{self, Blow, Call};
 
 /// Who works below a limit: root, or somebody who has no process but these; root may have as many as it likes.
 const NOBODY_ELSE: u32 = 61_234;
@@ -96,6 +98,40 @@ fn fault_81_a_serve_that_has_not_what_it_needs_ends_with_a_word() {
     }
 }
 
+/// Lowers how many files a running process may have open, below what it has or a little above; or gives all of it back.
+fn leave_open(serve: &Serve, more: Option<usize>) {
+    let open = fs::read_dir(format!("/proc/{}/fd", serve.process())).expect("it lives").count();
+    let limit = more.map_or("--nofile=1024:".to_owned(), |more| format!("--nofile={}:", (open + more).saturating_sub(4)));
+    let set = Command::new("prlimit").args([&format!("--pid={}", serve.process()), &limit]).status();
+    assert!(set.expect("prlimit (package util-linux) starts").success());
+}
+
+/// What cannot be opened is not absent: a source that cannot be read has lost no file, and a target that cannot be looked at none
+/// either.
+#[test]
+fn fault_81_a_serve_that_loses_its_descriptors_deletes_nothing_says_so_and_goes_on_once_they_are_back() {
+    let ground = Ground::new();
+    let serve = Serve::start(&ground);
+    until("the first revision", || ground.tree("www") == ground.tree("site"));
+    let said = || fs::read_to_string(ground.path("said-0")).expect("said");
+    for more in 0..12 {
+        let (before, heard) = (ground.tree("www"), said().len());
+        leave_open(&serve, Some(more));
+        ground.write("site/index.html", &format!("index.html, with {more} more\n"));
+        let desired = ground.tree("site");
+        until("a word, or the work", || said().len() > heard || ground.tree("www") == desired);
+        let there = ground.tree("www");
+        let lost: Vec<_> = before.keys().filter(|path| !there.contains_key(*path)).collect();
+        assert!(lost.is_empty(), "with {more} more, it deleted {lost:?}: {}", said());
+        leave_open(&serve, None);
+        until("the work", || ground.tree("www") == desired);
+    }
+    assert!(said().contains("Too many open files") && !said().contains("panicked"), "{}", said());
+    serve.ends_well();
+    ground.is_settled(&ground.tree("site")).expect("as desired");
+    ground.is_proven().expect("a record that proves itself");
+}
+
 /// The record takes nothing any more, from any of its calls on: what is on the target has an intent, and what was done is
 /// found and closed when the record is back.
 #[test]
@@ -118,6 +154,21 @@ fn fault_64_a_record_that_takes_nothing_from_any_call_on() {
         Ok(true)
     });
     assert!(points >= 20, "only {points} points");
+}
+
+/// A blob that did not reach the disk: nothing can be recorded any more, so it ends and gives its place to whoever has a good one.
+#[test]
+fn fault_69_a_serve_whose_blobs_do_not_reach_the_disk_ends_with_a_word() {
+    let ground = Ground::new();
+    let mut command = ground.command(&["serve", "--poll", "50ms"]);
+    let mut blob = |_: usize, call: &Call| (call.file.contains("/.trued/blobs") && call.name == "write").then_some(Blow::Fail(Errno::EIO));
+    let trace = tracer::run(command.env("TRUED_LEASE", "1s"), &mut blob);
+    assert!(trace.struck && trace.status == Some(1), "{:?}: {}", trace.status, trace.said);
+    assert!(trace.said.contains("did not reach the disk") && trace.said.contains("then start again"), "{}", trace.said);
+    assert!(ground.tree("www").is_empty(), "it acted without a record of it");
+    ground.must(&["apply"], 0).expect("it goes on");
+    ground.is_settled(&ground.tree("site")).expect("as desired");
+    ground.is_proven().expect("a record that proves itself");
 }
 
 /// Told to stop at each move of a batch: the batch ends, its run has its end on record, and the leases are given back.

@@ -19,7 +19,7 @@ const TERM: &str = "2s";
 const PAST: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub fn until(what: &str, holds: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come about");
@@ -36,13 +36,17 @@ fn intents(ground: &Ground) -> Vec<Intent> {
 }
 
 /// A `serve` that ends with its test.
-struct Serve(Child);
+pub struct Serve(Child);
 
 impl Serve {
-    fn start(ground: &Ground) -> Serve {
+    pub fn start(ground: &Ground) -> Serve {
         let mut command = ground.command(&["serve", "--poll", "50ms"]);
         let said = fs::File::create(ground.path(format!("said-{}", intents(ground).len()).as_str())).expect("a file");
         Serve(leasing(&mut command).stdout(Stdio::null()).stderr(said).spawn().expect("trued starts"))
+    }
+
+    pub fn process(&self) -> u32 {
+        self.0.id()
     }
 
     fn signal(&self, signal: Signal) {
@@ -74,7 +78,7 @@ impl Serve {
         }
     }
 
-    fn ends_well(mut self) {
+    pub fn ends_well(mut self) {
         self.signal(Signal::SIGTERM);
         assert_eq!(self.0.wait().expect("its end").code(), Some(0));
     }
