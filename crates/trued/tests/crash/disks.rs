@@ -15,22 +15,20 @@ fn is_sync(call: &Call) -> bool {
     matches!(call.name, "fsync" | "fdatasync" | "syncfs")
 }
 
-/// Lets every call fail, each in a run of its own: every other one as a failing disk, the rest as a full one. With
-/// `TRUED_CRASH_ALL` in the environment every call fails in both ways.
+/// Lets every call fail, each in a run of its own: once as a failing disk, once as a full one.
 fn failing_everywhere(name: &str, scene: &Scene) {
-    let both = std::env::var_os("TRUED_CRASH_ALL").is_some();
-    for turn in 0..if both { 2 } else { 1 } {
-        let points = failing_at_each(name, scene, |n| if (n + turn).is_multiple_of(2) { Errno::EIO } else { Errno::ENOSPC });
+    for errno in [Errno::EIO, Errno::ENOSPC] {
+        let points = failing_at_each(name, scene, errno);
         #[expect(clippy::print_stdout, reason = "a number that people ask for")]
         {
-            println!("{name}: the disk failing or full at each of {points} points");
+            println!("{name}: {errno} at each of {points} points");
         }
     }
 }
 
-fn failing_at_each(name: &str, scene: &Scene, errno: impl Fn(usize) -> Errno + Sync) -> usize {
+fn failing_at_each(name: &str, scene: &Scene, errno: Errno) -> usize {
     let points = each_point(name, |n| {
-        let (errno, mut disk) = (errno(n), 0);
+        let mut disk = 0;
         let (ground, trace) = scene.run(&mut |_, call| {
             disk += usize::from(meets_disk(call));
             (meets_disk(call) && disk == n).then_some(Blow::Fail(errno))
@@ -98,6 +96,21 @@ fn fault_68_fault_69_a_failing_or_full_disk_at_every_call_of_a_rollback() {
 #[test]
 fn fault_68_fault_69_a_failing_or_full_disk_at_every_call_of_an_answer() {
     failing_everywhere("answer", &Scene::answer());
+}
+
+#[test]
+fn fault_68_fault_69_a_failing_or_full_disk_at_every_call_of_an_apply_that_reverts_drift() {
+    failing_everywhere("drift", &Scene::drift());
+}
+
+#[test]
+fn fault_68_fault_69_a_failing_or_full_disk_at_every_call_of_an_approval() {
+    failing_everywhere("approval", &Scene::approval());
+}
+
+#[test]
+fn fault_68_fault_69_a_failing_or_full_disk_at_every_call_of_a_serve() {
+    failing_everywhere("serve", &Scene::serve());
 }
 
 /// Moves with a record that knows of no intent: that is what a program looks like that acts before it is on record.

@@ -1,13 +1,13 @@
 //! What the program is doing when it is struck: a ground made ready, a verb, and how people go on afterwards.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use trued_model::Kind;
 
 use crate::ground::{Ground, Holds, Tree};
-use crate::tracer::{self, Call, Choice, Outside, Trace};
+use crate::tracer::{self, Blow, Call, Choice, Outside, Trace};
 
 /// How many points are tried at once: more than a small machine has processors, since each waits for the disk often.
 const ABREAST: usize = 4;
@@ -149,21 +149,29 @@ impl Scene {
         (ground, trace)
     }
 
-    /// SIGTERM comes as soon as the target is as desired: often in the middle of a batch.
+    /// SIGTERM comes as soon as the target is as desired: often in the middle of a batch. It comes soon after a call was made to
+    /// fail, too: most then wait for their next try.
     fn run_until_done(&self, ground: &Ground, words: &[&str], choose: &mut Choice<'_>) -> Trace {
         let outside = Outside::default();
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let (over, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mut noted = |count: usize, call: &Call| {
+            let blow = choose(count, call);
+            failed.fetch_or(matches!(blow, Some(Blow::Fail(_))), Ordering::AcqRel);
+            blow
+        };
         std::thread::scope(|threads| {
             threads.spawn(|| {
+                let mut since_failed = 0;
                 while !over.load(Ordering::Acquire) {
                     std::thread::sleep(Duration::from_millis(5));
+                    since_failed += u32::from(failed.load(Ordering::Acquire));
                     let process = *outside.process.lock().expect("nobody panics with it");
-                    if let Some(process) = process.filter(|_| ground.tree("www") == self.new) {
+                    if let Some(process) = process.filter(|_| since_failed > 20 || ground.tree("www") == self.new) {
                         let _ = kill(process, Signal::SIGTERM);
                     }
                 }
             });
-            let trace = tracer::run_known(&mut ground.command(words), choose, &outside);
+            let trace = tracer::run_known(&mut ground.command(words), &mut noted, &outside);
             over.store(true, Ordering::Release);
             trace
         })

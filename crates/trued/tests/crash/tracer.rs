@@ -237,7 +237,8 @@ pub fn run_known(command: &mut Command, choose: &mut Choice<'_>, outside: &Outsi
     });
     let mut trace = watched.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     trace.said = fs::read_to_string(said.path()).unwrap_or_default();
-    assert!(!hangs, "the run hangs; its last calls: {:?}", trace.calls.iter().rev().take(5).collect::<Vec<_>>());
+    let last = || trace.calls.iter().rev().take(5).collect::<Vec<_>>();
+    assert!(!hangs, "the run hangs; its last calls: {:?}; it said: {}", last(), trace.said);
     trace
 }
 
