@@ -119,6 +119,48 @@ fn a_built_folder_lands_and_is_built_once() {
     assert!(said.contains("builds: 1 stack built at level"), "{said}");
 }
 
+/// A program of the operator's, in one of two versions of the same length that were made at the same time.
+fn put_tool(site: &Site, name: &str, script: &str) {
+    let (made, tool) = (site.path("made"), site.path("tools").join(name));
+    fs::write(&made, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::File::options().write(true).open(&made).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::rename(made, tool).unwrap();
+}
+
+#[test]
+fn a_tool_that_is_another_program_by_now_renders_once_more_and_one_that_is_the_same_does_not() {
+    const PAINTS: &str = "mkdir out; echo ONE > out/made.yaml";
+    const ANSWERS: &str = "test $1 = version && exec echo v5.8.2\nfor word do case $word in --output=*) to=${word#*=};; esac; done\n\
+                           printf 'apiVersion: v1\\nkind: Thing\\nmetadata: { name: ONE }\\n' > $to";
+    for (name, script, render) in
+        [("painter", PAINTS, "build: { path: site, command: [painter], output: out }"), ("kustomize", ANSWERS, "kustomize: { path: site }")]
+    {
+        let site = Site::new("");
+        fs::set_permissions(site.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(site.path("tools")).unwrap();
+        site.write("site/kustomization.yaml", "resources: []\n");
+        let tool = site.path("tools").join(name);
+        let stack = format!("stacks:\n  homepage:\n    render: {{ {render} }}\n    target: {{ files: {{ root: www, create: true }} }}\n");
+        site.write("trued.yaml", &format!("sandbox: {{ tools: [{}] }}\n{stack}", tool.display()));
+        let landed = || {
+            let files =
+                fs::read_dir(site.path("www")).into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+            files.map(|file| fs::read_to_string(file).unwrap()).collect::<String>()
+        };
+        for (version, renders) in [("one", 1), ("one", 0), ("two", 1), ("two", 0)] {
+            put_tool(&site, name, &script.replace("ONE", version));
+            site.applied();
+            assert_eq!(site.renders(), renders, "{name} is {version}");
+            assert!(landed().contains(version) && !landed().contains(if version == "one" { "two" } else { "one" }), "{}", landed());
+        }
+        // The record names the program that made what landed.
+        let digests: Vec<String> = intents(&site).iter().map(|intent| intent["tools"].to_string()).collect();
+        let digest = trued_model::Digest::of(&fs::read(&tool).unwrap()).to_string();
+        assert!(name == "painter" || (digests.len() == 2 && !digests[0].contains(&digest) && digests[1].contains(&digest)), "{digests:?}");
+    }
+}
+
 #[test]
 fn fault_24_what_belongs_to_others_is_not_in_the_output() {
     let site = Site::new(
