@@ -461,3 +461,36 @@ impl Store for SqliteStore {
         self.writes(move |opened| opened.set_note(&key, &value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use trued_doors::conformance::SteppedClock;
+    use trued_doors::conformance::store::draft;
+    use trued_model::{Kind, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn fault_70_who_waits_for_another_writer_gives_up_at_a_bound_and_can_try_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, keys) = (folder.path().join("ledger.sqlite"), folder.path().join("keys"));
+        std::fs::create_dir(&keys).expect("made");
+        let store = SqliteStore::open(&path, &keys, Arc::new(SteppedClock::at(Timestamp(0)))).expect("opened");
+        let patience = |file: &Connection| file.pragma_query_value(None, "busy_timeout", |row| row.get::<_, i64>(0)).expect("told");
+        let bounded = |file: &Connection| u128::try_from(patience(file)).is_ok_and(|bound| bound == PATIENCE.as_millis());
+        assert!(bounded(&store.0.writer().expect("whole").file) && bounded(&store.0.reader.lock().expect("free")));
+        // Not the whole of it, here.
+        store.0.writer().expect("whole").file.busy_timeout(Span::from_millis(50)).expect("set");
+        let other = connect(&path).expect("opened");
+        other.execute_batch("BEGIN IMMEDIATE").expect("held");
+        let append = || block_on(store.append(vec![draft(Kind::Observed, None, 0)], None));
+        for _ in 0..2 {
+            let refusal = append().expect_err("another one writes all the time");
+            assert!(refusal.code == Code::Unreachable && refusal.passing(), "{refusal:?}");
+            assert!(refusal.message.contains("did not let go of the ledger in time"), "{refusal}");
+        }
+        other.execute_batch("COMMIT").expect("let go");
+        assert_eq!(append().expect("its turn").len(), 1);
+    }
+}

@@ -2,7 +2,8 @@
 //! writes, says or hands on.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -164,6 +165,26 @@ stacks:
     }
 }
 
+/// What a process says over HTTP, at the only port where it listens.
+fn answered(process: u32, path: &str) -> String {
+    let sockets = fs::read_dir(format!("/proc/{process}/fd")).expect("it lives").flatten();
+    let sockets: Vec<String> = sockets.filter_map(|fd| Some(fs::read_link(fd.path()).ok()?.to_str()?.to_owned())).collect();
+    let table = fs::read_to_string(format!("/proc/{process}/net/tcp")).expect("a table of sockets");
+    // Columns: number, address, peer, state (0A listens), …, inode the tenth.
+    let listens = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(3) == Some(&"0A") && sockets.contains(&format!("socket:[{}]", words[9]))
+    };
+    let line = table.lines().find(listens).expect("it listens");
+    let port = line.split_whitespace().nth(1).and_then(|address| address.split(':').nth(1)).expect("an address");
+    let mut stream = TcpStream::connect(("127.0.0.1", u16::from_str_radix(port, 16).expect("a port"))).expect("connected");
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
 #[test]
 fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
     let mut ground = Ground::new();
@@ -193,12 +214,19 @@ fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
         "{{ token | fromjson }}",
         "{{ debug() }}{{ nosuch }}",
         "{% set copy = token | list %}{{ copy | tojson }}{{ nosuch }}",
+        // These two end in a panic of the process that writes templates, with the value in its hands.
+        "{{ token[::-9223372036854775808] }}",
+        "{{ token | indent(18446744073709551615) }}",
         "{% set ns = namespace(x=token) %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
     ] {
         ground.template(wrong);
         ground.run(&["plan"]);
         ground.run(&["check"]);
     }
+
+    let said = fs::read_dir(ground.project.path("said")).expect("listed").map(|file| fs::read(file.expect("listed").path()).expect("read"));
+    let panics = said.filter(|said| memmem::find(said, b"broke the renderer").is_some()).count();
+    assert!(panics >= 4, "only {panics} were told of a panic");
 
     // Another value; hand edits that hold secrets, put back and held; what stands in the way; a rollback.
     ground.template("{{ token }} {{ env }} {{ age }} {{ sops }}\n");
@@ -241,6 +269,9 @@ fn fault_103_secrets_stand_on_the_target_and_nowhere_else() {
     ground.ask();
     let arguments = fs::read(format!("/proc/{}/cmdline", serving.id())).expect("it serves");
     ground.project.write("said/arguments", arguments, 0o644);
+    let health = ["/healthz", "/livez", "/readyz", "/metrics", "/"].map(|path| answered(serving.id(), path));
+    assert!(health[0].contains("counters") && health[2].contains("ready"), "{health:?}");
+    ground.project.write("said/health", health.concat(), 0o644);
     serving.kill().expect("ended");
     serving.wait().expect("ended");
 
