@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use trued_doors::{Answer, Configured, Query, Source, first};
 use trued_model::body::{ConfigChanged, LISTED};
 use trued_model::{Digest, Estate, Finding, Kind, Name, Revision, SourceSpec, Stack, StackId, Target};
 
+use crate::asking::{Asking, Told};
 use crate::record::{Drafting, draft};
 use crate::runtime::{Aim, Runtime, blocking};
 
@@ -21,6 +23,11 @@ impl Runtime {
     /// Asks sources, reads the configuration at what they are followed to, and finds orphans. Findings say all that is
     /// wrong; what is right goes on.
     pub(crate) async fn refresh(&self, aim: &Aim) -> Answer<Vec<Finding>> {
+        self.refresh_by(aim, None).await
+    }
+
+    /// The same once more; with somebody who asks, no longer than that one waits for sources that do not answer.
+    pub(crate) async fn refresh_by(&self, aim: &Aim, asking: Option<&mut Asking>) -> Answer<Vec<Finding>> {
         let mut findings = Vec::new();
         let mut unsound = Vec::new();
         let mut broken = false;
@@ -32,7 +39,7 @@ impl Runtime {
                 self.last_good().await.map(|estate| estate.sources.clone()).unwrap_or_default()
             }
         };
-        let followed = self.follow_all(&specs, aim, &mut findings).await;
+        let followed = self.follow_all(&specs, aim, asking, &mut findings).await;
         let revisions: BTreeMap<Name, Revision> = followed.iter().map(|(name, (_, revision))| (name.clone(), revision.clone())).collect();
         let configured = match broken {
             true => Configured { estate: None, findings: Vec::new(), digest: Digest::of(b"") },
@@ -109,17 +116,17 @@ impl Runtime {
         &self,
         specs: &BTreeMap<Name, SourceSpec>,
         aim: &Aim,
+        asking: Option<&mut Asking>,
         findings: &mut Vec<Finding>,
     ) -> BTreeMap<Name, (Arc<dyn Source>, Revision)> {
-        let asks = specs.values().map(|spec| async move {
-            let mut findings = Vec::new();
-            let revision = self.follow(spec, aim, &mut findings).await;
-            (spec, revision, findings)
-        });
+        let told = match asking {
+            Some(asking) => asking.turn(specs, aim).await,
+            None => join_all(specs.values().map(|spec| self.ask(spec.clone(), aim.clone()))).await,
+        };
         let mut all = BTreeMap::new();
-        for (spec, revision, found) in futures::future::join_all(asks).await {
+        for Told { spec, revision, findings: found } in told {
             findings.extend(found);
-            if let (Some(revision), Ok(source)) = (revision, self.open_source(spec)) {
+            if let (Some(revision), Ok(source)) = (revision, self.open_source(&spec)) {
                 all.insert(spec.name.clone(), (source, revision));
             }
         }

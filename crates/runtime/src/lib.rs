@@ -2,6 +2,7 @@
 //! concrete source, renderer, driver or store.
 
 mod age;
+mod asking;
 mod cell;
 mod claims;
 mod counters;

@@ -13,6 +13,7 @@ use trued_model::body::{Heartbeat, Looks};
 use trued_model::{Code, Duration, Estate, Finding, HoldKind, Kind, Name, Revision, StackId, Want, canonical};
 
 use crate::Counters;
+use crate::asking::Asking;
 use crate::cell::Cell;
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
@@ -25,8 +26,11 @@ use crate::waiting::Attending;
 const ROUNDS: usize = 4;
 /// How often a pass walks one stack again because what it waited for was decided.
 const TURNS: usize = 64;
-/// The longest pause after failures of one stack.
+/// The pause after a first failure of one stack is twice this, and the longest that; by chance a little longer, so that many who
+/// failed together do not come back together.
+const PAUSE: Duration = Duration(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const JITTER: Duration = Duration(250);
 
 /// How often things happen without being asked for.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +140,11 @@ impl Runtime {
         let aim = Aim { want: Want::Newest, stacks: Vec::new(), writes: true, look: false, waits: false };
         let mut seen = None;
         let mut said = Vec::new();
+        let mut asking = Asking::new(self.clone());
         while !*stop.borrow() && self.state().broken.is_none() {
             let before = self.followed_now();
             let turn = async {
-                match self.refresh(&aim).await {
+                match self.refresh_by(&aim, Some(&mut asking)).await {
                     Ok(findings) => self.say_once(&mut said, findings),
                     Err(refusal) => tracing::warn!("failed to refresh: {refusal}"),
                 }
@@ -285,7 +290,7 @@ impl Runtime {
             let due = cell.kept().settled.as_ref().map(|settled| settled.at + interval.as_millis());
             let pause = match due {
                 Some(due) if failures == 0 => Duration(due.saturating_sub(self.doors.clock.monotonic())),
-                _ => Duration((500u64 << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + self.doors.clock.chance(250)).min(interval),
+                _ => pause_after(failures, self.doors.clock.chance(JITTER.as_millis())).min(interval),
             };
             let rest = if idle == 0 { Duration(0) } else { Duration(500u64 << idle.min(7)) };
             if attending.is_empty() {
@@ -409,4 +414,29 @@ fn merge(reports: &mut BTreeMap<StackId, StackReport>, mut newer: StackReport) {
         newer.lines = lines;
     }
     reports.insert(newer.stack.clone(), newer);
+}
+
+/// How long a stack waits that failed so many times in a row.
+fn pause_after(failures: u32, chance: u64) -> Duration {
+    Duration((PAUSE.as_millis() << failures.min(10)).min(LONGEST_PAUSE.as_millis()) + chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_43_pauses_grow_to_a_bound_and_chance_makes_them_no_more_than_a_little_longer() {
+        let longest = (0..=64).chain([u32::MAX - 1, u32::MAX]).map(|failures| {
+            let pauses: Vec<u64> = (0..JITTER.as_millis()).map(|chance| pause_after(failures, chance).as_millis()).collect();
+            let (least, most) = (pauses[0], *pauses.last().expect("some"));
+            assert!(least >= PAUSE.as_millis() && most < LONGEST_PAUSE.as_millis() + JITTER.as_millis(), "{failures}: {least} to {most}");
+            assert!(pauses.is_sorted_by(|one, next| one < next), "whatever chance says, it is another pause");
+            most
+        });
+        let longest: Vec<u64> = longest.collect();
+        assert!(longest.is_sorted(), "{longest:?}");
+        assert!(longest[..7].is_sorted_by(|one, next| one < next), "{longest:?}");
+        assert_eq!(longest[7..].iter().collect::<BTreeSet<_>>().len(), 1, "the bound holds from there on: {longest:?}");
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use trued_model::Digest;
 
@@ -242,4 +245,35 @@ fn fault_13_two_apps_of_one_repository_at_different_commits_never_mix() {
             assert!(shown.contains(&expected), "{file} of {source} {n}: {shown}");
         }
     }
+}
+
+/// A server that takes the connection and then says nothing, for as long as anybody waits.
+#[test]
+fn fault_10_a_source_whose_server_never_answers_holds_up_no_other() {
+    let repo = repo_of("shop");
+    repo.commit_file("site/index.html", "one");
+    let server = served(&repo);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("http://127.0.0.1:{}/mute", listener.local_addr().expect("an address").port());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let taking = taken.clone();
+    // They stay open until the test's process ends.
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming().flatten() {
+            open.push(stream);
+            taking.fetch_add(1, Ordering::Release);
+        }
+    });
+    let patient = "limits: { fetch_idle: 10m, fetch_time: 10m }";
+    let mut shop = Shop::new(&[
+        ("mute", format!("{{ git: {{ url: \"{silent}\", branch: main, {patient} }} }}")),
+        ("shop", format!("{{ git: {{ url: \"{}\", branch: main }} }}", server.url("repo"))),
+    ]);
+    shop.serve();
+    shop.until("a fetch that gets no answer", || taken.load(Ordering::Acquire) > 0);
+    shop.until("the first commit of its neighbour", || shop.live("shop/index.html").as_deref() == Some("one"));
+    repo.commit_file("site/index.html", "two");
+    shop.until("the second", || shop.live("shop/index.html").as_deref() == Some("two"));
+    shop.end();
 }
