@@ -275,11 +275,16 @@ impl Api {
         if tries >= TRIES || !(not_begun || (reads && denied.status.is_server_error())) {
             return None;
         }
-        let pause = denied.after.unwrap_or(PAUSE * 2_u32.pow(tries)).min(LONGEST_PAUSE);
-        // Up to half of it more, so that those who were sent away together do not come back together.
-        let more = u64::try_from(pause.as_millis() / 2).unwrap_or(0);
-        Some(pause + Duration::from_millis(self.clock.chance(more.max(1))))
+        Some(pause(tries, denied.after, |bound| self.clock.chance(bound)))
     }
+}
+
+/// How long to wait after so many tries: as long as the server asks for, or twice as long each time, within a bound. Up to half of it
+/// more, so that those who were sent away together do not come back together.
+fn pause(tries: u32, asked: Option<Duration>, chance: impl FnOnce(u64) -> u64) -> Duration {
+    let pause = asked.unwrap_or(PAUSE * 2_u32.saturating_pow(tries.min(TRIES))).min(LONGEST_PAUSE);
+    let more = u64::try_from(pause.as_millis() / 2).unwrap_or(0);
+    pause + Duration::from_millis(chance(more.max(1)))
 }
 
 impl Fault {
@@ -393,4 +398,32 @@ fn unbuildable(error: http::Error) -> Fault {
 /// What an answer says, or the coded no.
 pub(crate) fn said<T>(result: Result<T, Fault>, doing: &str) -> Answer<T> {
     result.map_err(|fault| fault.refusal(doing, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_43_a_pause_is_what_the_server_asks_for_or_grows_within_a_bound_and_chance_adds_up_to_half() {
+        let asked = [None, Some(Duration::ZERO), Some(Duration::from_secs(2)), Some(LONGEST_PAUSE), Some(Duration::from_secs(86_400))];
+        for after in asked {
+            let mut before = Duration::ZERO;
+            for tries in (0..=TRIES).chain([31, 32, u32::MAX]) {
+                let mut bound = 0;
+                let least = pause(tries, after, |most| {
+                    bound = most;
+                    0
+                });
+                assert!(bound >= 1, "there is something to choose from");
+                let most = pause(tries, after, |most| most - 1);
+                assert_eq!(least, after.unwrap_or(least).min(LONGEST_PAUSE), "what is asked for is heeded");
+                assert!(least >= before && least <= LONGEST_PAUSE, "{after:?}, {tries} tries: {least:?}");
+                assert!(most >= least && most <= least + least / 2, "{after:?}, {tries} tries: {least:?} to {most:?}");
+                assert!(after.is_some() || (least >= PAUSE && most > least), "{tries} tries: {least:?} to {most:?}");
+                before = least;
+            }
+        }
+        assert_eq!([0, 1, 2].map(|tries| pause(tries, None, |_| 0)), [PAUSE, PAUSE * 2, PAUSE * 4]);
+    }
 }
