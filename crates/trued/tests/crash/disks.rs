@@ -15,6 +15,17 @@ fn is_sync(call: &Call) -> bool {
     matches!(call.name, "fsync" | "fdatasync" | "syncfs")
 }
 
+fn is_write(call: &Call) -> bool {
+    matches!(call.name, "write" | "pwrite64" | "writev" | "pwritev")
+}
+
+/// Whether this error is tried at this call. A disk fails anywhere; that it is full a run of writes to one file finds out at its
+/// first, and what would be told by the later ones is told in the same place.
+fn tried(errno: Errno, call: &Call, before: Option<&Call>) -> bool {
+    let goes_on = |before: &Call| is_write(call) && is_write(before) && before.file == call.file;
+    meets_disk(call) && (errno == Errno::EIO || !before.is_some_and(goes_on))
+}
+
 /// Lets every call fail, each in a run of its own: once as a failing disk, once as a full one.
 fn failing_everywhere(name: &str, scene: &Scene) {
     for errno in [Errno::EIO, Errno::ENOSPC] {
@@ -28,16 +39,19 @@ fn failing_everywhere(name: &str, scene: &Scene) {
 
 fn failing_at_each(name: &str, scene: &Scene, errno: Errno) -> usize {
     let points = each_point(name, |n| {
-        let mut disk = 0;
-        let (ground, trace) = scene.run(&mut |_, call| {
-            disk += usize::from(meets_disk(call));
-            (meets_disk(call) && disk == n).then_some(Blow::Fail(errno))
+        let (mut seen, mut before, mut place) = (0, None, 0);
+        let (ground, trace) = scene.run(&mut |count, call| {
+            let here = tried(errno, call, before.as_ref());
+            seen += usize::from(here);
+            before = Some(call.clone());
+            let now = here && seen == n;
+            place = if now { count } else { place };
+            now.then_some(Blow::Fail(errno))
         });
         if !trace.struck {
             return Ok(false);
         }
-        let mut disks = trace.calls.iter().filter(|call| meets_disk(call)).skip(n - 1);
-        let at = disks.next().expect("the call that failed").clone();
+        let (at, mut later) = (trace.calls[place - 1].clone(), trace.calls[place..].iter().filter(|call| meets_disk(call)));
         let within = |wrong: String| format!("{errno} at {at}: {wrong}\nit said: {}", trace.said);
         let status = trace.status.ok_or_else(|| within("it was killed".to_owned()))?;
         if !(0..=3).contains(&status) {
@@ -61,7 +75,7 @@ fn failing_at_each(name: &str, scene: &Scene, errno: Errno) -> usize {
         if errno == Errno::EIO
             && is_sync(&at)
             && !at.file.ends_with("/.trued")
-            && disks.find(|later| later.file == at.file).is_some_and(is_sync)
+            && later.find(|later| later.file == at.file).is_some_and(is_sync)
         {
             return Err(within("a failed sync was tried again".to_owned()));
         }
