@@ -210,8 +210,9 @@ impl Api {
 
     /// Says who owns which fields of an object, only if it still is at this very version. Values stay as they are.
     pub async fn own(&self, path: &str, owners: &Value, version: &str) -> Result<Value, Fault> {
-        let replace = |path: &str, value: &Value| json!({ "op": "replace", "path": path, "value": value });
-        let patch = json!([replace("/metadata/managedFields", owners), replace("/metadata/resourceVersion", &version.into())]);
+        // Puts a value in, or in the place of what is there.
+        let put = |path: &str, value: &Value| json!({ "op": "add", "path": path, "value": value });
+        let patch = json!([put("/metadata/managedFields", owners), put("/metadata/resourceVersion", &version.into())]);
         let body = serde_json::to_vec(&patch).unwrap_or_default();
         let (_, answer) = self.send(Method::PATCH, &format!("{path}?fieldManager={MANAGER}"), WHOLE, Some((PATCH, body))).await?;
         json_of(path, &answer)

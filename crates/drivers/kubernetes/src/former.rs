@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::{self, Applied, Applying, Fault};
 use crate::apply::Step;
-use crate::fields::MANAGER;
+use crate::fields::{self, MANAGER};
 use crate::object::{at, text};
 use crate::table::Entry;
 
@@ -26,7 +26,7 @@ impl Step<'_> {
     /// Has such tools give up what they own, where nothing is ours yet. Only who owns what changes, in one request and only if
     /// the object still is at the version that is known; what we own from then on the server itself tells beforehand.
     pub async fn succeed(&mut self, path: &str, wanted: &mut Value) -> Result<(), Fault> {
-        let Some(before) = self.place.entry.clone().filter(|entry| entry.owned.is_none()) else { return Ok(()) };
+        let Some(before) = self.place.entry.clone().filter(|entry| entry.tooled && entry.owned.is_none()) else { return Ok(()) };
         // A no is told by the write itself.
         let Ok(Applied { object, .. }) = self.cluster.api.apply(path, wanted, Applying { force: true, dry: true }).await else {
             return Ok(());
@@ -40,15 +40,23 @@ impl Step<'_> {
     }
 }
 
+/// Whether such a tool owns something of an object. Where nobody is said to own anything, the server names one as soon as we do.
+pub(crate) fn tooled(object: &Value) -> bool {
+    let mut owners = fields::owners(object).peekable();
+    owners.peek().is_none() || owners.any(|owner| is_tool(owner.manager, owner.subresource))
+}
+
+/// Whether a field manager is such a tool. What it did to a status or a scale is no manifest.
+fn is_tool(manager: &str, subresource: &str) -> bool {
+    subresource.is_empty() && TOOLS.contains(&manager)
+}
+
 /// Who owns what without these tools, where one of them and we do.
 fn without_tools(object: &Value) -> Option<Value> {
     let entries = at(object, &["metadata", "managedFields"]).and_then(Value::as_array)?;
-    let tool = |entry: &&Value| {
-        // What they did to a status or a scale is no manifest.
-        let whole = text(entry, &["subresource"]).unwrap_or_default().is_empty();
-        whole && text(entry, &["manager"]).is_some_and(|manager| TOOLS.contains(&manager))
-    };
-    let ours = |entry: &Value| text(entry, &["manager"]) == Some(MANAGER) && text(entry, &["operation"]) == Some("Apply");
+    let of = |entry: &Value, key: &str| text(entry, &[key]).unwrap_or_default().to_owned();
+    let tool = |entry: &&Value| is_tool(&of(entry, "manager"), &of(entry, "subresource"));
+    let ours = |entry: &Value| of(entry, "manager") == MANAGER && of(entry, "operation") == "Apply";
     let left: Vec<Value> = entries.iter().filter(|entry| !tool(entry)).cloned().collect();
     (left.len() < entries.len() && left.iter().any(ours)).then_some(Value::Array(left))
 }

@@ -15,9 +15,9 @@ use trued_model::{Address, Code, Condition, Digest, Evidence, Fingerprint, Refus
 
 use crate::address::{Kind, Spot};
 use crate::api::{Api, WATCHED_FOR};
-use crate::fields;
 use crate::mark::Mark;
 use crate::object::text;
+use crate::{fields, former};
 
 /// How long to wait before listing anew, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     pub owned: Option<Digest>,
     /// Whether an autoscaler decides how many replicas there are.
     pub autoscaled: bool,
+    /// Whether a tool that applies manifests owns something, or will be said to.
+    pub tooled: bool,
     /// Being deleted, and what that waits for.
     pub leaving: Option<Vec<String>>,
     /// What a look at its values said, as long as it holds.
@@ -88,6 +90,7 @@ impl Entry {
             mark: Mark::read(object),
             owned,
             autoscaled: fields::autoscaled(object),
+            tooled: former::tooled(object),
             leaving: text(object, &["metadata", "deletionTimestamp"]).map(|_| finalizers()),
             settled: None,
             has_status: fields::status(object),
