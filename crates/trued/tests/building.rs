@@ -311,6 +311,47 @@ fn an_app_may_only_lower_limits() {
     assert!(said.contains("`processes` is higher than the operator allows: 512") && !said.contains("`time`"), "{said}");
 }
 
+/// The template ends in a panic of whoever writes it, each time and at each start.
+#[test]
+fn fault_80_a_template_that_panics_at_each_start_ends_no_serve_and_stops_no_neighbour() {
+    const PANICS: &str = "{{ 'word'[::-9223372036854775808] }}\n";
+    let site = Site::new("");
+    let stack = |name: &str, render: &str| {
+        format!(
+            "  {name}:\n    render: {{ {render}: {{ path: {name} }} }}\n    target: {{ files: {{ root: www/{name}, create: true }} }}\n"
+        )
+    };
+    site.write("trued.yaml", &format!("stacks:\n{}{}", stack("bad", "template"), stack("good", "plain")));
+    for name in ["bad", "good", "www"] {
+        fs::create_dir(site.path(name)).unwrap();
+    }
+    site.write("bad/words.j2", PANICS);
+    let said = || fs::read_to_string(site.path("said")).unwrap_or_default();
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is() {
+            assert!(begun.elapsed() < PATIENCE, "never: {what}: {}", said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for start in ["first", "second"] {
+        site.write("good/words", start);
+        let mut command = site.command(&["serve", "--poll", "100ms"]);
+        command.stdout(Stdio::null()).stderr(fs::File::create(site.path("said")).unwrap());
+        let mut served = Served(command.spawn().unwrap());
+        until("a panic that is told", &|| said().contains("the template broke the renderer"));
+        until("the neighbour", &|| fs::read_to_string(site.path("www/good/words")).is_ok_and(|words| words == start));
+        site.write("good/words", &format!("{start}, and on"));
+        until("the neighbour again", &|| fs::read_to_string(site.path("www/good/words")).is_ok_and(|words| words.ends_with("and on")));
+        assert!(served.0.try_wait().unwrap().is_none(), "it ended: {}", said());
+        assert!(!site.path("www/bad/words").exists());
+        if start == "second" {
+            site.write("bad/words.j2", "mended\n");
+            until("the mended template", &|| fs::read_to_string(site.path("www/bad/words")).is_ok_and(|words| words == "mended\n"));
+        }
+    }
+}
+
 #[test]
 fn serve_does_not_repeat_a_build_that_failed_until_it_is_asked() {
     let site = Site::new("echo run >> /proc/self/fd/1; exit 9");
