@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use trued_model::Digest;
 
 use crate::kit::{Shop, TRUED, app, damage, repo_of};
@@ -276,4 +280,70 @@ fn fault_10_a_source_whose_server_never_answers_holds_up_no_other() {
     repo.commit_file("site/index.html", "two");
     shop.until("the second", || shop.live("shop/index.html").as_deref() == Some("two"));
     shop.end();
+}
+
+/// Runs a program to its end; gives its status and how many processes it started, or became, on the way.
+fn starts(program: &mut Command) -> (i32, usize) {
+    // It stops by itself before it becomes the program, so that nothing is missed.
+    let mut waiting = Command::new("sh");
+    waiting.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+    program.get_envs().for_each(|(name, value)| drop(value.map(|value| waiting.env(name, value))));
+    waiting.current_dir(program.get_current_dir().expect("a folder")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[expect(clippy::zombie_processes, reason = "it is waited for below, by its number")]
+    let process = Pid::from_raw(i32::try_from(waiting.spawn().expect("sh starts").id()).expect("a number"));
+    waitpid(process, Some(WaitPidFlag::WUNTRACED)).expect("it stops");
+    let told = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEEXEC;
+    ptrace::seize(process, told | Options::PTRACE_O_EXITKILL).expect("a child may be traced");
+    kill(process, Signal::SIGCONT).expect("it goes on");
+    let mut started = 0;
+    loop {
+        // Whoever was killed meanwhile cannot be told to go on.
+        let go_on = |thread, signal: Option<Signal>| ptrace::cont(thread, signal).unwrap_or_default();
+        match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)).expect("something to wait for") {
+            WaitStatus::Exited(ended, status) if ended == process => return (status, started),
+            WaitStatus::Signaled(ended, signal, _) if ended == process => panic!("it was killed by {signal}"),
+            WaitStatus::PtraceEvent(thread, signal, event) => {
+                let of_a_process = [Event::PTRACE_EVENT_FORK, Event::PTRACE_EVENT_VFORK, Event::PTRACE_EVENT_EXEC];
+                started += usize::from(of_a_process.iter().any(|known| *known as i32 == event));
+                go_on(thread, Some(signal).filter(|signal| event == 0 && *signal != Signal::SIGTRAP));
+            }
+            WaitStatus::Stopped(thread, signal) => go_on(thread, Some(signal).filter(|signal| *signal != Signal::SIGSTOP)),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn fault_08_an_address_that_smuggles_anything_starts_no_process() {
+    // Becoming the program is one.
+    let mut two = Command::new("sh");
+    assert_eq!(starts(two.args(["-c", "/bin/true; exit 3"]).current_dir("/")), (3, 3), "what is looked with sees processes");
+    let repo = repo_of("shop");
+    repo.commit_file("site/index.html", "one");
+    let shop = Shop::new(&[("shop", format!("{{ git: {{ path: \"{}\", branch: main }} }}", repo.path.display()))]);
+    assert_eq!(starts(shop.command().arg("plan")), (3, 1), "a good address of this machine is read in place");
+    let marker = shop.path("marker");
+    let touch = format!("touch$IFS{}", marker.display());
+    for url in [
+        format!("-oProxyCommand={touch}"),
+        format!("--upload-pack={touch}"),
+        format!("ext::sh -c {touch}"),
+        "fd::7".to_owned(),
+        format!("ssh://-oProxyCommand={touch}/p"),
+        format!("ssh://me@-oProxyCommand={touch}:22/p"),
+        "ssh://-x@host/p".to_owned(),
+        "git@host:--upload-pack=id".to_owned(),
+        "ssh://host/%2doption%0a".to_owned(),
+        "ssh://me@ho%20st/p".to_owned(),
+        format!("file://{}", repo.path.display()),
+        "git://127.0.0.1/p".to_owned(),
+        "ext+x://host/p".to_owned(),
+    ] {
+        shop.operator(&[("shop", format!("{{ git: {{ url: {}, branch: main }} }}", serde_json::json!(url)))]);
+        let (_, started) = starts(shop.command().arg("plan"));
+        assert!(started == 1 && !marker.exists(), "{url}: {started} processes");
+        let said = shop.command().arg("plan").output().expect("trued plans");
+        let (status, said) = (said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned());
+        assert!(status != Some(0) && said.contains("read the source's url: "), "{url}: {status:?}, {said}");
+    }
 }
