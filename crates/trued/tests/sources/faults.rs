@@ -287,9 +287,8 @@ fn starts(program: &mut Command) -> (i32, usize) {
     // It stops by itself before it becomes the program, so that nothing is missed.
     let mut waiting = Command::new("sh");
     waiting.args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
-    program.get_envs().for_each(|(name, value)| drop(value.map(|value| waiting.env(name, value))));
+    waiting.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     waiting.current_dir(program.get_current_dir().expect("a folder")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    #[expect(clippy::zombie_processes, reason = "it is waited for below, by its number")]
     let process = Pid::from_raw(i32::try_from(waiting.spawn().expect("sh starts").id()).expect("a number"));
     waitpid(process, Some(WaitPidFlag::WUNTRACED)).expect("it stops");
     let told = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEEXEC;
