@@ -14,6 +14,8 @@ use crate::text::Fault;
 /// One target's place.
 struct Root<'a> {
     path: PathBuf,
+    /// What else tells it from another one there.
+    apart: Vec<Option<&'a str>>,
     target: &'a str,
     kind: &'a str,
     /// Where it is written.
@@ -26,11 +28,12 @@ pub(crate) fn check(input: &Load<'_>, operator: &Operator, gathering: &mut Gathe
     let Some(text) = &operator.text else { return };
     let mut roots: Vec<Root<'_>> = Vec::new();
     for granted in operator.targets.values() {
-        let Some((descriptor, _)) = input.kinds.drivers.get(granted.target.kind.as_str()) else { continue };
+        let Some((descriptor, driver)) = input.kinds.drivers.get(granted.target.kind.as_str()) else { continue };
         for below in descriptor.paths {
             if let Some(Value::String(path)) = granted.target.settings.pointer(below) {
                 roots.push(Root {
                     path: PathBuf::from(path),
+                    apart: driver.apart().iter().map(|apart| granted.target.settings.pointer(apart).and_then(Value::as_str)).collect(),
                     target: granted.target.name.as_str(),
                     kind: granted.target.kind.as_str(),
                     pointer: format!("{}/{}{below}", granted.pointer, granted.target.kind),
@@ -39,7 +42,7 @@ pub(crate) fn check(input: &Load<'_>, operator: &Operator, gathering: &mut Gathe
         }
     }
     // A folder sorts right before everything in it.
-    roots.sort_by(|a, b| (a.kind, &a.path, a.target).cmp(&(b.kind, &b.path, b.target)));
+    roots.sort_by(|a, b| (a.kind, &a.apart, &a.path, a.target).cmp(&(b.kind, &b.apart, &b.path, b.target)));
     let mut outer: Option<&Root<'_>> = None;
     for root in &roots {
         if let Some(state) = overlap(&root.path, input.state) {
@@ -47,7 +50,7 @@ pub(crate) fn check(input: &Load<'_>, operator: &Operator, gathering: &mut Gathe
             gathering.operator_fault(text.fault(&root.pointer, message, "keep the state folder elsewhere: `--state DIR`"));
         }
         match outer {
-            Some(other) if other.kind == root.kind && root.path.starts_with(&other.path) => {
+            Some(other) if (other.kind, &other.apart) == (root.kind, &root.apart) && root.path.starts_with(&other.path) => {
                 let (message, help) = match root.path == other.path {
                     true => (
                         format!("target `{}` is the same place as target `{}`", root.target, other.target),

@@ -54,6 +54,11 @@ pub trait Driver: Send + Sync {
     /// Checks settings beyond their schema, without touching the target (paths, contradictions).
     fn check(&self, settings: &Value) -> Vec<Finding>;
 
+    /// What tells two of its targets apart whose paths ([`Descriptor::paths`]) are the same, as JSON pointers into the settings.
+    fn apart(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether its targets tell how well what was made is ([`Facts::health`]).
     fn tells_health(&self) -> bool {
         false

@@ -94,6 +94,28 @@ fn a_configuration_elsewhere_works_from_anywhere() {
 }
 
 #[test]
+fn two_contexts_of_one_kubeconfig_are_two_clusters_and_two_accounts_are_two_targets() {
+    let story = Story::empty();
+    let targets = |third: &str| {
+        format!(
+            "targets:
+  one: {{ kubernetes: {{ kubeconfig: kube, context: a }} }}
+  two: {{ kubernetes: {{ kubeconfig: kube, context: b }} }}
+  three: {{ kubernetes: {{ kubeconfig: kube, context: b{third} }} }}
+stacks: {{ web: {{ path: web, target: one }} }}
+"
+        )
+    };
+    story.write("web/.keep", "");
+    story.write("trued.yaml", &targets(", impersonate: shop/deployer"));
+    let said = Said::of(story.command(&["config", "show"]).output().expect("started"));
+    assert_eq!(said.status, 0, "{said:?}");
+    story.write("trued.yaml", &targets(", events: false"));
+    let said = Said::of(story.command(&["check"]).output().expect("started"));
+    assert!(said.status == 2 && said.out.contains("target `two` is the same place as target `three`"), "{said:?}");
+}
+
+#[test]
 fn the_schema_is_printed_for_both_files() {
     let story = Story::empty();
     for (file, property) in [("operator", "targets"), ("app", "app")] {

@@ -95,6 +95,10 @@ impl Driver for Kubernetes {
         Settings::check(settings)
     }
 
+    fn apart(&self) -> &'static [&'static str] {
+        &["/context", "/impersonate"]
+    }
+
     fn tells_health(&self) -> bool {
         true
     }
