@@ -26,6 +26,9 @@ const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(20);
 /// A watch says something at least once a minute, if only that nothing changed; one that is silent for longer is broken.
 const SILENT_FOR: Duration = Duration::from_secs(150);
 
+/// For how long a kind cannot be listed until that is worth a look of everybody: who restarts is back sooner.
+const AWAY_FOR: Duration = Duration::from_secs(10);
+
 /// How long a server may tell of an older time than was seen before, until that counts as the time it is.
 const LAGS_AT_MOST: Duration = Duration::from_secs(300);
 
@@ -162,6 +165,12 @@ impl State {
     }
 }
 
+/// A kind that cannot be listed: since when, and whether those who asked were told.
+struct Away {
+    since: Instant,
+    told: bool,
+}
+
 /// All objects of one kind, in one namespace or in all.
 pub(crate) struct Table {
     kind: Kind,
@@ -291,6 +300,7 @@ impl Table {
     pub async fn keep_current(self: Arc<Table>, api: Api) {
         let mut pause = AGAIN_AFTER;
         let mut lags = None;
+        let mut away: Option<Away> = None;
         loop {
             match api.list(&self.path, |object| listed(&object)).await {
                 // A replica that lags tells of a time that we know more of.
@@ -304,10 +314,9 @@ impl Table {
                     let before = self.standing.send_replace(Standing::Complete);
                     if matches!(before, Standing::Lost(_)) {
                         // Whoever could not see it can now, though nothing of it may have changed.
-                        let asked = self.state().asked.clone();
-                        asked.into_iter().for_each(|key| self.hint(key));
+                        self.hint_all();
                     }
-                    pause = AGAIN_AFTER;
+                    (pause, away) = (AGAIN_AFTER, None);
                     if let Some(refusal) = self.follow(&api, listed.version).await {
                         tracing::debug!("{refusal}");
                     }
@@ -318,6 +327,12 @@ impl Table {
                     let refusal = fault.refusal(&format!("list {}", self.path), false);
                     tracing::debug!(path = %self.path, "{refusal}");
                     self.standing.send_replace(Standing::Lost(refusal));
+                    let away = away.get_or_insert(Away { since: Instant::now(), told: false });
+                    if !away.told && away.since.elapsed() >= AWAY_FOR {
+                        // What was seen last is no word on how it is now: whoever asked for it says so from here on.
+                        away.told = true;
+                        self.hint_all();
+                    }
                 }
             }
             tokio::time::sleep(pause).await;
@@ -436,6 +451,12 @@ impl Table {
         drop(state);
         told.into_iter().for_each(|key| self.hint(key));
         Ok(Some(version))
+    }
+
+    /// Tells of all that anybody asked for.
+    fn hint_all(&self) {
+        let asked = self.state().asked.clone();
+        asked.into_iter().for_each(|key| self.hint(key));
     }
 
     fn hint(&self, (namespace, name): (String, String)) {

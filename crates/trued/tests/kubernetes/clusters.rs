@@ -16,7 +16,7 @@ fn config(name: &str, value: &str) -> String {
 #[test]
 fn while_one_cluster_is_away_the_others_react_and_it_gets_the_newest_in_one_step_when_it_is_back() {
     let ground = Ground::new("clusters");
-    ground.configure(&[("near", ""), ("far", "target: edge"), ("farther", "target: edge\ninterval: 2s")]);
+    ground.configure(&[("near", ""), ("far", "target: edge"), ("farther", "target: edge")]);
     let (away, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (is_away, count) = (away.clone(), writes.clone());
     let between = ground.another("edge", move |asked| {
