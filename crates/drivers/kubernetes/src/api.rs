@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::Stream;
+use http::response::Parts;
 use http::{Method, Request, StatusCode, header};
 use kube::Client;
 use kube::client::Body;
@@ -112,10 +113,15 @@ impl Api {
         format!("{}{}", self.name, self.sent.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The answers of aggregated discovery.
-    pub async fn discover(&self) -> Result<Vec<Value>, Fault> {
-        let (core, groups) = futures::join!(self.read("/api", DISCOVERY), self.read("/apis", DISCOVERY));
-        Ok(vec![core?, groups?])
+    /// One document of aggregated discovery, with the hash that the server gives of it; `None` where it still is the one of this
+    /// hash.
+    pub async fn discover(&self, path: &str, hash: Option<&str>) -> Result<Option<(Value, Option<String>)>, Fault> {
+        let (parts, answer) = self.send_unless(hash, Method::GET, path, DISCOVERY, None).await?;
+        if parts.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let hash = parts.headers.get(header::ETAG).and_then(|hash| hash.to_str().ok());
+        Ok(Some((json_of(path, &answer)?, hash.map(str::to_owned))))
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Fault> {
@@ -237,9 +243,21 @@ impl Api {
 
     /// Sends a request; one that the server had no time for is sent again, a few times.
     async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Vec<u8>), Fault> {
+        self.send_unless(None, method, path, accept, body).await.map(|(parts, answer)| (parts.status, answer))
+    }
+
+    /// The same; `hash` asks for an answer only if it is another one than that.
+    async fn send_unless(
+        &self,
+        hash: Option<&str>,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<(Parts, Vec<u8>), Fault> {
         let mut tries = 0;
         loop {
-            let answer = self.once(method.clone(), path, accept, body.clone()).await;
+            let answer = self.once(hash, method.clone(), path, accept, body.clone()).await;
             let Some(pause) = answer.as_ref().err().and_then(|fault| self.again_after(fault, method == Method::GET, tries)) else {
                 return answer;
             };
@@ -248,8 +266,18 @@ impl Api {
         }
     }
 
-    async fn once(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Vec<u8>), Fault> {
+    async fn once(
+        &self,
+        hash: Option<&str>,
+        method: Method,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<(Parts, Vec<u8>), Fault> {
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id());
+        if let Some(hash) = hash {
+            request = request.header(header::IF_NONE_MATCH, hash);
+        }
         let (kind, body) = body.unzip();
         if let Some(kind) = kind {
             request = request.header(header::CONTENT_TYPE, kind);
@@ -260,11 +288,11 @@ impl Api {
             let response = self.client.send(request).await.map_err(|error| lost(path, &error))?;
             let (parts, body) = response.into_parts();
             let bytes = body.collect_bytes().await.map_err(|error| lost(path, &error))?;
-            if !parts.status.is_success() {
+            if !parts.status.is_success() && parts.status != StatusCode::NOT_MODIFIED {
                 let answer = serde_json::from_slice(&bytes).unwrap_or_default();
                 return Err(Fault::Answered(Box::new(Denied { status: parts.status, answer, after: after(&parts.headers) })));
             }
-            Ok((parts.status, bytes.into()))
+            Ok((parts, bytes.into()))
         };
         tokio::time::timeout(DEADLINE, answered).await.map_err(|_| late(path))?
     }

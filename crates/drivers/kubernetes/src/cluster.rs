@@ -56,9 +56,20 @@ pub(crate) struct Cluster {
 #[derive(Default)]
 struct Known {
     served: Option<(Instant, Arc<Served>)>,
+    discovered: [Arc<Discovered>; 2],
     tables: BTreeMap<(Kind, Option<String>), (Arc<Table>, AbortHandle)>,
     /// Kinds that we may list in single namespaces only.
     by_namespace: BTreeSet<Kind>,
+}
+
+/// The documents that say what a cluster serves: its own kinds, and those of groups.
+const DOCUMENTS: [&str; 2] = ["/api", "/apis"];
+
+/// What one of them said last, and its hash.
+#[derive(Default)]
+struct Discovered {
+    hash: Option<String>,
+    served: Served,
 }
 
 /// Where an object is or would be.
@@ -114,9 +125,8 @@ impl Cluster {
         {
             return Ok(served.clone());
         }
-        match (said(self.api.discover().await, "ask the cluster what it serves"), known) {
-            (Ok(answers), _) => {
-                let mut served = Served::of_discovery(&answers);
+        match (self.discover().await, known) {
+            (Ok(mut served), _) => {
                 if let Some((_, before)) = &self.known().served {
                     served.remember(before);
                 }
@@ -134,6 +144,21 @@ impl Cluster {
         }
     }
 
+    /// Asks for the documents, of which one comes again only if it is another one by its hash.
+    async fn discover(&self) -> Answer<Served> {
+        let ask = async |document: usize| {
+            let before = self.known().discovered[document].clone();
+            let answer = self.api.discover(DOCUMENTS[document], before.hash.as_deref()).await?;
+            Ok(answer.map_or(before, |(said, hash)| Arc::new(Discovered { hash, served: Served::of_discovery(&[said]) })))
+        };
+        let (own, groups) = futures::join!(ask(0), ask(1));
+        let both = own.and_then(|own| Ok([own, groups?]));
+        let both = said(both, "ask the cluster what it serves")?;
+        let served = both.iter().fold(Served::default(), |all, document| all.and(&document.served));
+        self.known().discovered = both;
+        Ok(served)
+    }
+
     /// What the cluster serves, as far as it was ever asked; asked now and then.
     pub async fn served_lately(&self) -> Answer<Arc<Served>> {
         self.served(DISCOVERED_FOR).await
@@ -141,7 +166,7 @@ impl Cluster {
 
     /// Whether the cluster answers at all.
     pub async fn reach(&self) -> Answer<()> {
-        said(self.api.discover().await, "ask the cluster what it serves").map(drop)
+        self.discover().await.map(drop)
     }
 
     /// How a kind is served; asked anew for one that was not served lately.

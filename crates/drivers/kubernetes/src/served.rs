@@ -100,6 +100,13 @@ impl Served {
         served
     }
 
+    /// What two documents say together; no group stands in both.
+    pub fn and(mut self, other: &Served) -> Served {
+        self.kinds.extend(other.kinds.iter().map(|(kind, serving)| (kind.clone(), serving.clone())));
+        self.silent.extend(other.silent.iter().map(|(group, versions)| (group.clone(), versions.clone())));
+        self
+    }
+
     fn take(&mut self, group: &str, version: &Value) {
         let Some(name) = text(version, &["version"]) else { return };
         if text(version, &["freshness"]) == Some("Stale") && is_group(group) {

@@ -225,9 +225,16 @@ impl Ground {
 
     /// How many requests of the program were answered with 403.
     pub fn refused(&self) -> usize {
+        self.answered(None, 403)
+    }
+
+    /// How many requests of the program, for any address or for just this one, were answered with this status.
+    pub fn answered(&self, uri: Option<&str>, status: u32) -> usize {
         let account = format!("system:serviceaccount:{}:trued", self.namespace);
         let log = std::fs::read_to_string(variable("TRUED_TEST_KUBE_AUDIT")).expect("an audit log");
-        log.lines().filter(|line| line.contains(&account) && line.contains("\"code\":403")).count()
+        let status = format!("\"code\":{status}");
+        let asked = |line: &str| uri.is_none_or(|uri| line.contains(&format!("\"requestURI\":\"{uri}\"")));
+        log.lines().filter(|line| line.contains(&account) && line.contains(&status) && asked(line)).count()
     }
 
     /// The requests of these that change something.

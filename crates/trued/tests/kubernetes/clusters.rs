@@ -63,3 +63,30 @@ fn while_one_cluster_is_away_the_others_react_and_it_gets_the_newest_in_one_step
     assert_eq!(ground.plan(), Vec::<String>::new());
     ground.run(&["verify"], 0);
 }
+
+#[test]
+fn what_a_cluster_serves_is_told_again_only_where_it_is_something_else() {
+    let ground = Ground::new("by-hash");
+    // A kind that nobody brought yet: its stack looks for it again and again.
+    let group = format!("{}.example.org", ground.namespace);
+    let widget = format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{ name: one }}\n");
+    ground.configure(&[("web", ""), ("other", "")]);
+    ground.write("web/all.yaml", &widget);
+    ground.write("other/all.yaml", &config("other", "1"));
+    let serving = Serving::begin(&ground);
+    until("it waits", || standing(&ground, "other") == "ready");
+    for value in 2..30 {
+        // Each commit wakes who waits; once in two seconds that is a question.
+        ground.write("web/all.yaml", &format!("{widget}---\n{}", config("beside", &value.to_string())));
+        let landed =
+            || ground.get(&ground.at("api/v1", "configmaps", "beside")).is_some_and(|live| live["data"]["value"] == value.to_string());
+        until("what can be made is made", landed);
+        if ground.answered(Some("/api"), 304) >= 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    assert!(ground.answered(Some("/api"), 304) >= 2, "no answer was spared");
+    assert_eq!(ground.answered(Some("/api"), 200), 1, "asked for by its hash from then on");
+    serving.end();
+}
