@@ -4,32 +4,26 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::{self, Cursor, Read};
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, syncfs};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 use trued_doors::{Answer, Blobs, Contents};
 use trued_model::{BlobRef, Code, Digest, Refusal};
 
-use super::incoming::{Incoming, of_the_dead};
+use super::incoming::Incoming;
 use super::journal::{Journal, SMALL};
+use super::proving::{Proving, proven};
 use super::{BUFFER, absent, is, other, pass, wrong};
 use crate::disk::{cannot, make_folder};
-use crate::process;
-
-const FOLDER: Mode = Mode::RWXU;
 
 /// Up to this many bytes of what waits to be flushed are kept in memory for the journal.
 const AT_HAND: usize = 1 << 20;
-
-/// Up to this many files are made durable one by one; more by one `syncfs`, which also waits for everybody else's.
-const FEW: usize = 8;
 
 /// What a piece of a stream is compared with.
 static ZEROS: [u8; BUFFER] = [0; BUFFER];
@@ -39,9 +33,9 @@ const REMEMBERED: usize = 1 << 20;
 
 /// A [`Blobs`] in a folder. Several processes may share the folder.
 pub struct DiskBlobs {
-    folder: PathBuf,
-    stored: OwnedFd,
-    incoming: OnceLock<Incoming>,
+    pub(super) folder: PathBuf,
+    pub(super) stored: OwnedFd,
+    pub(super) incoming: OnceLock<Incoming>,
     state: Mutex<State>,
     /// Held while flushing, so that a second flush does not return before the first has made its blobs durable.
     flushing: Mutex<Option<Journal>>,
@@ -50,7 +44,7 @@ pub struct DiskBlobs {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Durable, under their names or by the journal.
     settled: HashSet<Digest>,
     /// Found under their names, which another process may not have made durable yet.
@@ -60,14 +54,14 @@ struct State {
     /// Bytes that these hold.
     at_hand: usize,
     /// Durable by the journal alone as yet.
-    journaled: HashSet<Digest>,
+    pub(super) journaled: HashSet<Digest>,
 }
 
 #[derive(Clone)]
-struct Pending {
-    file: String,
+pub(super) struct Pending {
+    pub(super) file: String,
     /// For the journal.
-    bytes: Option<Arc<[u8]>>,
+    pub(super) bytes: Option<Arc<[u8]>>,
 }
 
 impl DiskBlobs {
@@ -100,53 +94,7 @@ impl DiskBlobs {
         self.broken.clone()
     }
 
-    fn take_over_from_the_dead(&self) -> Answer<()> {
-        // What cannot be removed is in nobody's way.
-        let remove = |folder: PathBuf| drop(fs::remove_dir_all(folder));
-        let mut journals = Vec::new();
-        for (folder, left) in of_the_dead(&self.folder.join("incoming"), &process::this("")?) {
-            match left {
-                None => remove(folder),
-                // What cannot be brought back now (the disk is full) is read from there, and tried again by the next to begin.
-                Some(mut left) => {
-                    if left.each(|digest, bytes| self.bring_back(digest, &bytes)).is_ok() {
-                        journals.push((folder, left));
-                    }
-                }
-            }
-        }
-        let durable = || self.flush().and_then(|()| syncfs(&self.stored).map_err(|errno| self.failed("make blobs durable", errno)));
-        if !journals.is_empty() && durable().is_ok() {
-            journals.into_iter().for_each(|(folder, _left)| remove(folder));
-        }
-        Ok(())
-    }
-
-    /// Writes a blob anew whose bytes did not reach the disk.
-    fn bring_back(&self, digest: Digest, bytes: &[u8]) -> Answer<()> {
-        if self.read(&digest).is_ok() {
-            return Ok(());
-        }
-        let blob = BlobRef { digest, bytes: bytes.len() as u64, sealed: false };
-        self.keep(blob, bytes)
-    }
-
-    /// What a journal of the dead has of a blob that is not there, or is torn.
-    fn left_in_journals(&self, digest: &Digest) -> Option<Vec<u8>> {
-        let mut found = None;
-        for mut left in of_the_dead(&self.folder.join("incoming"), &process::this("").ok()?).filter_map(|(_, left)| left) {
-            // One that cannot be read to its end has told what it can.
-            let _ = left.each(|of, bytes| {
-                if of == *digest {
-                    found = Some(bytes);
-                }
-                Ok(())
-            });
-        }
-        found
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -194,7 +142,7 @@ impl DiskBlobs {
     }
 
     /// Takes bytes that are this blob's.
-    fn keep(&self, blob: BlobRef, bytes: &[u8]) -> Answer<()> {
+    pub(super) fn keep(&self, blob: BlobRef, bytes: &[u8]) -> Answer<()> {
         self.receive(Some(bytes), |file| self.write(file, bytes).map(|()| blob)).map(drop)
     }
 
@@ -240,88 +188,11 @@ impl DiskBlobs {
         })
     }
 
-    fn read(&self, digest: &Digest) -> Answer<Vec<u8>> {
+    pub(super) fn read(&self, digest: &Digest) -> Answer<Vec<u8>> {
         let mut bytes = Vec::new();
         let read = self.opened(digest)?.read_to_end(&mut bytes);
         read.map_err(|error| Refusal::new(Code::Unknown, format!("read blob {digest}: {error}")))?;
         proven(bytes, digest)
-    }
-
-    /// Makes blobs durable, gives them their names, and makes the names durable: small ones by the journal.
-    fn settle(&self, pending: &HashMap<Digest, Pending>, met: &HashSet<Digest>, journal: &mut Option<Journal>) -> Result<(), Errno> {
-        let few = pending.values().filter(|pending| pending.bytes.is_none()).count() + met.len() <= FEW;
-        let mut folders: HashSet<String> = met.iter().map(shelf).collect();
-        if let (false, Some(incoming)) = (pending.is_empty(), self.incoming.get()) {
-            if few {
-                self.journal(pending, journal, incoming)?;
-                for Pending { file, .. } in pending.values().filter(|pending| pending.bytes.is_none()) {
-                    fsync(openat(&incoming.folder, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)?;
-                }
-            } else {
-                syncfs(&self.stored)?;
-            }
-            for (digest, Pending { file, bytes }) in pending {
-                let shelf = shelf(digest);
-                match renameat(&incoming.folder, file, &self.stored, name(digest)) {
-                    Err(Errno::NOENT) => {
-                        mkdirat(&self.stored, &shelf, FOLDER).or_else(|errno| if errno == Errno::EXIST { Ok(()) } else { Err(errno) })?;
-                        renameat(&incoming.folder, file, &self.stored, name(digest))?;
-                    }
-                    renamed => renamed?,
-                }
-                if bytes.is_none() {
-                    folders.insert(shelf);
-                }
-            }
-        }
-        if few {
-            return self.sync_folders(&folders);
-        }
-        syncfs(&self.stored)?;
-        self.state().journaled.clear();
-        Ok(())
-    }
-
-    /// Writes what is small ahead of its names. When the journal is full, all that it stands for is made durable first.
-    fn journal(&self, pending: &HashMap<Digest, Pending>, journal: &mut Option<Journal>, incoming: &Incoming) -> Result<(), Errno> {
-        let small = pending.iter().filter_map(|(digest, pending)| Some((*digest, pending.bytes.clone()?)));
-        let small: Vec<(Digest, Arc<[u8]>)> = small.collect();
-        if small.is_empty() {
-            return Ok(());
-        }
-        let journal = match journal {
-            Some(journal) => journal,
-            None => journal.insert(incoming.journal()?),
-        };
-        if journal.is_full(&small) {
-            self.outgrow_the_journal()?;
-            journal.begin_anew();
-        }
-        journal.add(&small)?;
-        self.state().journaled.extend(small.into_iter().map(|(digest, _)| digest));
-        Ok(())
-    }
-
-    /// Makes durable where it lies what only the journal stood for.
-    fn outgrow_the_journal(&self) -> Result<(), Errno> {
-        let journaled = self.state().journaled.clone();
-        if journaled.len() > FEW {
-            syncfs(&self.stored)?;
-        } else {
-            for digest in &journaled {
-                fsync(openat(&self.stored, name(digest), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)?;
-            }
-            self.sync_folders(&journaled.iter().map(shelf).collect())?;
-        }
-        self.state().journaled.clear();
-        Ok(())
-    }
-
-    /// Makes the names in shelves durable, and the shelves' own.
-    fn sync_folders(&self, shelves: &HashSet<String>) -> Result<(), Errno> {
-        let above = (!shelves.is_empty()).then_some(".");
-        let mut folders = shelves.iter().map(String::as_str).chain(above);
-        folders.try_for_each(|folder| fsync(openat(&self.stored, folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
     fn whole(&self) -> Answer<()> {
@@ -332,7 +203,7 @@ impl DiskBlobs {
     }
 
     /// A failed write as a refusal. After an input or output error nothing more is written by this process.
-    fn failed(&self, what: &str, errno: Errno) -> Refusal {
+    pub(super) fn failed(&self, what: &str, errno: Errno) -> Refusal {
         let refusal = cannot(what, errno);
         if refusal.code == Code::Broken {
             self.broken.store(true, Ordering::Release);
@@ -426,35 +297,6 @@ impl Blobs for DiskBlobs {
     }
 }
 
-/// Takes bytes as a blob's after comparing them with its digest.
-fn proven(bytes: Vec<u8>, digest: &Digest) -> Answer<Vec<u8>> {
-    if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(wrong(digest)) }
-}
-
-/// Hands bytes on and ends with an error when they were not the blob's.
-struct Proving<R> {
-    from: R,
-    so_far: Sha256,
-    digest: Digest,
-}
-
-impl<R: Read> Proving<R> {
-    fn new(from: R, digest: Digest) -> Proving<R> {
-        Proving { from, so_far: Sha256::new(), digest }
-    }
-}
-
-impl<R: Read> Read for Proving<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(into)?;
-        self.so_far.update(&into[..count]);
-        if count == 0 && !into.is_empty() && self.so_far.clone().finalize()[..] != self.digest.0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, wrong(&self.digest)));
-        }
-        Ok(count)
-    }
-}
-
 impl Drop for DiskBlobs {
     /// Removes what was never flushed: nothing durable names it. What only the journal stands for is made durable where it lies; where
     /// that fails, the next to begin finds the journal.
@@ -468,11 +310,11 @@ impl Drop for DiskBlobs {
 }
 
 /// The folder a blob lies in: the first two digits.
-fn shelf(digest: &Digest) -> String {
+pub(super) fn shelf(digest: &Digest) -> String {
     digest.hex()[..2].to_owned()
 }
 
-fn name(digest: &Digest) -> String {
+pub(super) fn name(digest: &Digest) -> String {
     let mut name = digest.hex();
     name.insert(2, '/');
     name

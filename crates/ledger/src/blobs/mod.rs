@@ -3,11 +3,17 @@
 #[cfg(feature = "sqlite")]
 mod disk;
 #[cfg(feature = "sqlite")]
+mod durable;
+#[cfg(feature = "sqlite")]
 mod incoming;
 #[cfg(feature = "sqlite")]
 mod journal;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod proving;
 mod scratch;
+#[cfg(feature = "sqlite")]
+mod takeover;
 
 use std::io::{ErrorKind, Read};
 
