@@ -7,7 +7,8 @@ use trued_doors::{Answer, Clock, Fence, TreeHead};
 use trued_model::{Code, Draft, Entry, Indexed, Refusal, Timestamp};
 
 use super::index::{SPAN, Writing};
-use super::{begin, hashes, leases, meta, newest_checkpoint, refused};
+use super::line::begin;
+use super::{hashes, leases, meta, newest_checkpoint, refused};
 use crate::checkpoint;
 use crate::draft::recorded_at;
 use crate::keys::{self, Key, Purpose};

@@ -7,59 +7,38 @@
 mod append;
 mod index;
 mod leases;
+mod line;
+mod opened;
 mod query;
+mod refused;
 mod schema;
 mod turns;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration as Span;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi};
+use rusqlite::{Connection, OptionalExtension};
 use trued_doors::{Answer, BoxFuture, Clock, Fence, Holder, Lease, Query, Store, TreeHead};
 use trued_model::{Code, Digest, Draft, Duration, Indexed, Refusal, StackId};
 
-use crate::memory::opened_for_reading;
 use crate::seen::Seen;
 use append::{Appending, Asked};
-use turns::{For, Turns, Waiting};
+use line::{connect, leave_as_it_is, write_ahead};
+use opened::{Opened, Writer};
+use turns::For;
 
 pub(crate) use index::SPAN;
+pub(crate) use line::is_begun;
 pub(crate) use query::leaves;
-
-/// How long a process waits for others that write before it gives up.
-const PATIENCE: Span = Span::from_secs(30);
+pub(crate) use refused::refused;
 
 /// Up to so many entries of one stack are read where they are asked for.
 const LITTLE: usize = 64;
 
-/// How long it sleeps between two tries, where SQLite does not wait by itself.
-const PAUSE: Span = Span::from_millis(5);
-
 /// A [`Store`] in an SQLite file.
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Opened>);
-
-pub(crate) struct Opened {
-    path: PathBuf,
-    clock: Arc<dyn Clock>,
-    /// `None`: opened for reading.
-    writer: Option<Mutex<Writer>>,
-    reader: Mutex<Connection>,
-    /// A write or sync failed: what reached the disk is not known, and trying again could hide that.
-    broken: AtomicBool,
-    /// Whether the blobs beside it are broken in this way: who cannot record what it does holds no leases.
-    blobs_broken: OnceLock<Arc<AtomicBool>>,
-    turns: Turns,
-    waiting: Waiting,
-}
-
-struct Writer {
-    file: Connection,
-    appending: Appending,
-}
 
 impl SqliteStore {
     /// Opens a ledger for writing, making it where there is none. `keys`: the folder with the key that signs its
@@ -90,18 +69,8 @@ impl SqliteStore {
     }
 
     fn with(path: &Path, writer: Option<Writer>, clock: Arc<dyn Clock>) -> Answer<SqliteStore> {
-        let reader = connect_to_read(path)?;
-        let (path, writer) = (path.to_owned(), writer.map(Mutex::new));
-        Ok(SqliteStore(Arc::new(Opened {
-            path,
-            clock,
-            writer,
-            reader: Mutex::new(reader),
-            broken: AtomicBool::new(false),
-            blobs_broken: OnceLock::new(),
-            turns: Turns::default(),
-            waiting: Waiting::default(),
-        })))
+        let reader = line::connect_to_read(path)?;
+        Ok(SqliteStore(Arc::new(Opened::new(path, writer, reader, clock))))
     }
 
     /// Reads from one state of the file, where blocking is allowed.
@@ -111,7 +80,7 @@ impl SqliteStore {
 
     /// Another line to the same file, for long reads.
     pub(crate) fn connect_to_read(&self) -> Answer<Connection> {
-        connect_to_read(&self.0.path)
+        line::connect_to_read(&self.0.path)
     }
 
     /// Whether the record is older than, or another than, the one that was seen here before: it came from a backup.
@@ -166,168 +135,6 @@ impl SqliteStore {
     }
 }
 
-impl Opened {
-    fn writer(&self) -> Answer<MutexGuard<'_, Writer>> {
-        let writer = self.writer.as_ref().ok_or_else(opened_for_reading)?;
-        if self.broken.load(Ordering::Acquire) {
-            let message = "write to the ledger: an earlier write did not reach the disk";
-            return Err(Refusal::new(Code::Broken, message).help("look at the disk, then start again"));
-        }
-        Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// After an input or output error nothing more is written by this process, not even when it closes the file: a sync
-    /// that is tried again may succeed without the bytes of the one that failed.
-    fn noting<T>(&self, file: &Connection, answer: Answer<T>) -> Answer<T> {
-        if answer.as_ref().is_err_and(|refusal| refusal.code == Code::Broken) {
-            self.broken.store(true, Ordering::Release);
-            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            [file, &*reader].into_iter().for_each(leave_as_it_is);
-        }
-        answer
-    }
-
-    /// Runs one immediate transaction; it is committed when the work succeeds, and durable then.
-    fn writing<T>(&self, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
-        let file = &mut self.writer()?.file;
-        let done = transact(file, what, work);
-        self.noting(file, done)
-    }
-
-    /// [`Opened::writing`] without waiting for the disk: durable with the next append, which comes before anything is done
-    /// in the lease's name. A power cut takes leases and all their holders at once.
-    fn writing_lightly<T>(&self, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
-        let file = &mut self.writer()?.file;
-        let synchronous =
-            |file: &Connection, mode: &str| file.pragma_update(None, "synchronous", mode).map_err(|error| refused(what, error));
-        synchronous(file, "NORMAL")?;
-        let done = transact(file, what, work);
-        synchronous(file, "FULL")?;
-        self.noting(file, done)
-    }
-
-    fn reading<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Answer<T>) -> Answer<T> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = Snapshot::of(&reader).map_err(|error| refused(what, error))?;
-        work(snapshot.0)
-    }
-
-    /// Writes a note; what stands there already costs no write.
-    fn set_note(&self, key: &str, value: &[u8]) -> Answer<()> {
-        if self.reading("read a note", |file| query::note(file, key))?.as_deref() == Some(value) {
-            return Ok(());
-        }
-        self.writing("write a note", |step| query::set_note(step, key, value))
-    }
-
-    /// Appends what waits to be appended, and answers everybody who waits.
-    fn append_waiting(&self) {
-        let waiting = self.waiting.take();
-        if waiting.is_empty() {
-            return;
-        }
-        let (asked, answers): (Vec<_>, Vec<_>) = waiting.into_iter().map(|one| (one.asked, one.answer)).unzip();
-        match self.append(asked) {
-            // Whoever does not listen any more has been served all the same.
-            Ok(appended) => answers.into_iter().zip(appended).for_each(|(to, answer)| drop(to.send(answer))),
-            Err(refusal) => answers.into_iter().for_each(|to| drop(to.send(Err(refusal.clone())))),
-        }
-    }
-
-    fn append(&self, asked: Vec<Asked>) -> Answer<Vec<Answer<Vec<Indexed>>>> {
-        let mut writer = self.writer()?;
-        let Writer { file, appending } = &mut *writer;
-        let done = appending.append(file, asked, &*self.clock);
-        self.noting(file, done)
-    }
-}
-
-/// The file as it is at the first reading, until this ends. Its statements are compiled once for a line, unlike those of
-/// [`Transaction`].
-struct Snapshot<'line>(&'line Connection);
-
-impl Snapshot<'_> {
-    fn of(line: &Connection) -> rusqlite::Result<Snapshot<'_>> {
-        line.prepare_cached("BEGIN")?.execute([]).map(|_| Snapshot(line))
-    }
-}
-
-impl Drop for Snapshot<'_> {
-    fn drop(&mut self) {
-        // Nothing was written; where it cannot be ended, the next one cannot begin and says so.
-        let _ = self.0.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
-    }
-}
-
-/// Has closing a line not tidy the write-ahead log away, which would sync it once more.
-fn leave_as_it_is(file: &Connection) {
-    // Where it cannot be set, the process ends as it always did.
-    let _ = file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-}
-
-fn transact<T>(file: &mut Connection, what: &str, work: impl FnOnce(&Transaction<'_>) -> Answer<T>) -> Answer<T> {
-    let step = begin(file, what)?;
-    let done = work(&step)?;
-    step.commit().map_err(|error| refused(what, error))?;
-    Ok(done)
-}
-
-/// Begins a write: nobody else writes until it ends, and the tables are those that this program knows.
-fn begin<'file>(file: &'file mut Connection, what: &str) -> Answer<Transaction<'file>> {
-    let step = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| refused(what, error))?;
-    schema::writable(&step)?;
-    Ok(step)
-}
-
-fn connect(path: &Path) -> Answer<Connection> {
-    // A read-write line even for reading: the last one to close tidies the write-ahead log away. SQLite falls back to
-    // reading where writing is not allowed.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let opened = Connection::open_with_flags(path, flags).and_then(|file| {
-        file.busy_timeout(PATIENCE)?;
-        // Statements are compiled once: without it a `LIMIT ?` with another number would have them compiled again.
-        file.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        file.set_prepared_statement_cache_capacity(64);
-        Ok(file)
-    });
-    opened.map_err(|error| refused(&format!("open {}", path.display()), error))
-}
-
-fn connect_to_read(path: &Path) -> Answer<Connection> {
-    let file = connect(path)?;
-    file.pragma_update(None, "query_only", true).map_err(|error| refused("open the ledger", error))?;
-    schema::readable(&file)?;
-    Ok(file)
-}
-
-/// Has the file written through a write-ahead log, from its first opening on.
-fn write_ahead(file: &Connection) -> Answer<()> {
-    let mut waited = Span::ZERO;
-    let mode: String = loop {
-        // To its end: the mode is told in a row before the step is committed, and the commit may fail.
-        let mode = file.prepare("PRAGMA journal_mode = WAL").and_then(|mut step| step.query_map([], |row| row.get(0))?.last().transpose());
-        let mode = mode.and_then(|mode| mode.ok_or(rusqlite::Error::QueryReturnedNoRows));
-        match mode {
-            // This one step SQLite does not wait for by itself: others may be opening the new file as well.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
-                std::thread::sleep(PAUSE);
-                waited += PAUSE;
-            }
-            mode => break mode.map_err(|error| refused("open the ledger", error))?,
-        }
-    };
-    if mode == "wal" {
-        return Ok(());
-    }
-    let message = format!("open the ledger: no write-ahead log on this file system (journal mode {mode})");
-    Err(Refusal::new(Code::Unsupported, message).help("keep the state folder on a local disk"))
-}
-
-/// Whether a file has tables; one that has none is what a writer leaves that is killed at its very first steps.
-pub(crate) fn is_begun(path: &Path) -> Answer<bool> {
-    schema::is_begun(&connect(path)?)
-}
-
 /// The newest signed checkpoint; `None` before the first append.
 pub(crate) fn newest_checkpoint(file: &Connection) -> Answer<Option<String>> {
     let newest = file.prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1");
@@ -355,33 +162,6 @@ pub(crate) fn meta(file: &Connection, name: &str) -> Answer<Option<String>> {
 /// Stored hashes, as the tree's mathematics asks for them.
 pub(crate) fn hashes(file: &Connection, level: u32, first: u64, count: u64) -> Answer<Vec<Digest>> {
     index::hashes(file, level, first, count).map_err(|error| refused("read stored hashes", error))
-}
-
-/// A failed call of SQLite as a refusal. Input and output errors are [`Code::Broken`]: the process must end.
-pub(crate) fn refused(what: &str, error: rusqlite::Error) -> Refusal {
-    let (code, extended) = match &error {
-        rusqlite::Error::SqliteFailure(failure, _) => (Some(failure.code), failure.extended_code),
-        _ => (None, 0),
-    };
-    let refusal = |code| Refusal::new(code, format!("{what}: {error}"));
-    match code {
-        // No room for the file that processes share is no room, and nothing was written.
-        _ if extended == ffi::SQLITE_IOERR_SHMSIZE => full(what),
-        Some(ErrorCode::DiskFull) => full(what),
-        Some(ErrorCode::SystemIoFailure) => refusal(Code::Broken).help("look at the disk, then start again"),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            Refusal::new(Code::Unreachable, format!("{what}: other processes did not let go of the ledger in time"))
-        }
-        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => refusal(Code::Denied),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            refusal(Code::Invalid).help("`trued verify` tells what is wrong; bring the file back from a backup")
-        }
-        _ => refusal(Code::Broken),
-    }
-}
-
-fn full(what: &str) -> Refusal {
-    Refusal::new(Code::Full, format!("{what}: the disk is full")).help("make room on this disk; nothing is lost, and it goes on by itself")
 }
 
 impl Store for SqliteStore {
@@ -464,11 +244,14 @@ impl Store for SqliteStore {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration as Span;
+
     use futures::executor::block_on;
     use trued_doors::conformance::SteppedClock;
     use trued_doors::conformance::store::draft;
     use trued_model::{Kind, Timestamp};
 
+    use super::line::PATIENCE;
     use super::*;
 
     #[test]

@@ -6,8 +6,8 @@ use tokio::sync::{Semaphore, oneshot};
 use trued_doors::Answer;
 use trued_model::{Code, Indexed, Refusal};
 
-use super::Opened;
 use super::append::Asked;
+use super::opened::Opened;
 
 /// Drafts that are appended in one step at most, unless one who asks has more: a step keeps them all in memory.
 const TOGETHER: usize = 4_096;
