@@ -117,7 +117,7 @@ impl Served {
             let verbs = resource.get("verbs").and_then(Value::as_array);
             // What cannot be listed and changed is no object (a review, a token request).
             let can = |verb: &str| verbs.is_some_and(|verbs| verbs.iter().any(|known| known == verb));
-            if !(can("list") && can("patch") && can("delete")) || !Kind::new(group, kind).is_word() {
+            if !(can("list") && can("patch") && can("delete") && Kind::new(group, kind).is_word()) {
                 continue;
             }
             let namespaced = text(resource, &["scope"]) == Some("Namespaced");
