@@ -164,8 +164,8 @@ fn page(all: &[Measured]) -> anyhow::Result<String> {
         "# Benchmarks\n\n\
          The same trees of small files by Trued and by programs that are used for it today, as Debian ships them, one after the\n\
          other on one machine: median seconds of wall time. All compare contents, but `cp`, which copies again. Trued's times\n\
-         include its durable record; `rsync` and `cp` are followed by `sync`. `cargo xtask bench peers` measures anew and writes\n\
-         this page and the drawing.\n\n\
+         include its durable record; `rsync` and `cp` are followed by `sync`. In brackets: how many times as long as Trued takes\n\
+         for the same. `cargo xtask bench peers` measures anew and writes this page and the drawing.\n\n\
          ![times by program, task and number of files](benchmarks.svg)\n\n",
     );
     let machine = machine::read(Command::new("uname").arg("-srm"))?;
@@ -174,7 +174,15 @@ fn page(all: &[Measured]) -> anyhow::Result<String> {
     writeln!(text, "| Files | Program | {} |", TASKS.join(" | "))?;
     writeln!(text, "|---:|---|---:|---:|---:|---:|")?;
     for Measured { files, peer, took } in all {
-        let seconds: Vec<String> = took.iter().map(|took| format!("{:.3}", took.wall.as_secs_f64())).collect();
+        let ours = all.iter().find(|other| (other.files, other.peer) == (*files, PEERS[0].name));
+        let seconds = took.iter().enumerate().map(|(task, took)| {
+            let seconds = took.wall.as_secs_f64();
+            match ours.filter(|_| *peer != PEERS[0].name) {
+                Some(ours) => format!("{seconds:.3} ({:.1} ×)", seconds / ours.took[task].wall.as_secs_f64()),
+                None => format!("{seconds:.3}"),
+            }
+        });
+        let seconds: Vec<String> = seconds.collect();
         writeln!(text, "| {files} | {peer} | {} |", seconds.join(" | "))?;
     }
     Ok(text)
