@@ -75,11 +75,10 @@ fn what_a_cluster_serves_is_told_again_only_where_it_is_something_else() {
     ground.write("other/all.yaml", &config("other", "1"));
     let serving = Serving::begin(&ground);
     until("it waits", || standing(&ground, "other") == "ready");
-    for value in 2..30 {
+    for value in (2..30).map(|value| value.to_string()) {
         // Each commit wakes who waits; once in two seconds that is a question.
-        ground.write("web/all.yaml", &format!("{widget}---\n{}", config("beside", &value.to_string())));
-        let landed =
-            || ground.get(&ground.at("api/v1", "configmaps", "beside")).is_some_and(|live| live["data"]["value"] == value.to_string());
+        ground.write("web/all.yaml", &format!("{widget}---\n{}", config("beside", &value)));
+        let landed = || ground.get(&ground.at("api/v1", "configmaps", "beside")).is_some_and(|live| live["data"]["value"] == *value);
         until("what can be made is made", landed);
         if ground.answered(Some("/api"), 304) >= 2 {
             break;
