@@ -157,7 +157,8 @@ fn make_private_folder(path: &Path) -> Answer<()> {
     let failed = |error| cannot_io(&format!("shut {} from others", path.display()), &error);
     let mode = fs::metadata(path).map_err(failed)?.mode();
     if mode & 0o077 != 0 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        let help = "where it belongs to another user, name a folder below it: that is made, and shut";
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| failed(error).help(help))?;
     }
     Ok(())
 }

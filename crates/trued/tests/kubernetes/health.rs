@@ -1,7 +1,7 @@
 //! How well what was applied is: waited for, put on record, and nobody else's business. Pods never run here: a Deployment
 //! with replicas never becomes ready, one without does.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,8 +16,16 @@ impl Serving {
     pub fn begin(ground: &Ground) -> Serving {
         let mut command = ground.command(&["serve", "--poll", "200ms"]);
         // One thread for everything: whoever waited on it would stop all others.
-        command.env("TRUED_THREADS", "1").stdout(Stdio::null()).stderr(Stdio::null());
-        Serving(command.spawn().expect("started"))
+        command.env("TRUED_THREADS", "1");
+        Serving::start(command)
+    }
+
+    pub fn start(mut command: Command) -> Serving {
+        Serving(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     pub fn end(mut self) {
