@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use trued_model::body::{Cause, DriftItem};
-use trued_model::{Address, Desired, Digest, Duration, Evidence, Fingerprint, Manifest, Observation, Seen, Timestamp};
+use trued_model::{Address, Digest, Duration, Evidence, Fingerprint, Seen, Timestamp};
 
-use crate::differing::Differing;
+use crate::sides::Sides;
 use crate::{Claims, StackMemory};
 
 /// So many episodes within [`FLAPPING_WITHIN`] are a fight, not an edit.
@@ -25,18 +25,10 @@ pub struct Assessment {
 /// longer desired here and is another stack's by now is no drift: that stack may have changed it already.
 ///
 /// `last_look` is the newest complete look before this one: a change cannot have come before it unless the target says so.
-pub fn assess(
-    desired: &Desired,
-    inventory: &Manifest,
-    observed: &Observation,
-    claims: &Claims,
-    memory: &StackMemory,
-    same_inputs: bool,
-    last_look: Option<Timestamp>,
-) -> Assessment {
+pub fn assess(sides: &Sides, claims: &Claims, memory: &StackMemory, same_inputs: bool, last_look: Option<Timestamp>) -> Assessment {
     let mut assessment = Assessment::default();
-    let differing = Differing::of(desired, inventory, observed);
-    for resource in differing.desired {
+    let Sides { desired, inventory, observed, open, made } = sides;
+    for resource in open {
         let address = &resource.address;
         let seen = observed.get(address);
         if !seen.decided() || seen.fingerprint() == Some(&resource.fingerprint) {
@@ -51,7 +43,7 @@ pub fn assess(
         assessment.causes.insert(address.clone(), cause);
     }
     // What ran once may be gone, or be as it became.
-    for (address, made) in differing.made.into_iter().filter(|(address, _)| !desired.errands.contains_key(*address)) {
+    for (address, made) in made.iter().filter(|(address, _)| !desired.errands.contains_key(*address)) {
         let seen = observed.get(address);
         let wanted = desired.resources.get(address).map(|resource| &resource.fingerprint);
         let as_made = seen.fingerprint() == Some(&made.fingerprint);
@@ -68,7 +60,7 @@ pub fn assess(
             _ => Evidence::default(),
         };
         assessment.drift.push(DriftItem {
-            address: address.clone(),
+            address: (*address).clone(),
             cause,
             made: Some(made.fingerprint.clone()),
             found: seen.fingerprint().cloned(),

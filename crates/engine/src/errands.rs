@@ -59,7 +59,7 @@ fn due<'a>(input: &PlanInput<'a>) -> Due<'a> {
         Occasion::First => errand.first.as_ref(),
         Occasion::Next => errand.next.as_ref(),
     };
-    let mut list: Vec<_> = input.desired.errands.values().filter_map(|errand| Some((errand, turn(errand)?))).collect();
+    let mut list: Vec<_> = input.sides.desired.errands.values().filter_map(|errand| Some((errand, turn(errand)?))).collect();
     list.sort_by_key(|(errand, turn)| order::of_turn(turn, &errand.resource.address));
     Due { occasion: Some(occasion), list }
 }
@@ -67,12 +67,12 @@ fn due<'a>(input: &PlanInput<'a>) -> Due<'a> {
 /// What a release is to the stack. What has landed is no release any more; nor is going back to one, and what is there as
 /// desired when we first see it.
 fn occasion(input: &PlanInput) -> Option<Occasion> {
-    let release = input.errands.release.filter(|_| input.wish == Wish::Source && !input.desired.errands.is_empty())?;
+    let release = input.errands.release.filter(|_| input.wish == Wish::Source && !input.sides.desired.errands.is_empty())?;
     if let Some((_, occasion)) = input.errands.begun.filter(|(begun, _)| *begun == release) {
         return Some(occasion);
     }
-    let lasting = &input.desired.resources;
-    let fresh = !lasting.is_empty() && !lasting.keys().any(|address| input.inventory.items.contains_key(address));
+    let lasting = &input.sides.desired.resources;
+    let fresh = !lasting.is_empty() && !lasting.keys().any(|address| input.sides.inventory.items.contains_key(address));
     match input.errands.landed.filter(|_| !fresh) {
         Some(landed) if landed == release => return None,
         Some(_) => return Some(Occasion::Next),
@@ -83,7 +83,7 @@ fn occasion(input: &PlanInput) -> Option<Occasion> {
         return Some(Occasion::First);
     }
     // Somebody else installed it, or it was ours under another name.
-    let as_desired = lasting.values().all(|one| input.observed.get(&one.address).fingerprint() == Some(&one.fingerprint));
+    let as_desired = lasting.values().all(|one| input.sides.observed.get(&one.address).fingerprint() == Some(&one.fingerprint));
     (!as_desired).then_some(Occasion::Next)
 }
 
@@ -98,14 +98,14 @@ fn progress(input: &PlanInput, errand: &Errand) -> Option<Progress> {
 
 /// Proposes what is due, and what goes.
 pub(crate) fn propose(input: &PlanInput, changes: &mut Vec<Change>) {
-    if input.desired.errands.is_empty() || input.wish == Wish::Orphan {
+    if input.sides.desired.errands.is_empty() || input.wish == Wish::Orphan {
         return;
     }
     let due = due(input);
     changes
         .extend(due.list.iter().filter(|(errand, _)| progress(input, errand).is_none()).map(|(errand, turn)| begin(input, errand, turn)));
     let all_done = due.list.iter().all(|(errand, _)| progress(input, errand) == Some(Progress::Done));
-    for errand in input.desired.errands.values() {
+    for errand in input.sides.desired.errands.values() {
         let failed = progress(input, errand) == Some(Progress::Failed);
         if (errand.clears.done && all_done) || (errand.clears.failed && failed) {
             changes.extend(spent(input, &errand.resource.address));
@@ -139,7 +139,7 @@ fn begin(input: &PlanInput, errand: &Errand, turn: &Turn) -> Change {
         Err(why) => return Change { hold: Some((HoldKind::Unseen, why)), ..base },
     };
     let mut again = Change { action: Action::Replace, before: Some(state.fingerprint.clone()), uid: state.uid.clone(), ..base };
-    if !input.inventory.items.contains_key(address) {
+    if !input.sides.inventory.items.contains_key(address) {
         let free = input.policy.on_existing == OnExisting::TakeOver;
         again.keep = true;
         again.reasons.push(Reason::Foreign);
@@ -152,7 +152,7 @@ fn begin(input: &PlanInput, errand: &Errand, turn: &Turn) -> Change {
 
 /// What an errand left, where that is still there and ours.
 fn spent(input: &PlanInput, address: &Address) -> Option<Change> {
-    let item: &Item = input.inventory.items.get(address).filter(|_| !input.claims.owners.contains_key(address))?;
+    let item: &Item = input.sides.inventory.items.get(address).filter(|_| !input.claims.owners.contains_key(address))?;
     let Ok(Some(state)) = look(input, address) else { return None };
     let hold = complete(input).map(|why| (HoldKind::Unseen, why)).or_else(|| guarded(input, address));
     Some(Change {

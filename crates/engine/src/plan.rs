@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{Glob, GlobMatcher};
 use trued_model::{
-    Action, Address, Change, Deferred, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest, Observation, OnDelete,
-    OnExisting, OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
+    Action, Address, Change, Deferred, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, OnDelete, OnExisting,
+    OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
 };
 
-use crate::differing::Differing;
 use crate::errands::{self, Errands};
 use crate::order::{below, order};
 use crate::planted::{self, Bug};
+use crate::sides::Sides;
 
 /// Who wants what is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,11 +74,7 @@ pub struct PlanInput<'a> {
     pub stack: &'a StackId,
     pub policy: &'a Policy,
     pub wish: Wish,
-    /// From one complete render.
-    pub desired: &'a Desired,
-    /// Last applied: what is ours.
-    pub inventory: &'a Manifest,
-    pub observed: &'a Observation,
+    pub sides: &'a Sides<'a>,
     pub claims: &'a Claims,
     pub settled: &'a Settled,
     /// What the target says would come of what was proposed before, where that is not just what was asked for.
@@ -99,11 +95,10 @@ pub struct PlanInput<'a> {
 
 /// The addresses whose plan depends on what other stacks want and own: those to be made that are not ours or not as we
 /// made them, and those of ours that are no longer desired.
-pub fn candidates(desired: &Desired, inventory: &Manifest, observed: &Observation) -> Vec<Address> {
-    let differing = Differing::of(desired, inventory, observed);
-    let new = differing.desired.into_iter().map(|resource| &resource.address);
-    let old = differing.made.into_iter().map(|(address, _)| address).filter(|address| !desired.wants(address));
-    let mut all: Vec<Address> = new.chain(old).chain(desired.errands.keys()).cloned().collect();
+pub fn candidates(sides: &Sides) -> Vec<Address> {
+    let new = sides.open.iter().map(|resource| &resource.address);
+    let old = sides.made.iter().map(|(address, _)| *address).filter(|address| !sides.desired.wants(address));
+    let mut all: Vec<Address> = new.chain(old).chain(sides.desired.errands.keys()).cloned().collect();
     all.sort();
     all
 }
@@ -113,16 +108,15 @@ pub fn plan(input: &PlanInput) -> Plan {
     // Only where addresses nest is the stack's place a part of them.
     let keep = Retention::new(input.policy, if input.nested { input.into } else { "" });
     let mut changes = Vec::new();
-    let differing = Differing::of(input.desired, input.inventory, input.observed);
     // What is in order may still have been made by another stack as well.
-    let shared = input.claims.owners.keys().filter_map(|address| input.desired.resources.get(address));
+    let shared = input.claims.owners.keys().filter_map(|address| input.sides.desired.resources.get(address));
     let open: BTreeMap<&Address, &Resource> =
-        differing.desired.into_iter().chain(shared).map(|resource| (&resource.address, resource)).collect();
+        input.sides.open.iter().copied().chain(shared).map(|resource| (&resource.address, resource)).collect();
     for resource in open.into_values() {
         changes.extend(wanted(input, resource).map(|change| foreseen(input, change)));
     }
-    for (address, item) in differing.made {
-        if !input.desired.wants(address) {
+    for (address, item) in &input.sides.made {
+        if !input.sides.desired.wants(address) {
             changes.extend(unwanted(input, &keep, address, item));
         }
     }
@@ -142,7 +136,7 @@ pub fn plan(input: &PlanInput) -> Plan {
 /// Decides one desired address.
 fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
     let address = &resource.address;
-    let made = input.inventory.items.get(address).filter(|made| !superseded(input, address, made));
+    let made = input.sides.inventory.items.get(address).filter(|made| !superseded(input, address, made));
     let state = match look(input, address) {
         Ok(state) => state,
         // What was made so and cannot be seen now is not proposed again; it is only not known.
@@ -312,7 +306,7 @@ fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &I
     }
     // A folder that was managed for its own sake, and now has something in it, stays; a file has to go first.
     let still_folder = item.content.is_none() && !matches!(look(input, address), Ok(Some(state)) if state.fingerprint != item.fingerprint);
-    if input.nested && still_folder && covers_desired(input.desired, address) {
+    if input.nested && still_folder && covers_desired(input.sides.desired, address) {
         return Some(base);
     }
     match keep.of(address) {
@@ -403,7 +397,7 @@ fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
     }
     let outside = |change: &Change| change.puts_back() && !input.settled.left_alone.contains(&change.address);
     let out_of_sight = |address: &&Address| !input.settled.left_alone.contains(*address) && look(input, address).is_err();
-    let unseen = input.settled.drifted.iter().filter(|address| input.inventory.items.contains_key(*address)).find(out_of_sight);
+    let unseen = input.settled.drifted.iter().filter(|address| input.sides.inventory.items.contains_key(*address)).find(out_of_sight);
     let Some(first) = changes.iter().find(|change| outside(change)).map(|change| &change.address).or(unseen).cloned() else {
         return;
     };
@@ -430,10 +424,10 @@ fn hold_what_is_fought_over(input: &PlanInput, changes: &mut [Change]) {
 
 /// What is at an address; `Err` says why that is not known.
 pub(crate) fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued_model::State>, String> {
-    if let Extent::Unknown(why) = &input.observed.extent {
+    if let Extent::Unknown(why) = &input.sides.observed.extent {
         return if planted::has(Bug::UnseenIsAbsent) { Ok(None) } else { Err(why.clone()) };
     }
-    match input.observed.seen.get(address) {
+    match input.sides.observed.seen.get(address) {
         Some(Seen::Present(state)) => Ok(Some(state)),
         Some(Seen::Absent) => Ok(None),
         _ if planted::has(Bug::UnseenIsAbsent) => Ok(None),
@@ -445,7 +439,7 @@ pub(crate) fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Optio
 
 /// Why the observation is not complete, if it is not: then nothing is deleted.
 pub(crate) fn complete(input: &PlanInput) -> Option<String> {
-    match &input.observed.extent {
+    match &input.sides.observed.extent {
         Extent::Complete => None,
         Extent::Partial(why) | Extent::Unknown(why) if !planted::has(Bug::UnseenIsAbsent) => Some(why.clone()),
         _ => None,
@@ -477,7 +471,7 @@ fn kind(fingerprint: &Fingerprint) -> &str {
 /// Whether something of ours lies in what is at an address: then it is our own folder, and no stranger's.
 fn holds_ours(input: &PlanInput, address: &Address) -> bool {
     let from = Address::new(format!("{address}/"));
-    let inside = input.inventory.items.range(from..).take_while(|(inner, _)| below(inner.as_str(), address.as_str()));
+    let inside = input.sides.inventory.items.range(from..).take_while(|(inner, _)| below(inner.as_str(), address.as_str()));
     inside.map(|(inner, _)| look(input, inner)).any(|looked| matches!(looked, Ok(Some(_))))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trued_engine::{Claims, Errands, PlanInput, Settled, Standing, Wish, course, gate, plan};
+use trued_engine::{Claims, Errands, PlanInput, Settled, Sides, Standing, Wish, course, gate, plan};
 use trued_model::{
     Action, Address, BlobRef, Change, Clears, Decision, Desired, Digest, Errand, Extent, Fingerprint, HoldKind, Item, Manifest,
     Observation, Occasion, OnExisting, Origin, Plan, Policy, Progress, Ran, Resource, Seen, StackId, State, Timestamp, Turn,
@@ -66,13 +66,12 @@ impl World {
             seen.insert(address.clone(), Seen::Present(state));
         }
         let stack = StackId::from_key("prod/shop@cluster").expect("a name");
+        let observed = Observation { at: NOW, extent: Extent::Complete, seen };
         let input = PlanInput {
             stack: &stack,
             policy: &self.policy,
             wish: Wish::Source,
-            desired: &desired,
-            inventory: &self.inventory,
-            observed: &Observation { at: NOW, extent: Extent::Complete, seen },
+            sides: &Sides::of(&desired, &self.inventory, &observed),
             claims: &Claims::default(),
             settled: &Settled::default(),
             previews: &BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use expect_test::{Expect, expect};
-use trued_engine::{Claims, Errands, PlanInput, Settled, StackMemory, Standing, Wish, assess, candidates, gate, plan};
+use trued_engine::{Claims, Errands, PlanInput, Settled, Sides, StackMemory, Standing, Wish, assess, candidates, gate, plan};
 use trued_model::{
     Address, Approval, BlobRef, Deferred, Deletes, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, Manifest,
     Observation, OnDelete, OnExisting, OnImmutable, Origin, Plan, Policy, Preview, Resource, Seen, StackId, State, Timestamp,
@@ -121,13 +121,12 @@ fn check(case: Case, expected: Expect) {
         case.guarded.split_whitespace().map(|prefix| (prefix.to_owned(), "all that is in it goes too".to_owned())).collect();
     let deferred = |address: &str| (Address::new(address), Deferred { kind: address.to_owned(), why: "its kind is not known".to_owned() });
     let deferred: BTreeMap<Address, Deferred> = case.deferred.split_whitespace().map(deferred).collect();
+    let sides = Sides::of(&desired, &inventory, &observed);
     let input = PlanInput {
         stack: &stack,
         policy: &case.policy,
         wish: case.wish,
-        desired: &desired,
-        inventory: &inventory,
-        observed: &observed,
+        sides: &sides,
         claims: &claims,
         settled: &case.settled,
         previews: &case.previews,
@@ -140,7 +139,7 @@ fn check(case: Case, expected: Expect) {
     };
     let proposed = plan(&input);
     assert_eq!(proposed, plan(&input), "the same input gives the same plan");
-    let asked: BTreeSet<Address> = candidates(&desired, &inventory, &observed).into_iter().collect();
+    let asked: BTreeSet<Address> = candidates(&sides).into_iter().collect();
     assert!(proposed.changes.iter().all(|change| asked.contains(&change.address)), "no change without asking for claims");
     let standing = Standing {
         resources: inventory.items.len(),
@@ -163,7 +162,7 @@ fn check(case: Case, expected: Expect) {
         let keep = if change.keep { ", keeps what is there" } else { "" };
         text.push_str(&format!("{} {}: {}{keep}{held}\n", change.action.word(), change.address, reasons.join(", ")));
     }
-    let assessment = assess(&desired, &inventory, &observed, &claims, &StackMemory::default(), false, None);
+    let assessment = assess(&sides, &claims, &StackMemory::default(), false, None);
     for item in &assessment.drift {
         text.push_str(&format!("drift {}: {}\n", item.address, item.cause.words()));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use trued_doors::{Clock, Store};
-use trued_engine::{Claims, PlanInput, Settled, Wish, plan};
+use trued_engine::{Claims, PlanInput, Settled, Sides, Wish, plan};
 use trued_ledger::MemoryStore;
 use trued_model::{
     Actor, Address, BlobRef, Desired, Draft, Extent, Fingerprint, Kind, Observation, Origin, Policy, Resource, Seen, StackId, State,
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     match what.as_str() {
         "made" => unchanged(count, |input| _ = black_box(input)),
         "plan" => unchanged(count, |input| assert!(plan(black_box(input)).changes.is_empty(), "nothing is to be done")),
-        "digest" => unchanged(count, |input| _ = black_box(input.inventory.digest())),
+        "digest" => unchanged(count, |input| _ = black_box(input.sides.inventory.digest())),
         "append" => append(count)?,
         _ => return Err("no such work".into()),
     }
@@ -53,9 +53,7 @@ fn unchanged(count: usize, work: impl FnOnce(&PlanInput<'_>)) {
         stack: &stack,
         policy: &Policy::default(),
         wish: Wish::Source,
-        desired: &desired,
-        inventory: &inventory,
-        observed: &observed,
+        sides: &Sides::of(&desired, &inventory, &observed),
         claims: &Claims::default(),
         settled: &Settled::default(),
         previews: &BTreeMap::new(),

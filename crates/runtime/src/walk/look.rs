@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use trued_doors::{Ask, Asked, Candidate, Compared, Order};
 use trued_engine::planted::{self, Bug};
-use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Standing, Wish, assess, candidates, course, gate, plan};
+use trued_engine::{Event, OpenIntent, PlanInput, Planned, Settled, Sides, Standing, Wish, assess, candidates, course, gate, plan};
 use trued_model::body::{Cause, Outcome, Verdict};
 use trued_model::{
     Action, Address, Change, Code, Command, Deletes, Duration, Extent, Finding, Item, Kind, Manifest, Observation, Plan, Policy, Preview,
@@ -210,14 +210,16 @@ impl Walk<'_> {
     /// Decides: what differs, what to change, what of it may run.
     pub(super) async fn plan(&mut self) -> Result<Event, Refusal> {
         let now = self.memory.deciding(self.now());
-        let asked = candidates(&self.desired, &self.inventory, &self.observed);
+        let errands = self.errands().await?;
+        let sides = Sides::of(&self.desired, &self.inventory, &self.observed);
+        let asked = candidates(&sides);
         let claims = self.runtime.claims(&self.stack.id, &self.inherits, &asked, self.wish == Wish::Rollback).await?;
         let same_inputs = match (&self.wanted, &self.memory.landed) {
             (Some(wanted), Some(landed)) => landed.inputs == Some(wanted.inputs),
             _ => false,
         };
         let last_look = self.cell.kept().look;
-        self.assessment = assess(&self.desired, &self.inventory, &self.observed, &claims, &self.memory, same_inputs, last_look);
+        self.assessment = assess(&sides, &claims, &self.memory, same_inputs, last_look);
         let settled = Settled {
             left_alone: self.memory.left_alone(now),
             revert: self.memory.drift.as_ref().and_then(|open| open.revert(&self.assessment.drift)),
@@ -234,15 +236,12 @@ impl Walk<'_> {
         let nothing = BTreeMap::new();
         self.expect();
         self.judged = self.seen_health();
-        let errands = self.errands().await?;
         let unforeseen = BTreeMap::new();
         let input = PlanInput {
             stack: &self.stack.id,
             policy: &self.stack.policy,
             wish: self.wish,
-            desired: &self.desired,
-            inventory: &self.inventory,
-            observed: &self.observed,
+            sides: &sides,
             claims: &claims,
             settled: &settled,
             previews: &unforeseen,
