@@ -121,6 +121,26 @@ fn fault_22_one_that_takes_memory_is_ended() {
 }
 
 #[test]
+fn fault_22_one_that_takes_its_memory_at_once_and_fails_is_told_by_its_bound() {
+    let limits = Limits { memory: Size::mib(48), ..within(590) };
+    // It is over before anybody may have looked, and does not say why.
+    let script = "exec python3 -c 'import os\nkept = bytearray(3 * 48 << 20)\nos._exit(7)  # MARK'";
+    passes("fault_22_one_that_takes_its_memory_at_once_and_fails_is_told_by_its_bound", Bound::Memory, limits, script);
+}
+
+#[test]
+fn fault_22_one_that_fails_within_its_memory_is_told_by_its_status() {
+    twice("fault_22_one_that_fails_within_its_memory_is_told_by_its_status", || {
+        for level in LEVELS {
+            let mut ground = Ground::at(level);
+            ground.limits = Limits { memory: Size::mib(96), ..within(590) };
+            let ended = ground.shell("exec python3 -c 'import os\nkept = bytearray(24 << 20)\nos._exit(7)'");
+            assert_eq!((ended.passed, ended.exit.status), (None, Some(7)), "{level:?}: {}", said(&ended));
+        }
+    });
+}
+
+#[test]
 fn fault_22_many_that_take_memory_together_are_ended() {
     let limits = Limits { memory: Size::mib(100), ..within(590) };
     let script = "for i in 1 2 3 4 5 6 7 8; do python3 -c 'import time\nkept = b\"x\" * (24 << 20)\ntime.sleep(1000)  # MARK' & done; wait";

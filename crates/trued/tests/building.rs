@@ -202,6 +202,11 @@ fn fault_22_a_build_that_takes_memory_is_ended() {
 }
 
 #[test]
+fn fault_22_a_build_that_takes_its_memory_at_once_and_fails_is_told_by_its_bound() {
+    passes("memory", "memory: 48MiB", "exec python3 -c 'import os; kept = bytearray(3 * 48 << 20); os._exit(7)'");
+}
+
+#[test]
 fn fault_22_a_build_that_starts_many_processes_is_ended() {
     passes("processes", "processes: 20", "i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done; wait");
 }

@@ -19,6 +19,9 @@ use crate::spec::{Cage, Spec, Start};
 /// Files one process may have open.
 const OPEN_FILES: u64 = 1024;
 
+/// So many times its bound on memory one process may ask for. What it has of that is the watchdog's.
+const DATA: u64 = 4;
+
 pub fn enter(spec: Spec, task: &dyn Fn(&str) -> Option<ExitCode>) -> Result<ExitCode, String> {
     let Spec { cage: Some(cage), start, folder, .. } = spec else { return Err("nothing says how to confine it".to_owned()) };
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("end with the keeper: {error}"))?;
@@ -100,8 +103,8 @@ fn limit(limits: &Limits, others: u64) -> Result<(), String> {
         (Resource::Core, 0),
         (Resource::Fsize, limits.output.bytes()),
         (Resource::Nofile, OPEN_FILES),
-        // Twice the bound, so that it is the watchdog who ends it and can say why.
-        (Resource::Data, limits.memory.bytes().saturating_mul(2)),
+        // Far above the bound, so that it is the watchdog who ends it and can say why: of a piece that is refused nobody knows.
+        (Resource::Data, limits.memory.bytes().saturating_mul(DATA)),
         (Resource::Cpu, (limits.time.as_millis() / 1000 + 1).saturating_mul(cores)),
         (Resource::Memlock, 64 << 10),
         (Resource::Msgqueue, 0),

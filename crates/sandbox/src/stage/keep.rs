@@ -129,6 +129,10 @@ async fn attend(spec: &Spec, parent: OwnedFd, control: &ControlGroup) -> Result<
         // What was too much for the kernel's own count, and what it left on the disk.
         ending.passed = control.passed().or_else(|| watch.as_mut().and_then(Watch::look_at_files));
     }
+    // What no look saw is no matter where it ended well.
+    if ending.passed.is_none() && reaped && ending.status != Some(0) {
+        ending.passed = watch.as_ref().and_then(Watch::look_back);
+    }
     Ok(ending)
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::process::Pid;
 use tokio::time::Instant;
 use trued_model::{Bound, Limits};
@@ -77,12 +78,25 @@ impl Watch {
         (exact > bound).then_some(Bound::Memory)
     }
 
+    /// What one process that has ended took in memory between two looks. The system's own count of it begins at what we had
+    /// when we started it: under a bound below that it says nothing.
+    pub fn look_back(&self) -> Option<Bound> {
+        let bound = self.limits.memory.bytes();
+        (most_of(UsageWho::RUSAGE_SELF) <= bound && most_of(UsageWho::RUSAGE_CHILDREN) > bound).then_some(Bound::Memory)
+    }
+
     /// Adds up what stands in the folders it may write to: bytes as files claim them, so that a hole counts.
     pub fn look_at_files(&mut self) -> Option<Bound> {
         let mut sum = Sum { left: self.limits.output.bytes().saturating_add(self.before), files: MOST_FILES };
         let fits = self.folders.iter().all(|folder| sum.add(folder));
         (!fits).then_some(Bound::Output)
     }
+}
+
+/// The most bytes that one process had in memory; of those that have ended, once they were waited for.
+fn most_of(who: UsageWho) -> u64 {
+    let kib = getrusage(who).map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).unwrap_or(0) << 10
 }
 
 /// Bytes a process has in memory.
