@@ -1,42 +1,17 @@
-//! All that a render depends on: the folder, settings, secrets and programs, the target's facts; and the keys that name it.
+//! All that a render depends on, gathered: the folder, settings, secrets and programs, the target's facts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::Value;
 use trued_doors::{Answer, Bundle, Driver, Facts, Renderer};
-use trued_model::{Code, Digest, Finding, Ignore, Name, Refusal, Revision, Secret, Stack};
+use trued_model::{Code, Digest, Finding, Name, Refusal, Revision, Secret, Stack};
 
 use crate::Counters;
 use crate::cell::Cell;
+use crate::keys::{Keyed, Keys};
 use crate::render::NoWish;
 use crate::runtime::{Runtime, blocking};
-
-/// Everything a render depends on but the renderer itself.
-#[derive(Serialize)]
-struct Inputs<'a> {
-    bundle: &'a str,
-    kind: &'a str,
-    settings: &'a Value,
-    vars: &'a BTreeMap<String, Value>,
-    secrets: BTreeMap<&'a str, Digest>,
-    sensitive: &'a [String],
-    into: &'a str,
-    #[serde(flatten)]
-    reading: ReadWith<'a>,
-}
-
-/// What only reading depends on: how what was rendered is read as resources of the target.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize)]
-struct ReadWith<'a> {
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    ignore: &'a [Ignore],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    manage: Option<&'a [String]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    terms: Option<Digest>,
-}
 
 /// All that a render depends on, at hand.
 pub(crate) struct Gathered {
@@ -47,14 +22,7 @@ pub(crate) struct Gathered {
     pub bundle: Bundle,
     pub secrets: BTreeMap<String, Secret>,
     pub facts: Arc<Facts>,
-    /// Of all inputs alone.
-    pub inputs: Digest,
-    /// Of all inputs and the renderer's version.
-    pub key: Digest,
-    /// The same without the driver's terms, which only reading what was rendered depends on.
-    pub rendering: Digest,
-    /// The key without the bundle's content, where a render can go on from the one before.
-    pub rest: Option<Digest>,
+    pub keys: Keys,
 }
 
 impl Runtime {
@@ -76,39 +44,23 @@ impl Runtime {
             Err(_) => Arc::<Facts>::default(),
         };
         let terms = self.digest_of_terms(&stack.id.target, &facts);
-        let reading = ReadWith { ignore: &stack.policy.ignore, manage: stack.policy.manage.as_deref(), terms };
-        let inputs_with = |bundle: &str, reading: ReadWith<'_>| {
-            Digest::of_canonical(&Inputs {
-                bundle,
-                kind: &stack.render.kind,
-                settings: &stack.render.settings,
-                vars: &stack.render.vars,
-                secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
-                sensitive: &stack.policy.sensitive,
-                into: &stack.into,
-                reading,
-            })
-        };
-        Counters::add(&self.counters.render_keys, 1);
-        let inputs = inputs_with(&bundle.digest, reading);
-        let rendered_from = match reading == ReadWith::default() {
-            true => inputs,
-            false => inputs_with(&bundle.digest, ReadWith::default()),
-        };
         let driver = self.driver(&stack.id.target)?;
-        let kind = self.estate().targets.get(&stack.id.target).map(|target| target.kind.clone());
+        let estate = self.estate();
         let programs = renderer.programs(&stack.render.settings);
         let program = !programs.is_empty();
-        let identities = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
-        let key_of = |inputs: Digest| {
-            let key = (inputs, renderer.version(), &kind);
-            if program { Digest::of_canonical(&(key, &identities)) } else { Digest::of_canonical(&key) }
+        let programs = programs.into_iter().map(|program| self.identity_of(program)).collect::<Result<Vec<_>, _>>()?;
+        let keyed = Keyed {
+            stack,
+            bundle: &bundle.digest,
+            secrets: secrets.iter().map(|(name, secret)| (name.as_str(), self.secret_identity(secret))).collect(),
+            terms,
+            version: renderer.version(),
+            target: estate.targets.get(&stack.id.target).map(|target| target.kind.as_str()),
+            programs,
         };
-        let key = key_of(inputs);
-        let rendering = if rendered_from == inputs { key } else { key_of(rendered_from) };
-        let piecewise = self.works_piecewise(stack, renderer.as_ref(), program, &bundle);
-        let rest = piecewise.then(|| key_of(inputs_with("", reading)));
-        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, inputs, key, rendering, rest })
+        Counters::add(&self.counters.render_keys, 1);
+        let keys = keyed.keys(self.works_piecewise(stack, renderer.as_ref(), program, &bundle));
+        Ok(Gathered { renderer: renderer.clone(), program, driver, bundle, secrets, facts, keys })
     }
 
     /// The digest of a driver's terms; worked out once for the same facts.

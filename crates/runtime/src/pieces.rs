@@ -48,19 +48,19 @@ impl Runtime {
     /// Keeps a whole render to go on from.
     pub(crate) fn keep_pieces(&self, cell: &Cell, gathered: &Gathered, wanted: &Arc<Wanted>, named: Packing) {
         let lasting = wanted.desired.errands.is_empty() && wanted.deferred.is_empty() && wanted.not_run.is_empty();
-        let pieces = gathered.rest.filter(|_| lasting).map(|rest| Pieces {
+        let pieces = gathered.keys.rest.filter(|_| lasting).map(|rest| Pieces {
             rest,
             entries: gathered.bundle.entries.clone(),
             wanted: wanted.clone(),
             named,
-            since: Since::new(gathered.rendering),
+            since: Since::new(gathered.keys.rendering),
         });
         cell.kept().pieces = pieces.map(Arc::new);
     }
 
     /// Renders what is otherwise than in the render before; `None` where that does not do.
     pub(crate) async fn rendered_on(&self, cell: &Cell, stack: &Stack, gathered: &mut Gathered) -> Option<Arc<Wanted>> {
-        let rest = gathered.rest?;
+        let rest = gathered.keys.rest?;
         let before = cell.kept().pieces.clone().filter(|before| before.rest == rest)?;
         let otherwise = blocking(|| before.otherwise(&gathered.bundle))?;
         let busy = self.busy.acquire().await;
@@ -103,8 +103,8 @@ impl Runtime {
             (Arc::new(Desired { resources, errands: BTreeMap::new() }), before.named.with(changes))
         });
         let wanted = Arc::new(Wanted {
-            key: gathered.key,
-            inputs: gathered.inputs,
+            key: gathered.keys.key,
+            inputs: gathered.keys.inputs,
             desired: desired.clone(),
             digest: named.root().digest,
             contents: Arc::new(Taken { bundle: gathered.bundle.clone(), desired }),
@@ -115,7 +115,7 @@ impl Runtime {
             not_run: BTreeMap::new(),
         });
         let since = before.since.and(otherwise.gone, rendered.documents, &rendered.copied);
-        self.remember_since(&gathered.rendering, &since);
+        self.remember_since(&gathered.keys.rendering, &since);
         let mut kept = cell.kept();
         Arc::make_mut(&mut kept.copied).extend(rendered.copied);
         let entries = gathered.bundle.entries.clone();

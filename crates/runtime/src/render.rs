@@ -95,7 +95,7 @@ impl Runtime {
     async fn render(&self, cell: &Cell, stack: &Stack) -> Result<Arc<Wanted>, NoWish> {
         let _one_at_a_time = cell.rendering.lock().await;
         let mut gathered = self.gather(cell, stack).await?;
-        let key = gathered.key;
+        let key = gathered.keys.key;
         if let Some(known) = cell.kept().wanted.clone()
             && known.key == key
         {
@@ -105,7 +105,7 @@ impl Runtime {
             cell.kept().wanted = Some(wanted.clone());
             return Ok(wanted);
         }
-        let rendering = gathered.rendering;
+        let rendering = gathered.keys.rendering;
         let mut rendered = match self.rendered_before(&rendering, &gathered.bundle) {
             Some(rendered) => rendered,
             None => {
@@ -149,7 +149,7 @@ impl Runtime {
     /// else has work for the machine. Nothing is remembered.
     pub(crate) async fn rendered_again(&self, cell: &Cell, stack: &Stack, key: Digest) -> Result<Option<Wanted>, NoWish> {
         let mut gathered = self.gather(cell, stack).await?;
-        if gathered.key != key {
+        if gathered.keys.key != key {
             return Ok(None);
         }
         let pulled = self.pulled(stack).await?;
@@ -272,8 +272,8 @@ impl Runtime {
         };
         let named = blocking_on(desired.resources.values().map(|_| 0), || Packing::of(Arc::new(desired.manifest().named())));
         let wanted = Wanted {
-            key: gathered.key,
-            inputs: gathered.inputs,
+            key: gathered.keys.key,
+            inputs: gathered.keys.inputs,
             desired: Arc::new(desired),
             digest: named.root().digest,
             contents,

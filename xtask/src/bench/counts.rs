@@ -1,5 +1,5 @@
-//! Instructions of pure work, as callgrind counts them: the same on every run, so that two in a hundred more is a finding.
-//! `xtask/counts.txt` holds what was counted last; it is of one compiler, and `TRUED_WRITE_COUNTS=1` writes it anew.
+//! Instructions of pure work, as callgrind counts them: the same on every run, so that two in a hundred more is a finding; and the
+//! time of a plan for each resource that is in order. `xtask/counts.txt` holds what was counted last; it is of one compiler, and `TRUED_WRITE_COUNTS=1` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,27 +16,32 @@ const MORE: f64 = 1.02;
 
 const ITEMS: u64 = 4_000;
 
-/// What is counted, and less what.
-const WORK: [(&str, &str, &str); 3] = [
-    ("plan", "made", "plan, per unchanged resource"),
-    ("digest", "made", "digest of a desired state, per resource"),
-    ("append", "", "entry made, hashed and appended"),
+/// Resources of the plan that is timed, and the most that each may take.
+const TIMED: u64 = 10_000;
+const PLAN_BAR: f64 = 1_000.0;
+
+/// What is counted, without what it is done on.
+const WORK: [(&str, &str); 4] = [
+    ("plan", "plan, per unchanged resource"),
+    ("digest", "digest of a desired state, per resource"),
+    ("key", "render key"),
+    ("append", "entry made, hashed and appended"),
 ];
 
 /// Counts, and compares with what was counted last.
-pub fn counts(ground: &Ground) -> anyhow::Result<Vec<Row>> {
+pub fn counts(_: &Ground) -> anyhow::Result<Vec<Row>> {
     machine::need(&[("valgrind", "valgrind")])?;
     let built = machine::cargo().args(["build", "--release", "--quiet", "-p", "trued-sim", "--example", "count"]).status()?;
     ensure!(built.success(), "what is counted does not build");
-    let program = ground.program.with_file_name("examples").join("count");
+    let program = machine::target()?.join("release/examples/count");
     let book = machine::root().join("xtask/counts.txt");
     let known = read(&book)?;
     let mut lines = String::new();
     let mut rows = Vec::new();
-    for (work, less, what) in WORK {
+    let made = instructions(&program, "made", ITEMS)?;
+    for (work, what) in WORK {
         let whole = instructions(&program, work, ITEMS)?;
-        let rest = if less.is_empty() { instructions(&program, work, 0)? } else { instructions(&program, less, ITEMS)? };
-        let each = whole.saturating_sub(rest) as f64 / ITEMS as f64;
+        let each = whole.saturating_sub(made) as f64 / ITEMS as f64;
         lines.push_str(&format!("{work} {each:.0}\n"));
         let before = known.get(work).copied();
         rows.push(Row {
@@ -53,7 +58,22 @@ pub fn counts(ground: &Ground) -> anyhow::Result<Vec<Row>> {
     } else if let Some(row) = rows.iter().find(|row| !row.holds) {
         bail!("{}: {} ({}); if that is meant, run it with TRUED_WRITE_COUNTS=1", row.what, row.measured, row.yardstick);
     }
+    rows.push(timed(&program)?);
     Ok(rows)
+}
+
+/// What a plan takes for each of many resources that are in order, as the program itself measures it.
+fn timed(program: &Path) -> anyhow::Result<Row> {
+    let output = Command::new(program).args(["time", &TIMED.to_string()]).output().context("failed to start what is timed")?;
+    ensure!(output.status.success(), "time failed: {}", String::from_utf8_lossy(&output.stderr));
+    let each: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("failed to read what was timed")?;
+    Ok(Row {
+        what: "plan, time per unchanged resource".to_owned(),
+        measured: format!("{each:.0} ns"),
+        yardstick: format!("of {TIMED}: {:.2} of the bar", each / PLAN_BAR),
+        bar: "1 \u{b5}s",
+        holds: each <= PLAN_BAR,
+    })
 }
 
 fn read(book: &Path) -> anyhow::Result<BTreeMap<String, f64>> {
