@@ -91,6 +91,18 @@ pub(crate) struct Denied {
     pub after: Option<Duration>,
 }
 
+/// One request, as often as it is sent.
+#[derive(Clone)]
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    accept: &'a str,
+    /// Its media type and bytes.
+    body: Option<(&'a str, Vec<u8>)>,
+    /// Asks for an answer only if that is another one than the one of this hash.
+    unless: Option<&'a str>,
+}
+
 /// Why a request gave nothing.
 pub(crate) enum Fault {
     Answered(Box<Denied>),
@@ -116,7 +128,8 @@ impl Api {
     /// One document of aggregated discovery, with the hash that the server gives of it; `None` where it still is the one of this
     /// hash.
     pub async fn discover(&self, path: &str, hash: Option<&str>) -> Result<Option<(Value, Option<String>)>, Fault> {
-        let (parts, answer) = self.send_unless(hash, Method::GET, path, DISCOVERY, None).await?;
+        let question = Question { method: Method::GET, path, accept: DISCOVERY, body: None, unless: hash };
+        let (parts, answer) = self.answer_to(question).await?;
         if parts.status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
@@ -243,22 +256,16 @@ impl Api {
 
     /// Sends a request; one that the server had no time for is sent again, a few times.
     async fn send(&self, method: Method, path: &str, accept: &str, body: Option<(&str, Vec<u8>)>) -> Result<(StatusCode, Vec<u8>), Fault> {
-        self.send_unless(None, method, path, accept, body).await.map(|(parts, answer)| (parts.status, answer))
+        let answered = self.answer_to(Question { method, path, accept, body, unless: None }).await;
+        answered.map(|(parts, answer)| (parts.status, answer))
     }
 
-    /// The same; `hash` asks for an answer only if it is another one than that.
-    async fn send_unless(
-        &self,
-        hash: Option<&str>,
-        method: Method,
-        path: &str,
-        accept: &str,
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Result<(Parts, Vec<u8>), Fault> {
+    async fn answer_to(&self, question: Question<'_>) -> Result<(Parts, Vec<u8>), Fault> {
         let mut tries = 0;
         loop {
-            let answer = self.once(hash, method.clone(), path, accept, body.clone()).await;
-            let Some(pause) = answer.as_ref().err().and_then(|fault| self.again_after(fault, method == Method::GET, tries)) else {
+            let answer = self.once(question.clone()).await;
+            let reads = question.method == Method::GET;
+            let Some(pause) = answer.as_ref().err().and_then(|fault| self.again_after(fault, reads, tries)) else {
                 return answer;
             };
             tokio::time::sleep(pause).await;
@@ -266,16 +273,10 @@ impl Api {
         }
     }
 
-    async fn once(
-        &self,
-        hash: Option<&str>,
-        method: Method,
-        path: &str,
-        accept: &str,
-        body: Option<(&str, Vec<u8>)>,
-    ) -> Result<(Parts, Vec<u8>), Fault> {
+    async fn once(&self, question: Question<'_>) -> Result<(Parts, Vec<u8>), Fault> {
+        let Question { method, path, accept, body, unless } = question;
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept).header(AUDIT_ID, self.audit_id());
-        if let Some(hash) = hash {
+        if let Some(hash) = unless {
             request = request.header(header::IF_NONE_MATCH, hash);
         }
         let (kind, body) = body.unzip();
