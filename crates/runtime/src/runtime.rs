@@ -93,6 +93,8 @@ pub(crate) struct State {
     pub terms: BTreeMap<Name, (Arc<Facts>, Digest)>,
     /// Open lines, with the target each was opened for.
     links: BTreeMap<Name, (Target, Line)>,
+    /// Targets whose lines were opened before the record had a name, which its first entry gives it.
+    nameless: BTreeSet<Name>,
     pub stopping: bool,
     /// The record's disk failed while writing.
     pub broken: Option<Refusal>,
@@ -243,7 +245,12 @@ impl Runtime {
     }
 
     async fn open_line(&self, driver: &Arc<dyn Driver>, target: Target) -> Answer<Arc<dyn Link>> {
+        // First, so that an entry that is written meanwhile is not missed.
+        self.state().nameless.insert(target.name.clone());
         let origin = self.doors.store.origin().await?;
+        if origin.is_some() {
+            self.state().nameless.remove(&target.name);
+        }
         let written = self.written_to(&target).await?;
         driver
             .connect(Connection {
@@ -298,6 +305,14 @@ impl Runtime {
         self.state().links.remove(target);
     }
 
+    /// Forgets lines that would put no name of a record into their marks: there is one now.
+    fn hang_up_nameless(&self) {
+        let mut state = self.state();
+        for target in std::mem::take(&mut state.nameless) {
+            state.links.remove(&target);
+        }
+    }
+
     /// Appends entries and counts them.
     pub(crate) async fn append(&self, drafts: Vec<Draft>, fence: Option<Fence>) -> Answer<Vec<Indexed>> {
         if drafts.is_empty() {
@@ -306,6 +321,7 @@ impl Runtime {
         let count = drafts.len() as u64;
         let placed = self.doors.store.append(drafts, fence).await.inspect_err(|refusal| self.end_for(refusal))?;
         Counters::add(&self.counters.ledger_rows, count);
+        self.hang_up_nameless();
         Ok(placed)
     }
 

@@ -44,7 +44,6 @@ impl Walk<'_> {
         let link = self.runtime.link(&self.stack.id.target).await?;
         let epoch = self.runtime.lease(self.cell, link.as_ref()).await?;
         self.epoch = Some(epoch);
-        self.link = Some(link);
         let writes = std::mem::take(&mut self.writes);
         let stored = self.store_contents(&writes);
         self.writes = writes;
@@ -84,6 +83,8 @@ impl Walk<'_> {
         }
         let placed = self.runtime.record(self.cell, vec![intent], self.runtime.fence(self.cell, epoch)).await?;
         self.intent = placed.first().map(|indexed| indexed.index);
+        // As it is after the entry: the first of a record gives it the name that marks carry.
+        self.link = Some(self.runtime.link(&self.stack.id.target).await?);
         Ok(Event::Done)
     }
 

@@ -290,3 +290,19 @@ fn a_secret_stands_in_no_output_and_nowhere_in_the_record() {
         assert_eq!(ground.recorded(word), None, "{word} is on record");
     }
 }
+
+/// A record has its name from its first entry on, which here is the intent itself.
+#[test]
+fn one_stack_applied_on_a_new_record_marks_its_objects_with_the_record_s_name() {
+    let ground = Ground::new("one-first");
+    ground.configure(&[("web", ""), ("other", "")]);
+    let config = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: one }}\ndata: {{ value: \"{value}\" }}\n");
+    ground.write("web/all.yaml", &config("1"));
+    ground.run(&["apply", "default/web"], 0);
+    let one = ground.at("api/v1", "configmaps", "one");
+    let mark = ground.get(&one).expect("it is there")["metadata"]["annotations"]["trued.dev/ledger"].clone();
+    assert!(mark.as_str().is_some_and(|mark| mark.starts_with("trued/")), "{mark}");
+    ground.write("web/all.yaml", &config("2"));
+    ground.run(&["apply", "default/web"], 0);
+    assert_eq!(ground.get(&one).expect("it is there")["data"]["value"], "2");
+}
