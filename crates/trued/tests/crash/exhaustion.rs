@@ -128,6 +128,9 @@ fn fault_81_a_serve_that_loses_its_descriptors_deletes_nothing_says_so_and_goes_
     }
     assert!(said().contains("Too many open files") && !said().contains("panicked"), "{}", said());
     serve.ends_well();
+    // A blob that it could not finish is cleared away by whoever writes next.
+    ground.write("site/index.html", "index.html, with all again\n");
+    ground.must(&["apply"], 0).expect("it goes on");
     ground.is_settled(&ground.tree("site")).expect("as desired");
     ground.is_proven().expect("a record that proves itself");
 }
