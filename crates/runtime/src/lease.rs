@@ -27,7 +27,7 @@ impl Runtime {
     pub(crate) async fn lease(&self, cell: &Cell, link: &dyn Link) -> Answer<u64> {
         let since = self.doors.clock.monotonic();
         let held = cell.kept().lease;
-        if let Some(held) = held.filter(|held| since < self.safe_until(held) || planted::has(Bug::NoFence)) {
+        if let Some(held) = held.filter(|held| since < self.safe_until(held)) {
             return Ok(held.epoch);
         }
         let seen = link.epoch(&cell.id).await?;
@@ -38,7 +38,8 @@ impl Runtime {
 
     /// Until when a holder may act on a lease that it cannot renew.
     fn safe_until(&self, held: &Held) -> u64 {
-        held.since + self.term.as_millis() - self.term.as_millis() / MARGIN
+        let term = if planted::has(Bug::NoFence) { u64::MAX } else { self.term.as_millis() };
+        held.since.saturating_add(term - term / MARGIN)
     }
 
     /// Comes back once nothing may be done any more under the stack's lease: it is lost, or was not renewed for too long.
@@ -46,10 +47,10 @@ impl Runtime {
         loop {
             let now = self.doors.clock.monotonic();
             let left = cell.kept().lease.map_or(0, |held| self.safe_until(&held).saturating_sub(now));
-            if left == 0 && !planted::has(Bug::NoFence) {
+            if left == 0 {
                 return;
             }
-            tokio::time::sleep(Duration(left.max(1)).to_std()).await;
+            tokio::time::sleep(Duration(left).to_std()).await;
         }
     }
 

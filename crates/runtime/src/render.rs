@@ -36,12 +36,6 @@ pub(crate) enum NoWish {
     Panicked,
 }
 
-/// What is said of a resource that the operator does not let its stack manage.
-fn out_of_bounds(bounds: &Bounds<'_>, resource: &Resource) -> Option<Finding> {
-    let finding = Finding::new(bounds.refuse(&resource.address)?, "leave it to whoever may, or have the operator widen `manage`");
-    Some(finding.at(resource.origin.file.to_string(), resource.origin.line.unwrap_or(1), 1))
-}
-
 /// What is said of a stack whose rendering panicked.
 pub(crate) const BROKE_OFF: &str = "rendering broke off inside trued; other stacks go on";
 
@@ -312,6 +306,12 @@ impl Runtime {
         let rules = self.estate().sandbox.clone();
         SandboxRules { limits: stack.render.limits.unwrap_or(rules.limits), ..rules }
     }
+}
+
+/// What is said of a resource that the operator does not let its stack manage.
+fn out_of_bounds(bounds: &Bounds<'_>, resource: &Resource) -> Option<Finding> {
+    let finding = Finding::new(bounds.refuse(&resource.address)?, "leave it to whoever may, or have the operator widen `manage`");
+    Some(finding.at(resource.origin.file.to_string(), resource.origin.line.unwrap_or(1), 1))
 }
 
 /// Reads the text of links, which says where they lead, and of everything where the driver wants it.

@@ -1,5 +1,6 @@
 //! Instructions of pure work, as callgrind counts them: the same on every run, so that two in a hundred more is a finding; and the
-//! time of a plan for each resource that is in order. `xtask/counts.txt` holds what was counted last; it is of one compiler, and `TRUED_WRITE_COUNTS=1` writes it anew.
+//! time of a plan for each resource that is in order. `xtask/counts.txt` holds what was counted last; it is of one compiler, and
+//! `TRUED_WRITE_COUNTS=1` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -59,12 +59,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn grants(&mut self, text: &Text, pointer: &str, mut target: Target, entry: &TargetEntry, one_owner: bool) -> Granted {
-        for (place, glob) in entry.ignore.iter().enumerate() {
-            match grants::path_glob(glob) {
-                Ok(_) => target.ignore.push(glob.clone()),
-                Err(why) => self.faults.push(bad_glob(text, &format!("{pointer}/ignore/{place}"), glob, &why)),
-            }
-        }
+        target.ignore = self.globs(text, &format!("{pointer}/ignore"), &entry.ignore);
         let allow = self.bounded(text, &format!("{pointer}/allow"), entry.allow.as_deref(), one_owner);
         let commands = entry.commands.iter().map(|(name, argv)| Command { name: name.clone(), argv: argv.clone() }).collect();
         for (name, argv) in &entry.commands {
@@ -86,47 +81,57 @@ impl Reader<'_> {
 
     /// Who may use something; `None` where nothing is said of it.
     pub(super) fn allow(&mut self, text: &Text, pointer: &str, globs: Option<&[String]>, one_owner: bool) -> Option<Allow> {
-        let mut allow = unread_or_empty(text, pointer, globs.is_some())?;
-        self.folders(text, pointer, globs.unwrap_or_default(), None, one_owner, &mut allow);
-        Some(allow)
+        let said = globs.map(|globs| folders(pointer, globs, None));
+        self.granted(text, pointer, said, one_owner)
     }
 
     /// Who may use a target, and what of it.
     fn bounded(&mut self, text: &Text, pointer: &str, entries: Option<&[AllowEntry]>, one_owner: bool) -> Option<Allow> {
-        let mut allow = unread_or_empty(text, pointer, entries.is_some())?;
-        for (place, entry) in entries.unwrap_or_default().iter().enumerate() {
+        let mut said = entries.map(|_| Vec::new());
+        for (place, entry) in entries.into_iter().flatten().enumerate() {
             let at = format!("{pointer}/{place}");
-            match entry {
-                AllowEntry::Folder(glob) => self.folder(text, &at, glob, None, one_owner, &mut allow),
+            said.get_or_insert_default().extend(match entry {
+                AllowEntry::Folder(folder) => vec![Said { at, folder, manage: None }],
                 AllowEntry::Bounded(BoundedEntry { apps, manage }) => {
-                    for (place, glob) in manage.iter().enumerate() {
-                        if let Err(why) = grants::path_glob(glob) {
-                            self.faults.push(bad_glob(text, &format!("{at}/manage/{place}"), glob, &why));
-                        }
-                    }
-                    self.folders(text, &format!("{at}/apps"), apps, Some(manage), one_owner, &mut allow);
+                    let manage = self.globs(text, &format!("{at}/manage"), manage);
+                    folders(&format!("{at}/apps"), apps, Some(&manage))
                 }
+            });
+        }
+        self.granted(text, pointer, said, one_owner)
+    }
+
+    fn granted(&mut self, text: &Text, pointer: &str, said: Option<Vec<Said<'_>>>, one_owner: bool) -> Option<Allow> {
+        let mut allow = Allow::default();
+        // What stands there and could not be read by its schema is a finding already, and nobody knows whom it means.
+        allow.unread = said.is_none();
+        if allow.unread && !text.has(pointer) {
+            return None;
+        }
+        for Said { at, folder, manage } in said.into_iter().flatten() {
+            let read = self.source_path(text, &at, folder, one_owner);
+            match read.map(|(source, path)| grants::path_glob(&format!("{source}//{path}"))) {
+                Some(Ok(glob)) => allow.add(glob, manage),
+                Some(Err(why)) => {
+                    self.faults.push(bad_glob(text, &at, folder, &why));
+                    allow.unread = true;
+                }
+                None => allow.unread = true,
             }
         }
         Some(allow)
     }
 
-    fn folders(&mut self, text: &Text, pointer: &str, globs: &[String], manage: Option<&[String]>, one_owner: bool, allow: &mut Allow) {
+    /// Those of some globs of addresses that can be read; the others are findings.
+    fn globs(&mut self, text: &Text, pointer: &str, globs: &[String]) -> Vec<String> {
+        let mut read = Vec::new();
         for (place, glob) in globs.iter().enumerate() {
-            self.folder(text, &format!("{pointer}/{place}"), glob, manage, one_owner, allow);
-        }
-    }
-
-    fn folder(&mut self, text: &Text, at: &str, glob: &str, manage: Option<&[String]>, one_owner: bool, allow: &mut Allow) {
-        let read = self.source_path(text, at, glob, one_owner);
-        match read.map(|(source, path)| grants::path_glob(&format!("{source}//{path}"))) {
-            Some(Ok(glob)) => allow.add(glob, manage.map(<[String]>::to_vec)),
-            Some(Err(why)) => {
-                self.faults.push(bad_glob(text, at, glob, &why));
-                allow.unread = true;
+            match grants::path_glob(glob) {
+                Ok(_) => read.push(glob.clone()),
+                Err(why) => self.faults.push(bad_glob(text, &format!("{pointer}/{place}"), glob, &why)),
             }
-            None => allow.unread = true,
         }
+        read
     }
 
     /// A stack of the small form that brings its own target.
@@ -167,9 +172,15 @@ impl Reader<'_> {
     }
 }
 
-/// What stands there and could not be read by its schema is a finding already, and nobody knows whom it means.
-fn unread_or_empty(text: &Text, pointer: &str, read: bool) -> Option<Allow> {
-    let mut allow = Allow::default();
-    allow.unread = !read;
-    (read || text.has(pointer)).then_some(allow)
+/// One folder that may use something, where that is written, and what it may manage.
+struct Said<'a> {
+    at: String,
+    folder: &'a str,
+    manage: Option<Vec<String>>,
+}
+
+fn folders<'a>(pointer: &str, globs: &'a [String], manage: Option<&[String]>) -> Vec<Said<'a>> {
+    let said =
+        |(place, folder): (usize, &'a String)| Said { at: format!("{pointer}/{place}"), folder, manage: manage.map(<[String]>::to_vec) };
+    globs.iter().enumerate().map(said).collect()
 }

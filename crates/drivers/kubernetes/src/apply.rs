@@ -9,11 +9,11 @@ use trued_model::{Action, Change, Code, Fingerprint, Reason, Refusal};
 use crate::address::{Kind, Spot};
 use crate::cluster::{Cluster, Place};
 use crate::compare;
+use crate::entry::Entry;
 use crate::keep::find;
 use crate::mark::Mark;
 use crate::object;
 use crate::ranks::rank;
-use crate::table::Entry;
 
 /// Requests of one batch under way at once.
 const AT_ONCE: usize = 8;

@@ -14,9 +14,10 @@ use crate::address::{Kind, Spot};
 use crate::aggregated::{self, Away};
 use crate::api::{Api, collection, said};
 use crate::audit::Trail;
+use crate::entry::Entry;
 use crate::schema::Schemas;
 use crate::served::{Served, Serving};
-use crate::table::{Entry, Standing, Table};
+use crate::table::{Standing, Table};
 
 /// After how long a cluster is asked anew what it serves, where nothing else tells that this changed.
 const DISCOVERED_FOR: Duration = Duration::from_secs(300);

@@ -10,8 +10,8 @@ use trued_model::{BlobRef, Code, Digest, Evidence, Fingerprint, Refusal, State, 
 use crate::address::Spot;
 use crate::api::{self, Applying, said};
 use crate::cluster::{Cluster, Place};
+use crate::entry::{Entry, Judged, Settled};
 use crate::fields;
-use crate::table::{Entry, Judged, Settled};
 use crate::{ignore, object};
 
 /// Tells what an object looks like to us. Reads its values only if nothing that is known of it still holds.

@@ -14,9 +14,10 @@ use trued_model::{Address, Condition, Digest, Health};
 use crate::address::Spot;
 use crate::cluster::{Cluster, Looked, Place};
 use crate::compare;
+use crate::entry::{Entry, Judged};
 use crate::health::{Expressions, at_once, health};
 use crate::object::text;
-use crate::table::{Entry, Judged, Table};
+use crate::table::Table;
 
 /// Reads under way at once for one who asks.
 const AT_ONCE: usize = 4;

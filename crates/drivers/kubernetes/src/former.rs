@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::api::{self, Applied, Applying, Fault};
 use crate::apply::Step;
+use crate::entry::Entry;
 use crate::fields::{self, MANAGER};
 use crate::object::{at, text};
-use crate::table::Entry;
 
 /// The field managers of tools that apply whole manifests: kubectl (by either way, and what it finds without an owner), Argo
 /// CD, Helm, and Flux.

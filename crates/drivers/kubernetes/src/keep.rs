@@ -7,8 +7,8 @@ use trued_model::{Address, BlobRef, Code, Evidence, Refusal};
 use crate::address::{Kind, Spot};
 use crate::cluster::{Cluster, Looked, Place};
 use crate::compare::{self, get};
+use crate::entry::Entry;
 use crate::object;
-use crate::table::Entry;
 
 /// Copies what is there into the blob store. A Secret is always sealed.
 pub(crate) async fn keep(cluster: &Cluster, asked: &Asked) -> Answer<Kept> {

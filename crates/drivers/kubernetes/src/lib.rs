@@ -18,6 +18,7 @@ mod clean;
 mod cluster;
 mod compare;
 mod connect;
+mod entry;
 mod events;
 mod expect;
 mod fields;

@@ -5,8 +5,8 @@ use trued_model::{Code, Reason, Refusal};
 use crate::api::{self, Fault};
 use crate::apply::{Ended, Step, TRIES};
 use crate::compare;
+use crate::entry::Entry;
 use crate::object::text;
-use crate::table::Entry;
 
 impl Step<'_> {
     /// Deletes the object; what is not gone at once is refused as unknown, and stays ours.

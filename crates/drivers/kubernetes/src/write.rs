@@ -10,10 +10,10 @@ use crate::address::{Kind, Spot};
 use crate::api::{self, Applied, Applying, Denied, Fault};
 use crate::apply::{Ended, Step, TRIES};
 use crate::cluster::Place;
+use crate::entry::{Entry, Judged, Settled};
 use crate::object::{self, text};
 use crate::preview::taken_anew;
 use crate::served::is_definition;
-use crate::table::{Entry, Judged, Settled};
 use crate::{compare, health};
 
 /// How long a new kind may take until it is served, and how often that is asked.
