@@ -175,7 +175,7 @@ fn next(kind: HoldKind, digest: &Digest, changes: &[&Change]) -> String {
         HoldKind::Conflict => format!("leave these fields out, or take them over: trued approve {digest}"),
         HoldKind::OutOfBounds => "waits until the operator widens the target's `manage`".to_owned(),
         HoldKind::Awaits => "runs by itself once that is done".to_owned(),
-        HoldKind::Marked => format!("to take over {count} from that record: trued answer #N take-over, or trued approve {digest}"),
+        HoldKind::Marked => format!("to take over {count} from there: trued answer #N take-over, or trued approve {digest}"),
     }
 }
 

@@ -627,7 +627,7 @@ fn what_the_target_foresees_is_held_or_done_as_the_policy_says() {
         update c: desired state changed, takes fields from others; held as conflict: c.owner belongs to somebody
         update e: changed from outside, keeps what is there
         update f: desired state changed
-        adopt d: already there as desired, carries the mark of another record; held as marked: belongs to another record
+        adopt d: already there as desired, carries the mark of another; held as marked: belongs to another record
         drift e: from outside
     "#]],
     );
@@ -640,7 +640,7 @@ fn what_the_target_foresees_is_held_or_done_as_the_policy_says() {
         update c: desired state changed, takes fields from others; held as conflict: c.owner belongs to somebody
         update e: changed from outside, keeps what is there
         update f: desired state changed
-        adopt d: already there as desired, carries the mark of another record; held as marked: belongs to another record
+        adopt d: already there as desired, carries the mark of another; held as marked: belongs to another record
         drift e: from outside
     "#]],
     );
@@ -652,7 +652,7 @@ fn what_the_target_foresees_is_held_or_done_as_the_policy_says() {
         update c: desired state changed, takes fields from others
         update e: changed from outside, keeps what is there
         update f: desired state changed
-        adopt d: already there as desired, carries the mark of another record
+        adopt d: already there as desired, carries the mark of another
         drift e: from outside
     "#]],
     );

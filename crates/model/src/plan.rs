@@ -64,7 +64,7 @@ pub enum Reason {
     Immutable,
     /// Takes from others what is theirs.
     Conflict,
-    /// Carries the mark of another record.
+    /// Carries the mark of another record, or of a stack whose target leads to the same place.
     Marked,
     /// Comes from, or goes to, another stack.
     Claimed { stack: StackId },
@@ -96,7 +96,7 @@ impl Reason {
             Reason::Foreign => "exists, differs and is not ours".to_owned(),
             Reason::Immutable => "cannot be changed in place".to_owned(),
             Reason::Conflict => "takes fields from others".to_owned(),
-            Reason::Marked => "carries the mark of another record".to_owned(),
+            Reason::Marked => "carries the mark of another".to_owned(),
             Reason::Claimed { stack } => format!("moves between stacks ({})", stack.key()),
             Reason::Retained => "kept on the target as configured".to_owned(),
             Reason::Orphaned => "its stack is no longer configured".to_owned(),
@@ -144,7 +144,7 @@ pub enum HoldKind {
     Immutable,
     /// It would take from others what is theirs.
     Conflict,
-    /// It carries the mark of another record.
+    /// It carries the mark of another record, or of a stack whose target leads to the same place.
     Marked,
     /// It comes after something that runs once and is not done.
     Awaits,

@@ -12,7 +12,7 @@ pub enum Preview {
     },
     /// It would take from others what is theirs.
     Conflict(String),
-    /// It carries the mark of another record.
+    /// It carries the mark of another record, or of a stack whose target leads to the same place.
     Marked(String),
     /// It would be refused as it is written.
     Refused { why: String, help: String },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use trued_doors::{Answer, Candidate};
-use trued_model::{Action, Address, Code, Digest, Preview, Refusal, StackId};
+use trued_model::{Action, Address, Code, Digest, Preview, Reason, Refusal, StackId};
 
 use crate::address::Spot;
 use crate::api::{self, Applied, Applying, Denied, Fault};
@@ -45,8 +45,8 @@ async fn one(cluster: &Cluster, stack: &StackId, candidate: &Candidate) -> Answe
     // What cannot be found now is told by the look.
     let Ok((spot, place)) = find(cluster, &change.address).await else { return Ok(None) };
     let Some(entry) = &place.entry else { return Ok(None) };
-    if let Some(mark) = entry.mark.as_ref().filter(|mark| mark.ledger != cluster.ledger) {
-        return Ok(Some(Preview::Marked(format!("belongs to the stack {} of another record ({})", mark.stack, mark.ledger))));
+    if let Some(why) = entry.mark.as_ref().and_then(|mark| of_others(mark, cluster, stack, &change.reasons)) {
+        return Ok(Some(Preview::Marked(why)));
     }
     let Some(content) = change.content.filter(|_| change.action != Action::Adopt && change.before != change.after) else { return Ok(None) };
     let mut wanted = compare::read(candidate.from.as_ref(), &content, cluster.seal.as_ref())?;
@@ -77,6 +77,16 @@ async fn one(cluster: &Cluster, stack: &StackId, candidate: &Candidate) -> Answe
         Err(Fault::Lost(refusal)) if refusal.code == Code::Unknown => Ok(None),
         Err(Fault::Lost(refusal)) => Err(refusal),
     }
+}
+
+/// Whose an object is that carries the mark of neither this stack nor any that shares its target: those are known by the record.
+fn of_others(mark: &Mark, cluster: &Cluster, stack: &StackId, reasons: &[Reason]) -> Option<String> {
+    if mark.ledger != cluster.ledger {
+        return Some(format!("belongs to the stack {} of another record ({})", mark.stack, mark.ledger));
+    }
+    let new_here = reasons.iter().any(|reason| matches!(reason, Reason::AlreadyThere | Reason::Foreign));
+    let elsewhere = StackId::from_key(&mark.stack).is_none_or(|owner| owner.target != stack.target);
+    (new_here && elsewhere).then(|| format!("belongs to the stack {}, whose target leads to the same place", mark.stack))
 }
 
 /// Asks whether the server would take an object that is not there yet: under a name that nobody has, because the object's own
