@@ -12,6 +12,7 @@ use super::{Ground, Row};
 use crate::machine;
 use crate::partners::Partners;
 
+mod beside;
 mod estate;
 
 use estate::{Estate, children, until};
@@ -33,6 +34,7 @@ pub fn kubernetes(ground: &Ground) -> anyhow::Result<Vec<Row>> {
         many(ground, stacks)?;
     }
     one_large(ground)?.iter().for_each(Row::show);
+    beside::beside(ground)?.iter().for_each(Row::show);
     Ok(Vec::new())
 }
 
@@ -95,17 +97,11 @@ fn many(ground: &Ground, stacks: usize) -> anyhow::Result<()> {
         nothing && pass <= Duration::from_millis(500),
     );
 
-    let receipts = estate.entries("receipt")?.len();
     let counted = serving.count(&estate)?;
-    estate.write_application(stacks / 2, 7)?;
-    estate.commit("one")?;
-    let committed = now()?;
-    until("the receipt", || Ok(estate.entries("receipt")?.len() > receipts))?;
-    let written = instant(estate.entries("receipt")?.last())?;
+    let took = landed(&estate, stacks / 2, 7)?;
     serving.quiet()?;
     let after = serving.count(&estate)?;
     let news = |name: &str| -> u64 { number(&after, name).saturating_sub(number(&counted, name)) };
-    let took = written.saturating_sub(committed);
     show(
         "a commit that changes one, to its receipt",
         seconds(took),
@@ -130,6 +126,16 @@ fn many(ground: &Ground, stacks: usize) -> anyhow::Result<()> {
         seen <= Duration::from_secs(2),
     );
     Ok(())
+}
+
+/// Commits an application's next version, and says how long after that its receipt was written.
+fn landed(estate: &Estate, at: usize, version: usize) -> anyhow::Result<Duration> {
+    let receipts = estate.entries("receipt")?.len();
+    estate.write_application(at, version)?;
+    estate.commit("one")?;
+    let committed = now()?;
+    until("the receipt", || Ok(estate.entries("receipt")?.len() > receipts))?;
+    Ok(instant(estate.entries("receipt")?.last())?.saturating_sub(committed))
 }
 
 /// A plan in a process of its own, after a commit that touches so many stacks.

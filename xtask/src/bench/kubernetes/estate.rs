@@ -36,22 +36,21 @@ impl Estate {
         for at in 0..stacks {
             estate.write_application(at, 1)?;
         }
-        let names: Vec<String> = (0..stacks).map(application).collect();
-        estate.configure(&names)?;
+        estate.configure(&[])?;
         estate.commit("all")?;
         Ok(estate)
     }
 
     /// One stack of `objects` ConfigMaps.
     pub fn of_one(ground: &Ground, partners: &Partners, name: &str, objects: usize) -> anyhow::Result<Estate> {
-        let estate = Estate::empty(ground, partners, name, 1)?;
+        let estate = Estate::empty(ground, partners, name, 0)?;
         fs::create_dir(estate.folder.join("maps"))?;
         for part in 0..objects.div_ceil(100) {
             let maps = (part * 100..objects.min(part * 100 + 100)).map(config_map);
             let text: Vec<String> = maps.map(|map| map.to_string()).collect();
             fs::write(estate.folder.join(format!("maps/{part}.yaml")), text.join("\n---\n"))?;
         }
-        estate.configure(&["maps".to_owned()])?;
+        estate.configure(&[("maps".to_owned(), "")])?;
         estate.commit("all")?;
         Ok(estate)
     }
@@ -69,10 +68,12 @@ impl Estate {
         Ok(estate)
     }
 
-    fn configure(&self, names: &[String]) -> anyhow::Result<()> {
+    /// Writes the stacks down: the applications, and others with what is said of them besides.
+    pub fn configure(&self, others: &[(String, &str)]) -> anyhow::Result<()> {
         let mut text = format!("targets:\n  cluster: {{ kubernetes: {{ kubeconfig: {} }} }}\nstacks:\n", self.kubeconfig.display());
-        for name in names {
-            text += &format!("  {name}: {{ path: {name}, into: {}, target: cluster }}\n", self.namespace);
+        let applications = (0..self.stacks).map(|at| (application(at), ""));
+        for (name, more) in applications.chain(others.iter().cloned()) {
+            text += &format!("  {name}: {{ path: {name}, into: {}, target: cluster, {more} }}\n", self.namespace);
         }
         Ok(fs::write(self.folder.join("trued.yaml"), text)?)
     }
@@ -83,6 +84,12 @@ impl Estate {
         fs::create_dir_all(&folder)?;
         let objects: Vec<String> = objects(at, version).iter().map(Value::to_string).collect();
         Ok(fs::write(folder.join("all.yaml"), objects.join("\n---\n"))?)
+    }
+
+    /// A folder of one Deployment, of which some replicas are asked for: nobody runs them here.
+    pub fn write_deployment(&self, name: &str, replicas: usize) -> anyhow::Result<()> {
+        fs::create_dir_all(self.folder.join(name))?;
+        Ok(fs::write(self.folder.join(name).join("all.yaml"), deployment(name, 1, replicas).to_string())?)
     }
 
     pub fn commit(&self, why: &str) -> anyhow::Result<()> {
@@ -186,6 +193,12 @@ impl Estate {
         said.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
+    /// What `status` says; its exit code tells whether all is well.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        let said = self.trued(&["status", "--output", "json"]).output()?;
+        serde_json::from_slice(&said.stdout).context("no status")
+    }
+
     /// Starts `serve`, and waits until it has made everything so once.
     pub fn serve(&self) -> anyhow::Result<Serving> {
         let log = File::create(self.folder.join(".git/serve.log"))?;
@@ -264,20 +277,24 @@ fn application(at: usize) -> String {
 
 fn objects(at: usize, version: usize) -> Vec<Value> {
     let name = application(at);
-    let container = json!({
-        "name": "web", "image": format!("registry.localhost/web:{version}"), "ports": [{ "containerPort": 8080 }],
-        "resources": { "requests": { "cpu": "100m", "memory": "128Mi" } },
-    });
     vec![
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name } }),
         json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
                 "spec": { "selector": { "app": name }, "ports": [{ "port": 80, "targetPort": 8080 }] } }),
-        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
-                "spec": { "replicas": 0, "selector": { "matchLabels": { "app": name } },
-                          "template": { "metadata": { "labels": { "app": name } }, "spec": { "serviceAccountName": name, "containers": [container] } } } }),
+        deployment(&name, version, 0),
         json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": name },
                 "spec": { "defaultBackend": { "service": { "name": name, "port": { "number": 80 } } } } }),
     ]
+}
+
+fn deployment(name: &str, version: usize, replicas: usize) -> Value {
+    let container = json!({
+        "name": "web", "image": format!("registry.localhost/web:{version}"), "ports": [{ "containerPort": 8080 }],
+        "resources": { "requests": { "cpu": "100m", "memory": "128Mi" } },
+    });
+    json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
+            "spec": { "replicas": replicas, "selector": { "matchLabels": { "app": name } },
+                      "template": { "metadata": { "labels": { "app": name } }, "spec": { "serviceAccountName": name, "containers": [container] } } } })
 }
 
 fn config_map(at: usize) -> Value {
