@@ -52,7 +52,7 @@ pub fn test(words: &[String]) -> anyhow::Result<bool> {
 /// Lints (with ring 2) and builds everything that rings from 2 on run.
 fn prepare(ring: Ring, tally: &mut Tally) -> anyhow::Result<Vec<TestBinary>> {
     machine::need(&[("cc", "build-essential"), ("git", "git"), ("strace", "strace"), ("setpriv", "util-linux"), ("python3", "python3")])?;
-    machine::need(&[("ssh-keygen", "openssh-client"), ("gpg", "gnupg"), ("sshd", "openssh-server")])?;
+    machine::need(&[("faketime", "faketime"), ("ssh-keygen", "openssh-client"), ("gpg", "gnupg"), ("sshd", "openssh-server")])?;
     machine::need(&[("age", "age"), ("age-keygen", "age"), ("validlocale", "locales")])?;
     machine::need_locale()?;
     if ring == Ring::CheckAndSim {

@@ -40,9 +40,23 @@ pub struct Serve(Child);
 
 impl Serve {
     pub fn start(ground: &Ground) -> Serve {
+        Serve::begin(ground, |command| command)
+    }
+
+    /// One whose wall clock is off by what the file `clock` says: a shim between the program and the C library tells it so.
+    fn start_beside_time(ground: &Ground) -> Serve {
+        let shim = fs::read_dir("/usr/lib").expect("a folder").flatten().map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let shim = shim.into_iter().find(|shim| shim.exists()).expect("libfaketime is installed (Debian: apt-get install faketime)");
+        Serve::begin(ground, |command| {
+            command.env("LD_PRELOAD", &shim).env("FAKETIME_TIMESTAMP_FILE", ground.path("clock"));
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        })
+    }
+
+    fn begin(ground: &Ground, how: impl Fn(&mut Command) -> &mut Command) -> Serve {
         let mut command = ground.command(&["serve", "--poll", "50ms"]);
         let said = fs::File::create(ground.path(format!("said-{}", intents(ground).len()).as_str())).expect("a file");
-        Serve(leasing(&mut command).stdout(Stdio::null()).stderr(said).spawn().expect("trued starts"))
+        Serve(how(leasing(&mut command)).stdout(Stdio::null()).stderr(said).spawn().expect("trued starts"))
     }
 
     pub fn process(&self) -> u32 {
@@ -241,4 +255,29 @@ fn fault_82_fault_72_a_serve_whose_record_a_newer_program_brought_up_to_date_wri
     ground.must(&["apply"], 0).expect("it goes on");
     ground.is_settled(&ground.tree("site")).expect("as desired");
     ground.is_proven().expect("a record that proves itself");
+}
+
+/// Leases go by the time since the machine started, and entries by the record: neither cares what the wall clock is set to.
+#[test]
+fn fault_79_a_serve_whose_wall_clock_jumps_ten_years_forth_and_back_keeps_its_lease_and_lands_what_comes() {
+    const YEAR: i64 = 365 * 86_400_000;
+    let ground = Ground::new();
+    ground.write("clock", "+0");
+    let serve = Serve::start_beside_time(&ground);
+    until("the first revision", || ground.tree("www") == ground.tree("site"));
+    let real = ground.entries(&[Kind::Verdict]).pop().expect("a verdict").entry.recorded_at.0;
+    for jump in ["-10y", "+10y", "+0"] {
+        ground.write("clock", jump);
+        std::thread::sleep(PAST);
+        ground.write("site/index.html", jump);
+        until("what comes lands", || ground.tree("www") == ground.tree("site"));
+    }
+    serve.ends_well();
+    let epochs: Vec<u64> = intents(&ground).iter().map(|intent| intent.epoch).collect();
+    assert!(epochs.len() == 4 && epochs.iter().all(|epoch| *epoch == epochs[0]), "one lease all along: {epochs:?}");
+    let times: Vec<i64> = ground.entries(&[Kind::Intent]).iter().map(|intent| intent.entry.recorded_at.0).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert!(times[1] - real < YEAR && times[2] - real > 9 * YEAR, "the clock was not set: {times:?}");
+    ground.is_proven().expect("a record that proves itself");
+    ground.must(&["verify"], 0).expect("and to whoever asks");
 }
