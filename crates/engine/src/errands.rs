@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use trued_model::{Action, Address, Change, Digest, Errand, HoldKind, Item, Occasion, OnExisting, Progress, Ran, Reason, Turn};
 
 use crate::order;
-use crate::plan::{PlanInput, Wish, complete, guarded, look};
+use crate::plan::{PlanInput, Wish, look};
+use crate::removal::{complete, guarded};
 
 /// What the record says of the errands of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

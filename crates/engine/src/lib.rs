@@ -8,11 +8,13 @@ mod errands;
 mod gate;
 mod health;
 pub mod history;
+mod holds;
 mod limits;
 mod memory;
 mod order;
 mod plan;
 pub mod planted;
+mod removal;
 mod sides;
 mod step;
 

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use globset::{Glob, GlobMatcher};
 use trued_model::{
-    Action, Address, Change, Deferred, Desired, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, OnDelete, OnExisting,
-    OnImmutable, Plan, Policy, Preview, Reason, Resource, Seen, StackId,
+    Action, Address, Change, Deferred, Digest, DriftPolicy, Extent, Fingerprint, HoldKind, Item, OnExisting, Plan, Policy, Preview, Reason,
+    Resource, Seen, StackId,
 };
 
 use crate::errands::{self, Errands};
+use crate::holds::{foreseen, hold_on_drift, hold_what_is_deferred, hold_what_is_fought_over};
 use crate::order::{below, order};
 use crate::planted::{self, Bug};
+use crate::removal::{Retention, unwanted};
 use crate::sides::Sides;
 
 /// Who wants what is wanted.
@@ -38,7 +39,7 @@ pub struct Claims {
 
 impl Claims {
     /// The first of the other stacks that desire an address.
-    fn first(&self, address: &Address) -> Option<&StackId> {
+    pub(crate) fn first(&self, address: &Address) -> Option<&StackId> {
         self.wanted.get(address)?.first()
     }
 
@@ -191,41 +192,6 @@ fn wanted(input: &PlanInput, resource: &Resource) -> Option<Change> {
     Some(Change { action, keep: drifted && there.is_some(), reasons, ..base })
 }
 
-/// Takes in what the target said would come of a change. What it would refuse is a finding, and no part of the plan.
-fn foreseen(input: &PlanInput, change: Change) -> Change {
-    let taken = |change: &Change| change.reasons.iter().any(|reason| !matches!(reason, Reason::DesiredChanged | Reason::Claimed { .. }));
-    let held = |mut change: Change, reason: Reason, kind: HoldKind, why: &str| {
-        change.reasons.push(reason);
-        // What nobody can say yes to stays as it is.
-        if change.hold.as_ref().is_none_or(|(kind, _)| kind.approvable()) {
-            change.hold = Some((kind, why.to_owned()));
-        }
-        change
-    };
-    match input.previews.get(&change.address) {
-        Some(Preview::Anew { why, guarded }) if matches!(change.action, Action::Update | Action::Move) => {
-            // Whoever takes an address over brings nothing of the other stack's to an end.
-            let action = if change.action == Action::Update { Action::Replace } else { change.action };
-            let change = Change { action, ..change };
-            match guarded {
-                Some(guard) => held(change, Reason::Immutable, HoldKind::Immutable, &format!("{why}; {guard}")),
-                None if input.policy.on_immutable == OnImmutable::Replace && action == Action::Replace => {
-                    Change { reasons: change.reasons.into_iter().chain([Reason::Immutable]).collect(), ..change }
-                }
-                None if change.hold.is_some() => {
-                    Change { reasons: change.reasons.into_iter().chain([Reason::Immutable]).collect(), ..change }
-                }
-                None => held(change, Reason::Immutable, HoldKind::Immutable, why),
-            }
-        }
-        Some(Preview::Conflict(why)) if change.action == Action::Update && !taken(&change) => {
-            held(change, Reason::Conflict, HoldKind::Conflict, why)
-        }
-        Some(Preview::Marked(why)) => held(change, Reason::Marked, HoldKind::Marked, why),
-        _ => change,
-    }
-}
-
 /// Whether another stack has made an address its own since we made it. That happens where we were kept from giving it
 /// up, and desire it again: whoever wrote last owns it, and of two who wrote the same, who comes first and desires it.
 fn superseded(input: &PlanInput, address: &Address, made: &Item) -> bool {
@@ -277,151 +243,6 @@ fn first_contact(input: &PlanInput, base: Change, as_desired: bool) -> Change {
     Change { action, keep: true, reasons: vec![Reason::Foreign], hold, ..base }
 }
 
-/// Decides an address of ours that is no longer desired.
-fn unwanted(input: &PlanInput, keep: &Retention<'_>, address: &Address, item: &Item) -> Option<Change> {
-    let base = Change {
-        address: address.clone(),
-        action: Action::Forget,
-        before: None,
-        after: None,
-        uid: None,
-        other: None,
-        content: None,
-        keep: false,
-        reasons: vec![Reason::NotDesired],
-        hold: None,
-        turn: None,
-        awaits: None,
-    };
-    if let Some((owner, _)) = input.claims.owners.get(address)
-        && !planted::has(Bug::DeleteWhatMoved)
-    {
-        return Some(Change { other: Some(owner.clone()), reasons: vec![Reason::Claimed { stack: owner.clone() }], ..base });
-    }
-    if let Some(other) = input.claims.first(address)
-        && !planted::has(Bug::DeleteWhatMoved)
-    {
-        let hold = Some((HoldKind::Waiting, format!("{} takes it over", other.key())));
-        return Some(Change { other: Some(other.clone()), reasons: vec![Reason::Claimed { stack: other.clone() }], hold, ..base });
-    }
-    // A folder that was managed for its own sake, and now has something in it, stays; a file has to go first.
-    let still_folder = item.content.is_none() && !matches!(look(input, address), Ok(Some(state)) if state.fingerprint != item.fingerprint);
-    if input.nested && still_folder && covers_desired(input.sides.desired, address) {
-        return Some(base);
-    }
-    match keep.of(address) {
-        OnDelete::Retain => return Some(Change { reasons: vec![Reason::Retained], ..base }),
-        OnDelete::Report => return None,
-        OnDelete::Delete => {}
-    }
-    if input.settled.left_alone.contains(address) {
-        return None;
-    }
-    let state = match look(input, address) {
-        Ok(Some(state)) => state,
-        Ok(None) => return Some(Change { reasons: vec![Reason::AlreadyGone], ..base }),
-        Err(why) => {
-            let hold = Some((HoldKind::Unseen, why));
-            return Some(Change { action: Action::Delete, before: Some(item.fingerprint.clone()), hold, ..base });
-        }
-    };
-    let drifted = state.fingerprint != item.fingerprint;
-    let mut reasons = base.reasons.clone();
-    if drifted {
-        reasons.push(Reason::ChangedOutside);
-    }
-    let delete =
-        Change { action: Action::Delete, before: Some(state.fingerprint.clone()), uid: state.uid.clone(), keep: drifted, reasons, ..base };
-    if input.wish == Wish::Orphan {
-        return Some(orphan(input, delete));
-    }
-    let waits = match complete(input) {
-        Some(why) => Some((HoldKind::Unseen, why)),
-        None if planted::has(Bug::DeleteWithoutWaiting) => None,
-        None => input.claims.incomplete.iter().next().map(|(stack, why)| (HoldKind::Waiting, may_be_desired(input.stack, stack, why))),
-    };
-    Some(Change { hold: waits.or_else(|| guarded(input, address)), ..delete })
-}
-
-/// Why nobody knows yet whether something is still desired; of the stack itself, where the configuration is not whole.
-fn may_be_desired(own: &StackId, stack: &StackId, why: &str) -> String {
-    match own == stack {
-        true => format!("may still be desired: {why}"),
-        false => format!("{} shares this target and may desire it: {why}", stack.key()),
-    }
-}
-
-/// Why something is not removed without an approval, where the target says so of its kind.
-pub(crate) fn guarded(input: &PlanInput, address: &Address) -> Option<(HoldKind, String)> {
-    let guard = input.guarded.iter().find(|(prefix, _)| address.as_str().starts_with(prefix.as_str()));
-    guard.map(|(_, why)| (HoldKind::Deletes, why.clone()))
-}
-
-fn orphan(input: &PlanInput, delete: Change) -> Change {
-    let mut delete = Change { reasons: vec![Reason::Orphaned], ..delete };
-    match &input.settled.orphan {
-        Some((word, index)) if word == "forget" => {
-            let reasons = vec![Reason::Orphaned, Reason::Answered { index: *index }];
-            Change { action: Action::Forget, before: None, keep: false, uid: None, reasons, ..delete }
-        }
-        Some((_, index)) => {
-            delete.reasons.push(Reason::Answered { index: *index });
-            delete
-        }
-        None => Change { hold: Some((HoldKind::Orphan, "its stack is no longer configured".to_owned())), ..delete },
-    }
-}
-
-/// What the target cannot take yet waits, and while anything does nothing is removed: the render may mean it otherwise once
-/// all its kinds are known.
-fn hold_what_is_deferred(input: &PlanInput, changes: &mut Vec<Change>) {
-    let Some(first) = input.deferred.values().next() else { return };
-    // Where its kind is not known it cannot be seen, and is not gone for that.
-    let of_such_a_kind = |address: &Address| input.deferred.values().any(|waits| address.as_str().starts_with(&waits.kind));
-    changes.retain(|change| change.action != Action::Forget || !of_such_a_kind(&change.address));
-    for change in changes.iter_mut().filter(|change| change.hold.is_none()) {
-        match input.deferred.get(&change.address) {
-            Some(deferred) => change.hold = Some((HoldKind::Deferred, deferred.why.clone())),
-            None if change.action == Action::Delete => {
-                change.hold = Some((HoldKind::Deferred, format!("nothing is removed while {}", first.why)));
-            }
-            None => {}
-        }
-    }
-}
-
-/// Under the policy `hold`, drift that nobody has answered stops the whole stack.
-fn hold_on_drift(input: &PlanInput, changes: &mut [Change]) {
-    if input.policy.drift != DriftPolicy::Hold || input.settled.revert.is_some() || input.wish == Wish::Orphan {
-        return;
-    }
-    let outside = |change: &Change| change.puts_back() && !input.settled.left_alone.contains(&change.address);
-    let out_of_sight = |address: &&Address| !input.settled.left_alone.contains(*address) && look(input, address).is_err();
-    let unseen = input.settled.drifted.iter().filter(|address| input.sides.inventory.items.contains_key(*address)).find(out_of_sight);
-    let Some(first) = changes.iter().find(|change| outside(change)).map(|change| &change.address).or(unseen).cloned() else {
-        return;
-    };
-    // What another stack has taken over is given up all the same: nothing is touched by that.
-    let given_up = |change: &Change| change.action == Action::Forget && change.other.is_some();
-    for change in changes.iter_mut().filter(|change| change.hold.is_none() && !given_up(change)) {
-        let why = if outside(change) { "changed from outside".to_owned() } else { format!("{first} was changed from outside") };
-        change.hold = Some((HoldKind::Drift, why));
-    }
-}
-
-/// Where somebody else undoes every revert, one more would change nothing: it waits for a person. A commit that changes the
-/// address is no revert.
-fn hold_what_is_fought_over(input: &PlanInput, changes: &mut [Change]) {
-    if input.settled.revert.is_some() {
-        return;
-    }
-    let only_back = |change: &Change| change.reasons.iter().all(|reason| matches!(reason, Reason::ChangedOutside | Reason::RemovedOutside));
-    let fought = |change: &&mut Change| change.hold.is_none() && input.settled.fought.contains(&change.address) && only_back(change);
-    for change in changes.iter_mut().filter(fought) {
-        change.hold = Some((HoldKind::Drift, "was put back again and again, and is changed from outside each time".to_owned()));
-    }
-}
-
 /// What is at an address; `Err` says why that is not known.
 pub(crate) fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Option<&'a trued_model::State>, String> {
     if let Extent::Unknown(why) = &input.sides.observed.extent {
@@ -434,15 +255,6 @@ pub(crate) fn look<'a>(input: &PlanInput<'a>, address: &Address) -> Result<Optio
         Some(Seen::Unknown(why)) => Err(why.clone()),
         Some(Seen::Denied(why)) => Err(format!("may not be looked at: {why}")),
         None => Err("was not looked at".to_owned()),
-    }
-}
-
-/// Why the observation is not complete, if it is not: then nothing is deleted.
-pub(crate) fn complete(input: &PlanInput) -> Option<String> {
-    match &input.sides.observed.extent {
-        Extent::Complete => None,
-        Extent::Partial(why) | Extent::Unknown(why) if !planted::has(Bug::UnseenIsAbsent) => Some(why.clone()),
-        _ => None,
     }
 }
 
@@ -473,28 +285,4 @@ fn holds_ours(input: &PlanInput, address: &Address) -> bool {
     let from = Address::new(format!("{address}/"));
     let inside = input.sides.inventory.items.range(from..).take_while(|(inner, _)| below(inner.as_str(), address.as_str()));
     inside.map(|(inner, _)| look(input, inner)).any(|looked| matches!(looked, Ok(Some(_))))
-}
-
-fn covers_desired(desired: &Desired, address: &Address) -> bool {
-    let from = Address::new(format!("{address}/"));
-    desired.resources.range(from..).next().is_some_and(|(next, _)| below(next.as_str(), address.as_str()))
-}
-
-/// The globs of `on_delete`, first match wins.
-struct Retention<'a> {
-    rules: Vec<(GlobMatcher, OnDelete)>,
-    into: &'a str,
-}
-
-impl<'a> Retention<'a> {
-    fn new(policy: &Policy, into: &'a str) -> Retention<'a> {
-        let rules = policy.on_delete.iter();
-        Retention { rules: rules.filter_map(|(glob, what)| Some((Glob::new(glob).ok()?.compile_matcher(), *what))).collect(), into }
-    }
-
-    fn of(&self, address: &Address) -> OnDelete {
-        let whole = address.as_str();
-        let inner = whole.strip_prefix(self.into).map_or(whole, |rest| rest.trim_start_matches('/'));
-        self.rules.iter().find(|(glob, _)| glob.is_match(inner)).map_or(OnDelete::Delete, |(_, what)| *what)
-    }
 }

@@ -11,7 +11,7 @@ use trued_engine::planted::{self, Bug};
 use trued_model::body::{Intent, LISTED, Landed, Receipt, Refused, RefusedItem};
 use trued_model::{BlobRef, Change, Code, Duration, Item, Kind, Manifest, Plan, Refusal, Seen, canonical};
 
-use super::look::{disown_what_went, in_place, own};
+use super::inventory::{disown_what_went, in_place, own};
 use super::{BATCH, Walk};
 use crate::Counters;
 use crate::record::{Drafting, draft};

@@ -9,7 +9,7 @@ use trued_model::{Change, Code, Draft, Duration, Extent, Kind, Manifest, Otherwi
 
 use super::Walk;
 use super::health::HEALTH;
-use super::look::{own, own_what_gives_way};
+use super::inventory::{own, own_what_gives_way};
 use crate::incidents::{self, Trouble};
 use crate::record::{Drafting, draft};
 

@@ -2,10 +2,13 @@
 
 mod act;
 mod conclude;
+mod decide;
 mod errands;
 pub(crate) mod health;
+mod inventory;
 mod look;
 mod note;
+mod recover;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -216,16 +219,15 @@ impl Walk<'_> {
         if let Some(link) = &self.link {
             self.facts = link.facts().await?;
         }
+        // Before what is ours is read: often it is what is desired.
+        let rendered = if self.orphan { None } else { Some(self.runtime.wanted(self.cell, &self.stack).await) };
         self.inventory = self.cell.inventory(self.runtime).await?;
         for old in &self.inherits {
             for (address, item) in &self.runtime.cell(old).inventory(self.runtime).await?.items {
                 Arc::make_mut(&mut self.inventory).items.entry(address.clone()).or_insert_with(|| item.clone());
             }
         }
-        if self.orphan {
-            return Ok(Event::Done);
-        }
-        let rendered = self.runtime.wanted(self.cell, &self.stack).await;
+        let Some(rendered) = rendered else { return Ok(Event::Done) };
         let rolled = self.memory.rollback.clone().filter(|_| !trued_engine::planted::has(trued_engine::planted::Bug::RetakeRejected));
         match (rendered, rolled) {
             (Ok(wanted), Some(rolled)) if rolled.rejected.contains(&wanted.digest) => {
