@@ -13,6 +13,18 @@ pub struct Digest(pub [u8; 32]);
 
 const HEX: [u8; 16] = *b"0123456789abcdef";
 
+/// What each byte is worth as a hexadecimal digit; more than 15 where it is none.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        values[HEX[digit] as usize] = digit as u8;
+        values[HEX[digit].to_ascii_uppercase() as usize] = digit as u8;
+        digit += 1;
+    }
+    values
+};
+
 impl Digest {
     /// Hashes bytes.
     pub fn of(bytes: &[u8]) -> Digest {
@@ -26,7 +38,7 @@ impl Digest {
 
     /// The 64 hexadecimal digits, without the prefix.
     pub fn hex(&self) -> String {
-        self.digits().into_iter().map(char::from).collect()
+        str::from_utf8(&self.digits()).expect("digits are text").to_owned()
     }
 
     fn digits(&self) -> [u8; 64] {
@@ -78,8 +90,11 @@ impl FromStr for Digest {
         }
         let mut bytes = [0; 32];
         for (byte, two) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let value = |digit: u8| char::from(digit).to_digit(16).ok_or(NotADigest);
-            *byte = (value(two[0])? * 16 + value(two[1])?) as u8;
+            let (high, low) = (VALUES[usize::from(two[0])], VALUES[usize::from(two[1])]);
+            if (high | low) > 15 {
+                return Err(NotADigest);
+            }
+            *byte = high << 4 | low;
         }
         Ok(Digest(bytes))
     }
@@ -116,8 +131,13 @@ pub(crate) fn plain(tree: &Value) -> bool {
         Value::Null | Value::Bool(_) | Value::String(_) => true,
         Value::Number(n) => n.as_i64().map(i64::unsigned_abs).or(n.as_u64()).is_some_and(exact),
         Value::Array(items) => items.iter().all(plain),
-        Value::Object(fields) => fields.iter().all(|(key, value)| key.bytes().all(|byte| byte < 0xEE) && plain(value)),
+        Value::Object(fields) => fields.iter().all(|(key, value)| plain_key(key) && plain(value)),
     }
+}
+
+/// Whether a key stands where UTF-16 puts it too.
+pub(crate) fn plain_key(key: &str) -> bool {
+    key.bytes().all(|byte| byte < 0xEE)
 }
 
 /// Whether doubles, which the numbers of canonical JSON are, hold an integer exactly.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, BlobRef, Digest, Fingerprint, Packing};
+use crate::digest::{exact, plain_key};
+use crate::{Address, BlobRef, Digest, Fingerprint, Packing, canonical};
 
 pub(crate) const WHOLE: usize = 512;
 
@@ -62,6 +63,42 @@ enum Stored {
 pub(crate) enum Writing<'a> {
     Items(BTreeMap<&'a Address, &'a Item>),
     Chunks(BTreeMap<String, BlobRef>),
+}
+
+/// [`Writing::Items`] with all keys in the order of canonical JSON, so that they need not be sorted first.
+#[derive(Serialize)]
+struct InOrder<'a> {
+    items: BTreeMap<&'a Address, ItemInOrder<'a>>,
+}
+
+#[derive(Serialize)]
+struct ItemInOrder<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<BlobInOrder<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    errand: bool,
+    fingerprint: &'a Fingerprint,
+}
+
+#[derive(Serialize)]
+struct BlobInOrder<'a> {
+    bytes: u64,
+    digest: &'a Digest,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sealed: bool,
+}
+
+/// Some items of a manifest as canonical JSON: the bytes that [`canonical`] makes of [`Writing::Items`], without a tree of them.
+pub(crate) fn canonical_items<'a>(items: impl Iterator<Item = (&'a Address, &'a Item)> + Clone) -> Vec<u8> {
+    let plain = |(address, item): (&Address, &Item)| plain_key(address.as_str()) && item.content.is_none_or(|content| exact(content.bytes));
+    if !items.clone().all(plain) {
+        return canonical(&Writing::Items(items.collect()));
+    }
+    let blob = |content: &'a BlobRef| BlobInOrder { bytes: content.bytes, digest: &content.digest, sealed: content.sealed };
+    let in_order = |(address, item): (&'a Address, &'a Item)| {
+        (address, ItemInOrder { content: item.content.as_ref().map(blob), errand: item.errand, fingerprint: &item.fingerprint })
+    };
+    serde_json::to_vec(&InOrder { items: items.map(in_order).collect() }).expect("items are JSON")
 }
 
 /// A stored manifest cannot be read.

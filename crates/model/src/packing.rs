@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::manifest::{WHOLE, Writing};
+use crate::manifest::{WHOLE, Writing, canonical_items};
 use crate::{Address, BlobRef, Digest, Item, Manifest, beside, canonical};
 
 /// A manifest and what its stored form is made of.
@@ -86,6 +86,10 @@ impl Packing {
         Packing { manifest, chunks, root }
     }
 
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
     /// Names the whole manifest.
     pub fn root(&self) -> BlobRef {
         self.root
@@ -121,13 +125,12 @@ fn name(address: &Address) -> u8 {
 }
 
 fn bytes(manifest: &Manifest, addresses: &BTreeSet<Address>) -> Vec<u8> {
-    let item = |address| Some((address, manifest.items.get(address)?));
-    canonical(&Writing::Items(addresses.iter().filter_map(item).collect::<BTreeMap<&Address, &Item>>()))
+    canonical_items(addresses.iter().filter_map(|address| Some((address, manifest.items.get(address)?))))
 }
 
 fn root(manifest: &Manifest, chunks: &BTreeMap<u8, Arc<Chunk>>) -> Vec<u8> {
     if chunks.is_empty() {
-        return canonical(&Writing::Items(manifest.items.iter().collect()));
+        return canonical_items(manifest.items.iter());
     }
     canonical(&Writing::Chunks(chunks.iter().map(|(name, chunk)| (format!("{name:02x}"), chunk.blob)).collect()))
 }
@@ -172,5 +175,24 @@ mod tests {
         assert_eq!(blobs.len(), 2);
         assert!(blobs.iter().map(|(blob, _)| blob.bytes).sum::<u64>() < 60_000);
         assert_eq!(after.next(before.manifest.clone()).root(), before.root());
+    }
+
+    #[test]
+    fn items_are_written_as_canonical_json_whatever_they_hold() {
+        let contents = [None, Some((0, false)), Some((7, true)), Some((1 << 53, false)), Some((u64::MAX, true))];
+        let addresses = ["a", "a/b", "a.b", "é", "\u{e000}", "\u{10000}", "z \"quoted\" \\ \u{1}"];
+        for content in contents {
+            for errand in [false, true] {
+                let content = content.map(|(bytes, sealed)| BlobRef { digest: Digest::of(b"x"), bytes, sealed });
+                let item = Item { fingerprint: Fingerprint::new("1:file:644:\"é\""), content, errand };
+                for count in 0..=addresses.len() {
+                    let items: BTreeMap<Address, Item> =
+                        addresses[..count].iter().map(|address| (Address::new(*address), item.clone())).collect();
+                    let written = canonical_items(items.iter());
+                    let expect = canonical(&Writing::Items(items.iter().collect()));
+                    assert_eq!(String::from_utf8(written), String::from_utf8(expect));
+                }
+            }
+        }
     }
 }

@@ -123,6 +123,14 @@ impl Wanted {
 }
 
 impl Kept {
+    /// Keeps the tables, which own nothing but memory, from ever being freed.
+    pub fn leave(&self) {
+        std::mem::forget(self.inventory.clone());
+        std::mem::forget(self.stored.clone());
+        std::mem::forget(self.copied.clone());
+        std::mem::forget(self.wanted.as_ref().map(|wanted| wanted.desired.clone()));
+    }
+
     /// An earlier view, where the bug of using one is planted.
     pub fn stale_view(&self) -> Option<Observation> {
         if planted::has(Bug::StaleView) { self.view.clone() } else { None }

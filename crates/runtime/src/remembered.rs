@@ -1,6 +1,6 @@
 //! Renders that are done, as the cache keeps them: what gives the same need not run again, in this process or the next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 
@@ -71,9 +71,9 @@ impl Runtime {
     /// A render from the cache, if all its bytes can be had again without rendering.
     pub(crate) fn rendered_before(&self, key: &Digest, bundle: &Bundle) -> Option<Rendered> {
         let stored = self.stored(key)?;
-        let by_id: BTreeMap<&str, &SharedText> = bundle.entries.iter().map(|(path, entry)| (&*entry.id, path)).collect();
+        let by_id: HashMap<&str, &SharedText> = bundle.entries.iter().map(|(path, entry)| (&*entry.id, path)).collect();
         let copied = stored.copied.iter();
-        let paths: BTreeMap<Digest, SharedText> =
+        let paths: HashMap<Digest, SharedText> =
             copied.filter_map(|(id, blob)| Some((blob.digest, (*by_id.get(&**id)?).clone()))).collect();
         let contents = Again { bundle: bundle.clone(), paths, blobs: self.doors.blobs.clone(), cache: self.doors.cache.clone() };
         let whole = stored.documents.iter().all(|document| contents.has(&document.content));
@@ -147,7 +147,7 @@ fn made_key(digest: &Digest) -> String {
 /// Contents of a render that was found in the cache: from the bundle, the blob store, or the cache itself.
 struct Again {
     bundle: Bundle,
-    paths: BTreeMap<Digest, SharedText>,
+    paths: HashMap<Digest, SharedText>,
     blobs: Arc<dyn Blobs>,
     cache: Arc<dyn Cache>,
 }

@@ -132,6 +132,11 @@ impl Runtime {
         let copied = Arc::new(std::mem::take(&mut rendered.copied));
         let (wanted, named) = self.parsed(stack, &gathered, rendered, &copied, true).await?;
         let wanted = Arc::new(wanted);
+        let made = cell.memory(self).await?.inventory.filter(|made| *made == named.root());
+        if made.is_some() {
+            // What is desired now is what is ours: it need not be read once more.
+            cell.kept().inventory = Some((made, named.manifest().clone()));
+        }
         self.keep_pieces(cell, &gathered, &wanted, named);
         let mut kept = cell.kept();
         kept.copied = copied;

@@ -380,6 +380,12 @@ impl Runtime {
         Ok(known)
     }
 
+    /// Has the tables of large stacks outlive the runtime. For a process that ends with it: freeing them would take longer than the
+    /// end does.
+    pub fn leave(&self) {
+        self.state().cells.values().for_each(|cell| cell.kept().leave());
+    }
+
     /// Reads a stored manifest.
     pub fn manifest(&self, root: &BlobRef) -> Answer<Manifest> {
         // A root that names parts stands for many times its size.

@@ -126,7 +126,7 @@ fn look_once(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> rustix::
             if !same(&stat, &opened) {
                 return Ok(None);
             }
-            let digest = hash(&file, buffer)?;
+            let digest = hash(&file, opened.st_size, buffer)?;
             if !still(&opened, &rustix::fs::fstat(&file)?) {
                 return Ok(None);
             }
@@ -136,12 +136,19 @@ fn look_once(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> rustix::
     Ok(Some(Found { what, stat }))
 }
 
-fn hash(file: &std::os::fd::OwnedFd, buffer: &mut [u8]) -> rustix::io::Result<Digest> {
-    let mut hasher = Sha256::new();
+/// Hashes a file to its end: where a read is not filled, and what was read is as much as there was when it was opened, that is
+/// the end.
+fn hash(file: &std::os::fd::OwnedFd, size: i64, buffer: &mut [u8]) -> rustix::io::Result<Digest> {
+    let (mut hasher, mut bytes) = (Sha256::new(), 0);
     loop {
         match rustix::io::read(file, &mut *buffer) {
-            Ok(0) => return Ok(Digest(hasher.finalize().into())),
-            Ok(count) => hasher.update(&buffer[..count]),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                bytes += count as i64;
+                if count == 0 || (count < buffer.len() && bytes == size) {
+                    return Ok(Digest(hasher.finalize().into()));
+                }
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

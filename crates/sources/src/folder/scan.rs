@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,8 @@ const LOOKS: usize = 3;
 /// A file changed this shortly before a look may change again within the same tick of the file system's clock, so
 /// its next look reads it again whatever its times say.
 const TICK_MS: i64 = 2_000;
+/// How much of a file is read at once.
+const CHUNK: usize = 32 * 1024;
 
 /// What a folder holds at one instant.
 pub(super) struct Scan {
@@ -147,8 +149,8 @@ fn item(root: &Root, found: &Found, limits: &Limits) -> Answer<Item> {
             Ok(Item { shape: Shape::Link, content: Some(BlobRef::of(&text)), mark: None })
         }
         _ => {
-            let (mut file, stat) = root.file(path).map_err(gone)?;
-            let content = hash(&mut file, limits.bytes).map_err(|error| gone(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+            let (file, stat) = root.file(path).map_err(gone)?;
+            let content = hash(&file, u64::try_from(stat.st_size).unwrap_or(0), limits.bytes).map_err(gone)?;
             Ok(Item { shape: Shape::File { executable: disk::executable(&stat) }, content: Some(content), mark: Some(mark(&stat)) })
         }
     }
@@ -172,22 +174,23 @@ fn mark(stat: &Stat) -> Mark {
     }
 }
 
-/// Hashes a file to its end, at most one byte more than the limit.
-fn hash(file: &mut File, limit: u64) -> std::io::Result<BlobRef> {
-    let mut buffer = [0; 32 * 1024];
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    let mut from = file.take(limit.saturating_add(1));
+/// Hashes a file to its end, or until it is beyond the limit. Where a read is not filled, and what was read is as much as there
+/// was when it was opened, that is the end.
+fn hash(file: &File, size: u64, limit: u64) -> rustix::io::Result<BlobRef> {
+    let room = usize::try_from(size.saturating_add(1)).map_or(CHUNK, |room| room.min(CHUNK));
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, Vec::with_capacity(room));
     loop {
-        match from.read(&mut buffer) {
-            Ok(0) => break,
+        buffer.clear();
+        match rustix::io::read(file, spare_capacity(&mut buffer)) {
             Ok(count) => {
-                hash.update(&buffer[..count]);
+                hash.update(&buffer);
                 bytes += count as u64;
+                if count == 0 || (count < buffer.capacity() && bytes == size) || bytes > limit {
+                    return Ok(BlobRef { digest: Digest(hash.finalize().into()), bytes, sealed: false });
+                }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(BlobRef { digest: Digest(hash.finalize().into()), bytes, sealed: false })
 }

@@ -21,6 +21,13 @@ pub struct Acting {
     pub opened: wire::Acting,
 }
 
+/// The process is about to end: what is remembered of large stacks need not be freed piece by piece.
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.runtime.leave();
+    }
+}
+
 impl Acting {
     /// Opens configuration, record and doors. Without a hand nothing is written but `cache/`.
     pub async fn open(session: &Session<'_>, hand: Hand, verb: &str) -> anyhow::Result<Acting> {
