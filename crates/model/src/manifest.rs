@@ -94,9 +94,10 @@ pub(crate) fn canonical_items<'a>(items: impl Iterator<Item = (&'a Address, &'a 
     if !items.clone().all(plain) {
         return canonical(&Writing::Items(items.collect()));
     }
-    let blob = |content: &'a BlobRef| BlobInOrder { bytes: content.bytes, digest: &content.digest, sealed: content.sealed };
-    let in_order = |(address, item): (&'a Address, &'a Item)| {
-        (address, ItemInOrder { content: item.content.as_ref().map(blob), errand: item.errand, fingerprint: &item.fingerprint })
+    // Taken apart as a whole: what an item gains some day is missed here before it is left out.
+    let blob = |BlobRef { digest, bytes, sealed }: &'a BlobRef| BlobInOrder { bytes: *bytes, digest, sealed: *sealed };
+    let in_order = |(address, Item { fingerprint, content, errand }): (&'a Address, &'a Item)| {
+        (address, ItemInOrder { content: content.as_ref().map(blob), errand: *errand, fingerprint })
     };
     serde_json::to_vec(&InOrder { items: items.map(in_order).collect() }).expect("items are JSON")
 }

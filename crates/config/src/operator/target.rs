@@ -87,18 +87,18 @@ impl Reader<'_> {
 
     /// Who may use a target, and what of it.
     fn bounded(&mut self, text: &Text, pointer: &str, entries: Option<&[AllowEntry]>, one_owner: bool) -> Option<Allow> {
-        let mut said = entries.map(|_| Vec::new());
+        let mut said = Vec::new();
         for (place, entry) in entries.into_iter().flatten().enumerate() {
             let at = format!("{pointer}/{place}");
-            said.get_or_insert_default().extend(match entry {
-                AllowEntry::Folder(folder) => vec![Said { at, folder, manage: None }],
+            match entry {
+                AllowEntry::Folder(folder) => said.push(Said { at, folder, manage: None }),
                 AllowEntry::Bounded(BoundedEntry { apps, manage }) => {
                     let manage = self.globs(text, &format!("{at}/manage"), manage);
-                    folders(&format!("{at}/apps"), apps, Some(&manage))
+                    said.extend(folders(&format!("{at}/apps"), apps, Some(&manage)));
                 }
-            });
+            }
         }
-        self.granted(text, pointer, said, one_owner)
+        self.granted(text, pointer, entries.map(|_| said), one_owner)
     }
 
     fn granted(&mut self, text: &Text, pointer: &str, said: Option<Vec<Said<'_>>>, one_owner: bool) -> Option<Allow> {
