@@ -39,7 +39,7 @@ pub use driver::{
 };
 pub use happening::{Happening, Told};
 pub use pull::{NoPuller, Puller};
-pub use renderer::{RenderInput, Rendered, Renderer};
+pub use renderer::{Known, RenderInput, Rendered, Renderer};
 pub use runner::{Confined, Confines, Exit, Program, Room, Runner, Talk, Talking, Workspace};
 pub use seal::{Seal, Secrets};
 pub use settings::TargetSettings;

@@ -1,10 +1,10 @@
 //! From a bundle to documents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
-use trued_model::{Digest, Document, Finding, Level, SandboxRules, Secret, SharedText, Tool};
+use trued_model::{BlobRef, Digest, Document, Finding, Level, SandboxRules, Secret, SharedText, Tool};
 
 use crate::{BoxFuture, Bundle, Contents, Descriptor, Runner, Seal};
 
@@ -48,7 +48,7 @@ pub struct RenderInput {
     pub seal: Arc<dyn Seal>,
     /// What an earlier render of the same path gave, so that unchanged entries are not read again:
     /// by (entry id, shape) as the source names it, only for entries that were copied as they are.
-    pub known: Arc<BTreeMap<SharedText, trued_model::BlobRef>>,
+    pub known: Arc<Known>,
     /// Of a renderer that works piecewise, only the documents of these entries are asked for.
     pub only: Option<BTreeSet<String>>,
     /// Starts the programs that some renderers need.
@@ -61,6 +61,9 @@ pub struct RenderInput {
     pub elsewhere: bool,
 }
 
+/// What entries of a bundle are stored as, by their ids.
+pub type Known = HashMap<SharedText, BlobRef>;
+
 /// A complete render. There is no partial one.
 pub struct Rendered {
     /// Sorted by path, unique.
@@ -68,7 +71,7 @@ pub struct Rendered {
     /// Where the documents' bytes are to be had until they are kept as blobs.
     pub contents: Arc<dyn Contents>,
     /// Entry id → blob of the entries that were copied as they are; the next render's `known`.
-    pub copied: BTreeMap<SharedText, trued_model::BlobRef>,
+    pub copied: Arc<Known>,
     /// How well the program that made it was confined, if one did.
     pub sandbox: Option<Level>,
     /// The programs of others that made it, in the order they ran.

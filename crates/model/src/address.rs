@@ -74,6 +74,9 @@ impl fmt::Debug for Fingerprint {
 /// Writes a path's bytes as text: valid UTF-8 without control characters and `%` as it is, all else percent-encoded.
 pub fn encode_path(bytes: &[u8]) -> String {
     use fmt::Write as _;
+    if let Some(same) = std::str::from_utf8(bytes).ok().filter(|_| is_plain(bytes)) {
+        return same.to_owned();
+    }
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -92,8 +95,16 @@ pub fn encode_path(bytes: &[u8]) -> String {
     text
 }
 
+/// Whether these are printed ASCII characters that stand for themselves, as nearly all paths are.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'%')
+}
+
 /// Reads back what [`encode_path`] wrote; `None` when a `%` is not followed by two hexadecimal digits.
 pub fn decode_path(text: &str) -> Option<Vec<u8>> {
+    if is_plain(text.as_bytes()) {
+        return Some(text.as_bytes().to_vec());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -41,6 +41,11 @@ impl Digest {
         str::from_utf8(&self.digits()).expect("digits are text").to_owned()
     }
 
+    /// Writes the digits of [`Digest::hex`] behind a text.
+    pub fn push_hex(&self, text: &mut String) {
+        text.push_str(str::from_utf8(&self.digits()).expect("digits are text"));
+    }
+
     fn digits(&self) -> [u8; 64] {
         let mut digits = [0; 64];
         for (two, byte) in digits.chunks_exact_mut(2).zip(self.0) {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::digest::{exact, plain_key};
 use crate::{Address, BlobRef, Digest, Fingerprint, Packing, canonical};
@@ -68,38 +68,44 @@ pub(crate) enum Writing<'a> {
 /// [`Writing::Items`] with all keys in the order of canonical JSON, so that they need not be sorted first.
 #[derive(Serialize)]
 struct InOrder<'a> {
-    items: BTreeMap<&'a Address, ItemInOrder<'a>>,
+    #[serde(serialize_with = "as_map")]
+    items: &'a [(&'a Address, &'a Item)],
+}
+
+fn as_map<S: Serializer>(items: &[(&Address, &Item)], to: S) -> Result<S::Ok, S::Error> {
+    // Taken apart as a whole: what an item gains some day is missed here before it is left out.
+    let blob = |BlobRef { digest, bytes, sealed }: &BlobRef| BlobInOrder { bytes: *bytes, digest: *digest, sealed: *sealed };
+    to.collect_map(items.iter().map(|(address, Item { fingerprint, content, errand })| {
+        (address, ItemInOrder { content: content.as_ref().map(blob), errand: *errand, fingerprint })
+    }))
 }
 
 #[derive(Serialize)]
 struct ItemInOrder<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<BlobInOrder<'a>>,
+    content: Option<BlobInOrder>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     errand: bool,
     fingerprint: &'a Fingerprint,
 }
 
 #[derive(Serialize)]
-struct BlobInOrder<'a> {
+struct BlobInOrder {
     bytes: u64,
-    digest: &'a Digest,
+    digest: Digest,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     sealed: bool,
 }
 
-/// Some items of a manifest as canonical JSON: the bytes that [`canonical`] makes of [`Writing::Items`], without a tree of them.
-pub(crate) fn canonical_items<'a>(items: impl Iterator<Item = (&'a Address, &'a Item)> + Clone) -> Vec<u8> {
-    let plain = |(address, item): (&Address, &Item)| plain_key(address.as_str()) && item.content.is_none_or(|content| exact(content.bytes));
-    if !items.clone().all(plain) {
-        return canonical(&Writing::Items(items.collect()));
+/// Some items of a manifest, in the order of their addresses, as canonical JSON: the bytes that [`canonical`] makes of
+/// [`Writing::Items`], without a tree of them.
+pub(crate) fn canonical_items(items: &[(&Address, &Item)]) -> Vec<u8> {
+    let plain =
+        |(address, item): &(&Address, &Item)| plain_key(address.as_str()) && item.content.is_none_or(|content| exact(content.bytes));
+    match items.iter().all(plain) {
+        true => serde_json::to_vec(&InOrder { items }).expect("items are JSON"),
+        false => canonical(&Writing::Items(items.iter().copied().collect())),
     }
-    // Taken apart as a whole: what an item gains some day is missed here before it is left out.
-    let blob = |BlobRef { digest, bytes, sealed }: &'a BlobRef| BlobInOrder { bytes: *bytes, digest, sealed: *sealed };
-    let in_order = |(address, Item { fingerprint, content, errand }): (&'a Address, &'a Item)| {
-        (address, ItemInOrder { content: content.as_ref().map(blob), errand: *errand, fingerprint })
-    };
-    serde_json::to_vec(&InOrder { items: items.map(in_order).collect() }).expect("items are JSON")
 }
 
 /// A stored manifest cannot be read.

@@ -23,13 +23,15 @@ struct Chunk {
 
 impl Packing {
     pub fn of(manifest: Arc<Manifest>) -> Packing {
-        let mut chunks: BTreeMap<u8, BTreeSet<Address>> = BTreeMap::new();
+        let mut parts: BTreeMap<u8, Vec<(&Address, &Item)>> = BTreeMap::new();
         if manifest.items.len() > WHOLE {
-            for address in manifest.items.keys() {
-                chunks.entry(name(address)).or_default().insert(address.clone());
-            }
+            manifest.items.iter().for_each(|item| parts.entry(name(item.0)).or_default().push(item));
         }
-        let chunks = chunks.into_iter().map(|(name, addresses)| (name, Arc::new(Chunk::of(&manifest, addresses)))).collect();
+        let chunk = |items: Vec<(&Address, &Item)>| {
+            let blob = BlobRef::of(&canonical_items(&items));
+            Arc::new(Chunk { addresses: items.into_iter().map(|(address, _)| address.clone()).collect(), blob })
+        };
+        let chunks = parts.into_iter().map(|(name, items)| (name, chunk(items))).collect();
         Packing::new(manifest, chunks)
     }
 
@@ -75,7 +77,8 @@ impl Packing {
                 };
             }
             if !addresses.is_empty() {
-                chunks.insert(name, Arc::new(Chunk::of(&manifest, addresses)));
+                let blob = BlobRef::of(&bytes(&manifest, &addresses));
+                chunks.insert(name, Arc::new(Chunk { addresses, blob }));
             }
         }
         Packing::new(manifest, chunks)
@@ -113,24 +116,18 @@ impl Packing {
     }
 }
 
-impl Chunk {
-    fn of(manifest: &Manifest, addresses: BTreeSet<Address>) -> Chunk {
-        let blob = BlobRef::of(&bytes(manifest, &addresses));
-        Chunk { addresses, blob }
-    }
-}
-
 fn name(address: &Address) -> u8 {
     Digest::of(address.as_str().as_bytes()).0[0]
 }
 
 fn bytes(manifest: &Manifest, addresses: &BTreeSet<Address>) -> Vec<u8> {
-    canonical_items(addresses.iter().filter_map(|address| Some((address, manifest.items.get(address)?))))
+    let items: Vec<(&Address, &Item)> = addresses.iter().filter_map(|address| Some((address, manifest.items.get(address)?))).collect();
+    canonical_items(&items)
 }
 
 fn root(manifest: &Manifest, chunks: &BTreeMap<u8, Arc<Chunk>>) -> Vec<u8> {
     if chunks.is_empty() {
-        return canonical_items(manifest.items.iter());
+        return canonical_items(&manifest.items.iter().collect::<Vec<_>>());
     }
     canonical(&Writing::Chunks(chunks.iter().map(|(name, chunk)| (format!("{name:02x}"), chunk.blob)).collect()))
 }
@@ -188,7 +185,7 @@ mod tests {
                 for count in 0..=addresses.len() {
                     let items: BTreeMap<Address, Item> =
                         addresses[..count].iter().map(|address| (Address::new(*address), item.clone())).collect();
-                    let written = canonical_items(items.iter());
+                    let written = canonical_items(&items.iter().collect::<Vec<_>>());
                     let expect = canonical(&Writing::Items(items.iter().collect()));
                     assert_eq!(String::from_utf8(written), String::from_utf8(expect));
                 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use trued_doors::{Bundle, BundleEntry, RenderInput};
-use trued_model::{BlobRef, Digest, Document, Finding, Refusal, Shape, SharedText};
+use trued_doors::{Bundle, BundleEntry, Known, RenderInput};
+use trued_model::{BlobRef, Digest, Document, Finding, Refusal, Shape};
 
 use crate::bounds::{IN_FLIGHT, MAX_ENTRIES, MAX_FILE, THREADS};
 use crate::contents::Origin;
@@ -17,7 +17,7 @@ pub struct Copied {
     pub documents: Vec<Document>,
     pub origins: BTreeMap<Digest, Origin>,
     /// Entry id → blob, for the next render.
-    pub known: BTreeMap<SharedText, BlobRef>,
+    pub known: Known,
 }
 
 /// Refuses a bundle beyond the bounds before anything of it is read. A large file is one whose bytes must be in memory at

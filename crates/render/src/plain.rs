@@ -53,5 +53,11 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     let paths: Vec<&str> = input.bundle.entries.keys().map(SharedText::as_str).filter(asked).collect();
     let copied = copy(input, &paths, &sensitive)?;
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins: copied.origins, made: None };
-    Ok(Rendered { documents: copied.documents, contents: Arc::new(contents), copied: copied.known, sandbox: None, tools: Vec::new() })
+    Ok(Rendered {
+        documents: copied.documents,
+        contents: Arc::new(contents),
+        copied: Arc::new(copied.known),
+        sandbox: None,
+        tools: Vec::new(),
+    })
 }

@@ -138,7 +138,7 @@ fn complete(input: &RenderInput, copied: Copied, written: Vec<(String, Written)>
     }
     documents.sort_by(|one, other| one.path.cmp(&other.path));
     let contents = RenderedBytes { reader: input.bundle.reader.clone(), seal: input.seal.clone(), origins, made: None };
-    Rendered { documents, contents: Arc::new(contents), copied: known, sandbox: None, tools: Vec::new() }
+    Rendered { documents, contents: Arc::new(contents), copied: Arc::new(known), sandbox: None, tools: Vec::new() }
 }
 
 /// Rendered names that cannot be, and rendered paths that are there already.

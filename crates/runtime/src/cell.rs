@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use trued_doors::{Answer, Contents};
+use trued_doors::{Answer, Contents, Known};
 use trued_engine::planted::{self, Bug};
 use trued_engine::{StackMemory, Wellness};
 use trued_model::{
-    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, SharedText,
-    Stack, StackId, Timestamp, Tool,
+    Address, BlobRef, CheckSpec, Deferred, Desired, Digest, Finding, Level, Manifest, Observation, Packing, SandboxRules, Stack, StackId,
+    Timestamp, Tool,
 };
 
 use crate::lease::Held;
@@ -39,7 +39,7 @@ pub(crate) struct Kept {
     /// The newest render, where the next one can go on from it.
     pub pieces: Option<Arc<Pieces>>,
     /// Entry id → blob of what was copied as it is; saves reading it again.
-    pub copied: Arc<BTreeMap<SharedText, BlobRef>>,
+    pub copied: Arc<Known>,
     /// The newest render that failed because of its program: it is not run again at once.
     pub failed: Option<Failed>,
     /// The checks that ran last.
@@ -129,6 +129,8 @@ impl Kept {
         std::mem::forget(self.stored.clone());
         std::mem::forget(self.copied.clone());
         std::mem::forget(self.wanted.as_ref().map(|wanted| wanted.desired.clone()));
+        // Of a bundle as it is: no program that made something of it left anything to clear away.
+        std::mem::forget(self.pieces.clone());
     }
 
     /// An earlier view, where the bug of using one is planted.

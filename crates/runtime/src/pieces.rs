@@ -114,10 +114,10 @@ impl Runtime {
             deferred: BTreeMap::new(),
             not_run: BTreeMap::new(),
         });
-        let since = before.since.and(otherwise.gone, rendered.documents, &rendered.copied);
+        let since = before.since.and(otherwise.gone, &rendered.documents, &gathered.bundle, &rendered.copied);
         self.remember_since(&gathered.keys.rendering, &since);
         let mut kept = cell.kept();
-        Arc::make_mut(&mut kept.copied).extend(rendered.copied);
+        Arc::make_mut(&mut kept.copied).extend(rendered.copied.iter().map(|(id, blob)| (id.clone(), *blob)));
         let entries = gathered.bundle.entries.clone();
         kept.pieces = Some(Arc::new(Pieces { rest, entries, wanted: wanted.clone(), named, since }));
         Some(wanted)

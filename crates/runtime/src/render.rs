@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio::sync::Semaphore;
-use trued_doors::{Answer, Asked, Blobs, Contents, Misfit, Reading, RenderInput, Rendered};
+use trued_doors::{Answer, Asked, Blobs, Contents, Known, Misfit, Reading, RenderInput, Rendered};
 use trued_engine::Bounds;
 use trued_model::{
-    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Packing, Refusal, Resource, SandboxRules, Secret, Shape,
-    SharedText, Stack, StackId,
+    Address, BlobRef, Code, Desired, Digest, Document, Duration, Finding, Packing, Refusal, Resource, SandboxRules, Secret, Shape, Stack,
+    StackId,
 };
 
 use crate::Counters;
@@ -123,13 +123,13 @@ impl Runtime {
                 };
                 let rendered = rendered.map_err(NoWish::Findings)?;
                 Counters::add(&self.counters.rendered, rendered.documents.len() as u64);
-                self.remember_render(&rendering, &rendered);
+                self.remember_render(&rendering, &rendered, &gathered.bundle);
                 // What a program made is let go of once it is kept.
                 let kept = if gathered.program { self.rendered_before(&rendering, &gathered.bundle) } else { None };
                 kept.unwrap_or(rendered)
             }
         };
-        let copied = Arc::new(std::mem::take(&mut rendered.copied));
+        let copied = std::mem::take(&mut rendered.copied);
         let (wanted, named) = self.parsed(stack, &gathered, rendered, &copied, true).await?;
         let wanted = Arc::new(wanted);
         let made = cell.memory(self).await?.inventory.filter(|made| *made == named.root());
@@ -166,13 +166,7 @@ impl Runtime {
     }
 
     /// What the renderer gets; the secrets go with it.
-    pub(crate) fn input(
-        &self,
-        stack: &Stack,
-        gathered: &mut Gathered,
-        known: Arc<BTreeMap<SharedText, BlobRef>>,
-        repeat: bool,
-    ) -> RenderInput {
+    pub(crate) fn input(&self, stack: &Stack, gathered: &mut Gathered, known: Arc<Known>, repeat: bool) -> RenderInput {
         RenderInput {
             bundle: gathered.bundle.clone(),
             settings: stack.render.settings.clone(),
@@ -198,7 +192,7 @@ impl Runtime {
         stack: &Stack,
         gathered: &Gathered,
         rendered: Rendered,
-        copied: &BTreeMap<SharedText, BlobRef>,
+        copied: &Known,
         validate: bool,
     ) -> Result<(Wanted, Packing), NoWish> {
         let Gathered { driver, facts, .. } = gathered;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 
-use trued_doors::{Answer, BoxFuture, BundleReader, Contents, Descriptor, RenderInput, Rendered, Renderer};
+use trued_doors::{Answer, BoxFuture, BundleReader, Contents, Descriptor, Known, RenderInput, Rendered, Renderer};
 use trued_model::{BlobRef, Code, Digest, Document, Finding, Refusal, Shape};
 
 use crate::history::{BROKEN, PANICS, UNSTEADY};
@@ -33,7 +33,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
     assert!(!input.bundle.entries.contains_key(PANICS), "{}/{PANICS} makes its renderer panic", input.bundle.folder);
     let mut contents = FromBundle { reader: input.bundle.reader.clone(), paths: BTreeMap::new() };
     let mut documents = Vec::new();
-    let mut copied = BTreeMap::new();
+    let mut copied = Known::new();
     for (path, entry) in input.bundle.entries.iter().filter(|(path, _)| !input.repeat || path.as_str() != UNSTEADY) {
         let content = entry.content.unwrap_or_else(|| BlobRef::of(b""));
         if entry.shape != Shape::Folder {
@@ -42,7 +42,7 @@ fn render(input: &RenderInput) -> Result<Rendered, Vec<Finding>> {
         }
         documents.push(Document { path: path.to_string(), shape: entry.shape, identity: content.digest, content, text: None });
     }
-    Ok(Rendered { documents, contents: Arc::new(contents), copied, sandbox: None, tools: Vec::new() })
+    Ok(Rendered { documents, contents: Arc::new(contents), copied: Arc::new(copied), sandbox: None, tools: Vec::new() })
 }
 
 struct FromBundle {

@@ -160,21 +160,28 @@ pub(crate) type Enter<'a> = dyn FnMut(&OwnedFd, &[u8], FileType) -> Answer<bool>
 /// Walks everything below a folder, depth first, in name order. `enter` decides about each name by its path.
 pub(crate) fn walk(root: &Root, enter: &mut Enter<'_>) -> Answer<()> {
     let top = root.folder(b"").map_err(|errno| refuse_path(b".", errno))?;
-    walk_folder(&top, b"", 0, enter)
+    walk_folder(&top, &mut Vec::new(), 0, enter)
 }
 
-fn walk_folder(folder: &OwnedFd, path: &[u8], depth: usize, enter: &mut Enter<'_>) -> Answer<()> {
+/// Walks one folder; `path` is its own, and is so again afterwards.
+fn walk_folder(folder: &OwnedFd, path: &mut Vec<u8>, depth: usize, enter: &mut Enter<'_>) -> Answer<()> {
     if depth > DEEPEST {
         return Err(names::refuse(path, "folders are nested deeper than 256"));
     }
+    let own = path.len();
     for found in list(folder).map_err(|errno| refuse_path(path, errno))? {
-        let here = names::join(path, &found.name);
-        if enter(folder, &here, found.kind)? && found.kind == FileType::Directory {
+        path.truncate(own);
+        if own > 0 {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&found.name);
+        if enter(folder, path, found.kind)? && found.kind == FileType::Directory {
             let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
             let next =
-                fs::openat(folder, OsStr::from_bytes(&found.name), flags, Mode::empty()).map_err(|errno| refuse_path(&here, errno))?;
-            walk_folder(&next, &here, depth + 1, enter)?;
+                fs::openat(folder, OsStr::from_bytes(&found.name), flags, Mode::empty()).map_err(|errno| refuse_path(path, errno))?;
+            walk_folder(&next, path, depth + 1, enter)?;
         }
     }
+    path.truncate(own);
     Ok(())
 }

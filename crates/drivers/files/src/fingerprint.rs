@@ -15,23 +15,28 @@ use crate::rules::Attributes;
 /// attributes a link has no mode; a mode decides about the owner's x bit of a file.
 pub(crate) fn of(shape: Shape, identity: &Digest, keyed: bool, attributes: &Attributes) -> Fingerprint {
     let attributes = attributes.of(shape);
-    let content = || format!("{}{}", if keyed { "keyed:" } else { "" }, identity.hex());
     let plain = |executable| if executable { "755" } else { "644" };
+    let with_content = |mut text: String| {
+        text.push_str(if keyed { ":keyed:" } else { ":" });
+        identity.push_hex(&mut text);
+        Fingerprint::new(text)
+    };
+    let beginning = |word: &str| String::with_capacity(96) + word;
     if attributes.is_empty() {
-        return Fingerprint::new(match shape {
-            Shape::File { executable } => format!("1:file:{}:{}", plain(executable), content()),
-            Shape::Link => format!("1:link:{}", content()),
-            Shape::Folder => "1:dir".to_owned(),
-        });
+        return match shape {
+            Shape::File { executable } => with_content(beginning("1:file:") + plain(executable)),
+            Shape::Link => with_content(beginning("1:link")),
+            Shape::Folder => Fingerprint::new("1:dir"),
+        };
     }
     let id = |id: Option<u32>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let mode = |or: &str| attributes.mode.map_or_else(|| or.to_owned(), |mode| format!("{mode:04o}"));
     let whose = format!("u{}:g{}", id(attributes.owner), id(attributes.group));
-    Fingerprint::new(match shape {
-        Shape::File { executable } => format!("2:file:{}:{whose}:{}", mode(plain(executable)), content()),
-        Shape::Link => format!("2:link:{whose}:{}", content()),
-        Shape::Folder => format!("2:dir:{}:{whose}", mode("-")),
-    })
+    match shape {
+        Shape::File { executable } => with_content(format!("2:file:{}:{whose}", mode(plain(executable)))),
+        Shape::Link => with_content(format!("2:link:{whose}")),
+        Shape::Folder => Fingerprint::new(format!("2:dir:{}:{whose}", mode("-"))),
+    }
 }
 
 /// Writes the fingerprint of something that is no file, link or folder.
@@ -60,18 +65,21 @@ pub(crate) fn attributes(fingerprint: &Fingerprint) -> Attributes {
 }
 
 fn read(fingerprint: &Fingerprint) -> Option<(Shape, Attributes)> {
-    let words: Vec<&str> = fingerprint.as_str().split(':').collect();
-    match words[..] {
-        ["1", "file", mode, ..] => Some((Shape::File { executable: plain_mode(mode)? }, Attributes::default())),
-        ["1", "link", ..] => Some((Shape::Link, Attributes::default())),
-        ["1", "dir"] => Some((Shape::Folder, Attributes::default())),
-        ["2", "file", mode, owner, group, ..] => {
+    let mut words = fingerprint.as_str().split(':');
+    let words: [Option<&str>; 6] = std::array::from_fn(|_| words.next());
+    match words {
+        [Some("1"), Some("file"), Some(mode), ..] => Some((Shape::File { executable: plain_mode(mode)? }, Attributes::default())),
+        [Some("1"), Some("link"), ..] => Some((Shape::Link, Attributes::default())),
+        [Some("1"), Some("dir"), None, ..] => Some((Shape::Folder, Attributes::default())),
+        [Some("2"), Some("file"), Some(mode), Some(owner), Some(group), ..] => {
             let ruled = octal(mode);
             let executable = ruled.map(|mode| mode & 0o100 != 0).or_else(|| plain_mode(mode))?;
             Some((Shape::File { executable }, Attributes { mode: ruled, owner: id(owner, 'u')?, group: id(group, 'g')? }))
         }
-        ["2", "link", owner, group, ..] => Some((Shape::Link, Attributes { mode: None, owner: id(owner, 'u')?, group: id(group, 'g')? })),
-        ["2", "dir", mode, owner, group] => {
+        [Some("2"), Some("link"), Some(owner), Some(group), ..] => {
+            Some((Shape::Link, Attributes { mode: None, owner: id(owner, 'u')?, group: id(group, 'g')? }))
+        }
+        [Some("2"), Some("dir"), Some(mode), Some(owner), Some(group), None] => {
             let mode = if mode == "-" { None } else { Some(octal(mode)?) };
             Some((Shape::Folder, Attributes { mode, owner: id(owner, 'u')?, group: id(group, 'g')? }))
         }

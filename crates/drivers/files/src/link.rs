@@ -54,7 +54,7 @@ impl Link for FilesLink {
     fn observe(&self, ask: Ask) -> BoxFuture<'_, Answer<Observation>> {
         self.away(move |tree| match &ask {
             Ask::These(asked) => view::glance(tree, asked, true).map(|glance| glance.observation),
-            Ask::Everything { .. } => observe::observe(tree, &ask),
+            Ask::Everything { into } => Ok(observe::survey(tree, into)?.seen),
         })
     }
 

@@ -1,6 +1,6 @@
 //! One look at one name in an open folder: what is there, with its content hashed.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
@@ -122,12 +122,9 @@ fn look_once(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> rustix::
                 Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
                 Err(errno) => return Err(errno),
             };
-            let opened = rustix::fs::fstat(&file)?;
-            if !same(&stat, &opened) {
-                return Ok(None);
-            }
-            let digest = hash(&file, opened.st_size, buffer)?;
-            if !still(&opened, &rustix::fs::fstat(&file)?) {
+            // Whether it is what stood there shows at the end, for what was opened and what was read in one.
+            let Some(digest) = hash(&file, &stat, buffer)? else { return Ok(None) };
+            if !still(&stat, &rustix::fs::fstat(&file)?) {
                 return Ok(None);
             }
             What::File { executable: stat.st_mode & 0o100 != 0, digest }
@@ -136,20 +133,28 @@ fn look_once(folder: BorrowedFd<'_>, name: &[u8], buffer: &mut [u8]) -> rustix::
     Ok(Some(Found { what, stat }))
 }
 
-/// Hashes a file to its end: where a read is not filled, and what was read is as much as there was when it was opened, that is
-/// the end.
-fn hash(file: &std::os::fd::OwnedFd, size: i64, buffer: &mut [u8]) -> rustix::io::Result<Digest> {
-    let (mut hasher, mut bytes) = (Sha256::new(), 0);
+/// Hashes what stood there to its end: where a read is not filled, and what was read is as much as there was, that is the end.
+/// `Ok(None)` where something else was opened.
+fn hash(file: &OwnedFd, stat: &Stat, buffer: &mut [u8]) -> rustix::io::Result<Option<Digest>> {
+    let (mut hasher, mut bytes, mut sure) = (Sha256::new(), 0, false);
     loop {
         match rustix::io::read(file, &mut *buffer) {
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 bytes += count as i64;
-                if count == 0 || (count < buffer.len() && bytes == size) {
-                    return Ok(Digest(hasher.finalize().into()));
+                if count == 0 || (count < buffer.len() && bytes == stat.st_size) {
+                    return Ok(Some(Digest(hasher.finalize().into())));
+                }
+                // More than there was: a pipe may have no end. Some file systems tell no size.
+                if bytes > stat.st_size && !sure {
+                    sure = still(stat, &rustix::fs::fstat(file)?);
+                    if !sure {
+                        return Ok(None);
+                    }
                 }
             }
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::ISDIR) => return Ok(None),
             Err(errno) => return Err(errno),
         }
     }

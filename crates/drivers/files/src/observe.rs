@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
-use trued_doors::{Answer, Ask, Asked, Survey};
+use trued_doors::{Answer, Asked, Survey};
 use trued_model::{Address, Code, Evidence, Extent, Observation, Refusal, Seen, State, Timestamp, encode_path};
 
 use crate::below::{self, Below};
@@ -17,26 +17,24 @@ use crate::tree::{Standing, Tree};
 /// How many things one listing of everything names; beyond that it is partial. Keeps memory bounded.
 const LISTED: usize = 1_000_000;
 
-/// Looks. The whole is unknown when the root cannot be opened.
-pub(crate) fn observe(tree: &Tree, ask: &Ask) -> Answer<Observation> {
+/// Looks at these. The whole is unknown when the root cannot be opened.
+pub(crate) fn observe(tree: &Tree, asked: &[Asked]) -> Observation {
     let at = tree.clock.now();
-    let root = match tree.stand() {
-        Ok(Standing::Here(root)) => Some(root),
-        Ok(Standing::Unmade) => None,
-        Err(refusal) => return Ok(Observation { at, extent: Extent::Unknown(because(&refusal)), seen: BTreeMap::new() }),
-    };
-    match (ask, root) {
-        (Ask::These(asked), Some(root)) => {
-            let mut sorted: Vec<&Asked> = asked.iter().collect();
-            sorted.sort_by(|one, other| one.address.cmp(&other.address));
-            Ok(these(tree, &root, at, &sorted, BTreeMap::new()).0)
-        }
-        (Ask::These(asked), None) => {
+    match tree.stand() {
+        Ok(Standing::Here(root)) => these(tree, &root, at, &sorted(asked), Vec::new()).0,
+        Ok(Standing::Unmade) => {
             let seen = asked.iter().map(|asked| (asked.address.clone(), Seen::Absent)).collect();
-            Ok(Observation { at, extent: Extent::Complete, seen })
+            Observation { at, extent: Extent::Complete, seen }
         }
-        (Ask::Everything { into }, _) => Ok(survey(tree, into)?.seen),
+        Err(refusal) => Observation { at, extent: Extent::Unknown(because(&refusal)), seen: BTreeMap::new() },
     }
+}
+
+/// In the order of their addresses.
+pub(crate) fn sorted(asked: &[Asked]) -> Vec<&Asked> {
+    let mut sorted: Vec<&Asked> = asked.iter().collect();
+    sorted.sort_by(|one, other| one.address.cmp(&other.address));
+    sorted
 }
 
 /// Looks at everything below a place.
@@ -65,44 +63,35 @@ fn because(refusal: &Refusal) -> String {
 /// The addresses at which all that happens from now on is told of by a watch of their folder.
 pub(crate) type Vouched = BTreeSet<Address>;
 
-/// Looks at these, which are sorted; what is `known` is asked for too, and was seen.
-pub(crate) fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[&Asked], known: BTreeMap<Address, Seen>) -> (Observation, Vouched) {
-    let mut seen = known;
-    let mut vouched = Vouched::new();
-    let mut behind_links = Vec::new();
-    for (address, answer) in spread(asked, |run| look_at_run(tree, root, run)) {
-        match answer {
-            Answered::Vouched(state) => {
-                vouched.insert(address.clone());
-                seen.insert(address, Seen::Present(state));
-            }
-            Answered::Seen(answer) => drop(seen.insert(address, answer)),
-            Answered::BehindLink(link) => behind_links.push((address, Address::new(link))),
-        }
-    }
+/// Looks at these, which are sorted; what is `known` is asked for too, and was seen. It is sorted as well.
+pub(crate) fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[&Asked], known: Vec<(Address, Seen)>) -> (Observation, Vouched) {
+    let looked = spread(asked, |run| look_at_run(tree, root, run));
+    let vouched = looked.iter().filter(|(_, answer)| matches!(answer, Answered::Vouched(_)));
+    let vouched = vouched.map(|(address, _)| address.clone()).collect();
     // Nothing lies behind a link. But somebody may have put the link there in place of a folder, so that is only said
     // where the link itself is asked for: then whoever asks knows of it and can put it right.
-    let answers: Vec<(Address, Seen)> = behind_links
-        .into_iter()
-        .map(|(address, link)| {
-            let answer = if seen.contains_key(&link) { Seen::Absent } else { Barrier::Link(link.to_string()).seen() };
-            (address, answer)
-        })
-        .collect();
-    seen.extend(answers);
-    let looked = || asked.iter().filter_map(|asked| seen.get_key_value(&asked.address));
-    let folders = looked().filter(|(_, seen)| seen.fingerprint().is_some_and(fingerprint::is_folder));
-    tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
-    let undecided: Vec<(&Address, &Seen)> = looked().filter(|(_, seen)| !seen.decided()).collect();
-    let extent = match undecided.first() {
-        None => Extent::Complete,
-        Some((address, Seen::Unknown(why) | Seen::Denied(why))) => Extent::Partial(match undecided.len() {
-            1 => format!("{address}: {why}"),
-            count => format!("{address}: {why}; and {} more", count - 1),
-        }),
-        Some(_) => Extent::Complete,
+    let asked_for = |link: &Address| {
+        let among = asked.binary_search_by(|asked| asked.address.cmp(link));
+        among.or_else(|_| known.binary_search_by(|(address, _)| address.cmp(link))).is_ok()
     };
-    (Observation { at, extent, seen }, vouched)
+    let answer = |answer| match answer {
+        Answered::Vouched(state) => Seen::Present(state),
+        Answered::Seen(answer) => answer,
+        Answered::BehindLink(link) if asked_for(&Address::new(&link)) => Seen::Absent,
+        Answered::BehindLink(link) => Barrier::Link(link).seen(),
+    };
+    let looked: Vec<(Address, Seen)> = looked.into_iter().map(|(address, answered)| (address, answer(answered))).collect();
+    let folders = looked.iter().filter(|(_, seen)| seen.fingerprint().is_some_and(fingerprint::is_folder));
+    tree.ask_for(folders.filter_map(|(address, _)| trued_model::decode_path(address.as_str())));
+    let mut undecided = looked.iter().filter(|(_, seen)| !seen.decided());
+    let extent = match undecided.next() {
+        Some((address, Seen::Unknown(why) | Seen::Denied(why))) => Extent::Partial(match undecided.count() {
+            0 => format!("{address}: {why}"),
+            more => format!("{address}: {why}; and {more} more"),
+        }),
+        _ => Extent::Complete,
+    };
+    (Observation { at, extent, seen: known.into_iter().chain(looked).collect() }, vouched)
 }
 
 /// An answer for one address, or the link it lies behind.

@@ -22,7 +22,7 @@ pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed
     };
     let rules = Deciding::new(&facts.terms);
     let mut troubles: BTreeSet<String> = BTreeSet::new();
-    let mut taken: BTreeMap<Vec<u8>, &Document> = BTreeMap::new();
+    let mut fit: Vec<(Vec<u8>, String, &Document)> = Vec::with_capacity(documents.len());
     for document in documents {
         let address = if into.is_empty() { document.path.clone() } else { format!("{into}/{}", document.path) };
         let bytes = decode_path(&address).unwrap_or_default();
@@ -30,15 +30,25 @@ pub(crate) fn parse(facts: &Facts, into: &str, documents: &[Document]) -> Parsed
         if let Some(why) = below::fault(&address, &bytes).or(reserved) {
             parsed.findings.push(about(document, format!("{} cannot be written: {why}", document.path), "rename it or leave it out"));
         } else {
-            let decided = rules.decide(&bytes, document.shape == Shape::Folder);
-            if taken.insert(bytes, document).is_some() {
-                parsed.findings.push(about(document, format!("{} is there twice", document.path), "keep one of the two"));
-                continue;
-            }
-            troubles.extend(decided.troubles);
-            parsed.resources.push(resource(document, address, &decided.attributes));
+            fit.push((bytes, address, document));
         }
     }
+    fit.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    fit.dedup_by(|(later, _, document), (kept, ..)| {
+        let twice = later == kept;
+        if twice {
+            parsed.findings.push(about(document, format!("{} is there twice", document.path), "keep one of the two"));
+        }
+        twice
+    });
+    parsed.resources.reserve(fit.len());
+    let taken = fit.into_iter().map(|(bytes, address, document)| {
+        let decided = rules.decide(&bytes, document.shape == Shape::Folder);
+        troubles.extend(decided.troubles);
+        parsed.resources.push(resource(document, address, &decided.attributes));
+        (bytes, document)
+    });
+    let taken: BTreeMap<Vec<u8>, &Document> = taken.collect();
     if rules.is_about_folders() {
         parsed.resources.extend(ruled_folders(&rules, &taken, &mut troubles));
     }
@@ -100,8 +110,13 @@ pub(crate) fn resource(document: &Document, address: String, attributes: &Attrib
 /// Paths that would lie in something that is no folder.
 fn inside_of_files(taken: &BTreeMap<Vec<u8>, &Document>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // Neighbours lie in one folder, which is looked at once where nothing is wrong with it.
+    let mut sound: &[u8] = b"";
     for (path, document) in taken {
-        let mut folder = below::folder_of(path);
+        let (mut folder, found) = (below::folder_of(path), findings.len());
+        if folder == sound {
+            continue;
+        }
         while !folder.is_empty() {
             if let Some(outer) = taken.get(folder).filter(|outer| outer.shape != Shape::Folder) {
                 let what = if outer.shape == Shape::Link { "a link" } else { "a file" };
@@ -109,6 +124,9 @@ fn inside_of_files(taken: &BTreeMap<Vec<u8>, &Document>) -> Vec<Finding> {
                 findings.push(about(document, message, "rename one of the two"));
             }
             folder = below::folder_of(folder);
+        }
+        if findings.len() == found {
+            sound = below::folder_of(path);
         }
     }
     findings

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
-use trued_doors::{Answer, Ask, Asked, Glance};
+use trued_doors::{Answer, Asked, Glance};
 use trued_model::{Address, Extent, Fingerprint, Seen, State, beside, decode_path, encode_path};
 
 use crate::below::folder_of;
-use crate::observe::{Vouched, observe, these};
+use crate::observe::{Vouched, observe, sorted, these};
 use crate::root::Root;
 use crate::tree::{Standing, Tree};
 use crate::watch::Watcher;
@@ -79,11 +79,8 @@ impl Mounts {
 
 /// Looks at these addresses: at all of them, or only where a watch cannot vouch for what was seen last. Changes nothing.
 pub(crate) fn glance(tree: &Tree, asked: &[Asked], whole: bool) -> Answer<Glance> {
-    let all = |asked: &[Asked]| {
-        let observation = observe(tree, &Ask::These(asked.to_vec()))?;
-        Ok(Glance { observation, looked: asked.len(), whole: true })
-    };
-    let Some(watcher) = tree.watcher() else { return all(asked) };
+    let all = || Ok(Glance { observation: observe(tree, asked), looked: asked.len(), whole: true });
+    let Some(watcher) = tree.watcher() else { return all() };
     // Held to the end: what happens meanwhile waits to be heard, and is heard of after what is noted here.
     let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
     watcher.take_in();
@@ -93,16 +90,14 @@ pub(crate) fn glance(tree: &Tree, asked: &[Asked], whole: bool) -> Answer<Glance
         Ok(Standing::Here(root)) if watcher.vouches_for(&root) => root,
         _ => {
             watcher.view.forget(b"");
-            return all(asked);
+            return all();
         }
     };
     if whole {
         watcher.view.forget(b"");
     }
-    let mut sorted: Vec<&Asked> = asked.iter().collect();
-    sorted.sort_by(|one, other| one.address.cmp(&other.address));
     let (mut known, mut open) = (Vec::new(), Vec::new());
-    for (address, asked, glimpse) in beside(sorted.into_iter().map(|asked| (&asked.address, asked)), &watcher.view.seen) {
+    for (address, asked, glimpse) in beside(sorted(asked).into_iter().map(|asked| (&asked.address, asked)), &watcher.view.seen) {
         let Some(asked) = asked else { continue };
         match glimpse.filter(|glimpse| !asked.sealed && glimpse.like == asked.like) {
             Some(glimpse) => known.push((address.clone(), Seen::Present(glimpse.state.clone()))),
@@ -110,7 +105,7 @@ pub(crate) fn glance(tree: &Tree, asked: &[Asked], whole: bool) -> Answer<Glance
         }
     }
     let whole = known.is_empty();
-    let (observation, vouched) = these(tree, &root, at, &open, BTreeMap::from_iter(known));
+    let (observation, vouched) = these(tree, &root, at, &open, known);
     let looked = open.len();
     if let Extent::Complete | Extent::Partial(_) = observation.extent {
         note(&mut watcher, &open, &observation.seen, &vouched);

@@ -77,7 +77,7 @@ pub fn take(input: &RenderInput, workspace: Workspace, output: &Path, log: &str)
     }
     let (reader, seal) = (input.bundle.reader.clone(), input.seal.clone());
     let contents = RenderedBytes { reader, seal, origins, made: Some(workspace) };
-    Ok(Rendered { documents, contents: Arc::new(contents), copied: BTreeMap::new(), sandbox: None, tools: Vec::new() })
+    Ok(Rendered { documents, contents: Arc::new(contents), copied: Arc::default(), sandbox: None, tools: Vec::new() })
 }
 
 /// The output folder: there, a folder, and reached through no link.

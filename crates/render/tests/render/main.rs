@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use trued_doors::{
-    Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Confined, Confines, Exit, RenderInput, Rendered, Renderer, Runner, Seal,
+    Answer, BoxFuture, Bundle, BundleEntry, BundleReader, Confined, Confines, Exit, Known, RenderInput, Rendered, Renderer, Runner, Seal,
 };
-use trued_model::{BlobRef, Code, Digest, Finding, Level, Refusal, Revision, Secret, Shape, SharedText};
+use trued_model::{BlobRef, Code, Digest, Finding, Level, Refusal, Revision, Secret, Shape};
 
 mod build;
 mod plain;
@@ -88,7 +88,7 @@ struct Case {
     vars: Value,
     secrets: &'static [(&'static str, &'static str)],
     sensitive: &'static [&'static str],
-    known: BTreeMap<SharedText, BlobRef>,
+    known: Arc<Known>,
     settings: Value,
     into: &'static str,
     runner: Arc<dyn Runner>,
@@ -105,7 +105,7 @@ impl Case {
             vars: Value::Null,
             secrets: &[],
             sensitive: &[],
-            known: BTreeMap::new(),
+            known: Arc::default(),
             settings: Value::Null,
             into: "",
             runner: Arc::new(NoPrograms),
@@ -136,7 +136,7 @@ impl Case {
             pulled: BTreeMap::new(),
             sensitive: self.sensitive.iter().map(|glob| (*glob).to_owned()).collect(),
             seal: Arc::new(Turned),
-            known: Arc::new(self.known.clone()),
+            known: self.known.clone(),
             only: None,
             runner: self.runner.clone(),
             sandbox: self.sandbox.clone(),

@@ -11,7 +11,7 @@ use trued_doors::Answer;
 use trued_model::{BlobRef, Code, Digest, Refusal, Shape, Timestamp, encode_path};
 
 use crate::disk::{self, Root};
-use crate::names::{self, Excluded, OWN_FOLDER};
+use crate::names::{self, Excluded, OWN_FOLDER, Rule};
 use crate::{folder::Limits, links};
 
 /// Times a folder that changes under our eyes is looked at before we give up.
@@ -68,17 +68,19 @@ pub(super) fn scan(root: &Root, excluded: &Excluded, limits: &Limits, now: Times
 }
 
 fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, before: Option<&Scan>) -> Answer<Scan> {
-    let mut found: Vec<Found> = Vec::new();
+    let (mut found, mut paths): (Vec<Found>, u64) = (Vec::new(), 0);
     disk::walk(root, &mut |parent, path, kind| {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         if name == b".git" || (name == OWN_FOLDER && kind == FileType::Directory) || excluded.has(path) {
             return Ok(false);
         }
-        names::check(path)?;
+        // The folders on the way were checked before they were entered.
+        names::check_name(path, name, Rule::Writable)?;
         if !matches!(kind, FileType::RegularFile | FileType::Symlink | FileType::Directory) {
             return Err(names::refuse(path, "it is neither a file, a folder nor a link"));
         }
-        if found.len() as u64 >= limits.files {
+        paths += 1;
+        if paths > limits.files {
             let message = format!("read a folder: it holds more than {} paths", limits.files);
             return Err(Refusal::new(Code::TooLarge, message).help("raise limits.files of the source if that is right"));
         }
@@ -89,15 +91,13 @@ fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, befor
             }
             None => None,
         };
+        // A folder is an entry when no other path lies in it; walking lists a folder right before what it holds.
+        found.pop_if(|last| last.kind == FileType::Directory && names::below(&last.path, path).is_some());
         found.push(Found { path: path.to_vec(), kind, known });
         Ok(true)
     })?;
-    // A folder is an entry when no other path lies in it; walking lists a folder right before what it holds.
-    let empty = |place: usize| found.get(place + 1).is_none_or(|next| names::below(&found[place].path, &next.path).is_none());
-    let counts = |place: usize| found[place].kind != FileType::Directory || empty(place);
-    let kept: Vec<&Found> = (0..found.len()).filter(|place| counts(*place)).map(|place| &found[place]).collect();
-    let items = disk::spread(&kept, |found| item(root, found, limits))?;
-    let items: BTreeMap<Vec<u8>, Item> = kept.iter().map(|found| found.path.clone()).zip(items).collect();
+    let items = disk::spread(&found, |found| item(root, found, limits))?;
+    let items: BTreeMap<Vec<u8>, Item> = found.into_iter().map(|found| found.path).zip(items).collect();
 
     let bytes: u64 = items.values().filter_map(|item| item.content).map(|content| content.bytes).sum();
     if bytes > limits.bytes {
@@ -114,7 +114,7 @@ fn look(root: &Root, excluded: &Excluded, limits: &Limits, now: Timestamp, befor
 
 /// Digests a listing: one line per path, in the order of their bytes, `MODE SHA256 PATH`.
 pub(super) fn digest<'a>(items: impl Iterator<Item = (&'a [u8], &'a Item)>) -> Digest {
-    let mut hash = Sha256::new();
+    let (mut hash, mut line) = (Sha256::new(), String::new());
     for (path, item) in items {
         let mode = match item.shape {
             Shape::File { executable: false } => "100644",
@@ -123,7 +123,9 @@ pub(super) fn digest<'a>(items: impl Iterator<Item = (&'a [u8], &'a Item)>) -> D
             Shape::Folder => "040000",
         };
         let content = item.content.map_or_else(|| "-".to_owned(), |content| content.digest.hex());
-        hash.update(format!("{mode} {content} {}\n", encode_path(path)));
+        line.clear();
+        [mode, " ", &content, " ", &encode_path(path), "\n"].iter().for_each(|word| line.push_str(word));
+        hash.update(&line);
     }
     Digest(hash.finalize().into())
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
-use trued_doors::{Ask, Asked};
+use trued_doors::Asked;
 use trued_model::{Code, Extent, Seen};
 
 use super::ground::{Ground, file, run, things, unprivileged};
-use crate::observe::observe;
+use crate::observe::survey;
 
 fn chmod(ground: &Ground, path: &str, mode: u32) {
     set_permissions(ground.path(path), Permissions::from_mode(mode)).unwrap();
@@ -35,7 +35,7 @@ fn what_may_not_be_read_is_denied_and_never_absent() {
     assert_eq!(words("folder/deeper/never"), "the folder folder/deeper may not be searched");
     assert!(matches!(seen.seen[&addresses[3]], Seen::Present(_)));
     assert_eq!(seen.extent, Extent::Partial("file: permission denied; and 3 more".to_owned()));
-    let listing = observe(&ground.tree(), &Ask::Everything { into: String::new() }).unwrap();
+    let listing = survey(&ground.tree(), "").unwrap().seen;
     assert_eq!(listing.extent, Extent::Partial("folder: the folder folder may not be searched".to_owned()));
     assert_eq!(crate::keep::keep(&ground.tree(), &Asked::new(addresses[0].clone(), false)).unwrap_err().code, Code::Denied);
     chmod(&ground, "folder", 0o755);

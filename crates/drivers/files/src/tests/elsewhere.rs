@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use trued_doors::{Ask, Asked};
+use trued_doors::Asked;
 use trued_model::{Address, Code, Extent, Seen};
 
 use super::ground::{Ground, again, file, run, things};
-use crate::observe::observe;
+use crate::observe::survey;
 
 #[test]
 fn a_file_with_another_name_is_named_and_not_written() {
@@ -80,7 +80,7 @@ fn what_is_mounted_below_the_root_is_named_and_never_crossed() {
     }
     assert!(matches!(seen.seen[&Address::new("free/a")], Seen::Present(_)));
     assert!(matches!(&seen.extent, Extent::Partial(_)));
-    let everything = observe(&ground.tree(), &Ask::Everything { into: String::new() }).unwrap();
+    let everything = survey(&ground.tree(), "").unwrap().seen;
     assert!(matches!(&everything.extent, Extent::Partial(why) if why.contains("mounted")), "{:?}", everything.extent);
     assert!(!everything.seen.contains_key(&Address::new("disk/a")));
     let resources = ground.resources(&things([("disk/a", file("2")), ("bound/new", file("2")), ("one", file("2"))]));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use rustix::fs::inotify::ReadFlags;
-use trued_doors::{Ask, Asked, Glance};
+use trued_doors::{Asked, Glance};
 use trued_model::{Address, Extent, Seen};
 
 use super::ground::{Ground, file, link, things};
@@ -49,7 +49,7 @@ impl Watched {
     /// Glances; it must have seen what somebody sees who looks at all.
     fn glance(&self) -> Glance {
         let glance = glance(&self.tree, &self.asked, false).unwrap();
-        let looked = observe(&self.ground.tree(), &Ask::These(self.asked.clone())).unwrap();
+        let looked = observe(&self.ground.tree(), &self.asked);
         assert_eq!((&glance.observation.seen, &glance.observation.extent), (&looked.seen, &looked.extent));
         glance
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use trued_doors::conformance::SteppedClock;
 use trued_doors::conformance::driver::{HeldBlobs, PaperSeal};
-use trued_doors::{Ask, Asked, Blobs as _, Done, Facts, Order};
+use trued_doors::{Asked, Blobs as _, Done, Facts, Order};
 use trued_model::{
     Action, Address, BlobRef, Change, Digest, Document, Duration, Fingerprint, Observation, Refusal, Resource, Seen, Shape, StackId,
     Timestamp,
@@ -114,7 +114,7 @@ impl Ground {
         let asked = addresses
             .iter()
             .map(|address| Asked::new(address.clone(), false).like(resources.get(address).map(|resource| &resource.fingerprint)));
-        let seen = observe::observe(tree, &Ask::These(asked.collect())).unwrap();
+        let seen = observe::observe(tree, &asked.collect::<Vec<_>>());
         let mut changes = Vec::new();
         for address in &addresses {
             let there = match &seen.seen[address] {
@@ -143,8 +143,8 @@ impl Ground {
     }
 
     pub fn look<'a>(&self, tree: &Tree, addresses: impl Iterator<Item = &'a Address>) -> Observation {
-        let asked = addresses.map(|address| Asked::new(address.clone(), false)).collect();
-        observe::observe(tree, &Ask::These(asked)).unwrap()
+        let asked: Vec<Asked> = addresses.map(|address| Asked::new(address.clone(), false)).collect();
+        observe::observe(tree, &asked)
     }
 
     pub fn seen(&self, path: &str) -> Seen {

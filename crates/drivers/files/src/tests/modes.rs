@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 
 use serde_json::json;
-use trued_doors::{Ask, Asked, Facts};
+use trued_doors::{Asked, Facts};
 use trued_model::{Address, Seen};
 
 use super::ground::{Ground, file, link, program, run, things, unprivileged};
@@ -131,7 +131,7 @@ fn a_rule_that_comes_later_is_no_drift_of_what_was_made_before() {
     let desired = ground.resources(&wanted)[&Address::new("a")].fingerprint.clone();
     let look = |ground: &Ground| {
         let asked = Asked::new(Address::new("a"), false).like([&desired, &made]);
-        match &observe(&ground.tree(), &Ask::These(vec![asked])).unwrap().seen[&Address::new("a")] {
+        match &observe(&ground.tree(), &[asked]).seen[&Address::new("a")] {
             Seen::Present(state) => state.fingerprint.clone(),
             other => panic!("{other:?}"),
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use trued_doors::{Ask, Order};
+use trued_doors::Order;
 use trued_model::{Address, Code, Extent, Seen};
 
 use super::ground::{Ground, Things, again, file, order, run, run_order, stack, things, whole};
-use crate::observe::observe;
+use crate::observe::survey;
 use crate::own::OwnFolder;
 use crate::root::Root;
 
@@ -20,7 +20,7 @@ fn a_missing_root_is_unknown_because_an_unmounted_disk_looks_so() {
     std::fs::remove_dir(ground.root()).unwrap();
     let seen = ground.look(&ground.tree(), [Address::new("a")].iter());
     assert!(matches!(&seen.extent, Extent::Unknown(why) if why.contains("it is not there")), "{:?}", seen.extent);
-    assert!(matches!(observe(&ground.tree(), &Ask::Everything { into: String::new() }).unwrap().extent, Extent::Unknown(_)));
+    assert!(matches!(survey(&ground.tree(), "").unwrap().seen.extent, Extent::Unknown(_)));
     assert_eq!(run(&ground.tree(), &changes).remove(0).unwrap_err().code, Code::Unknown);
     assert!(!ground.root().exists(), "nothing was made");
 }
