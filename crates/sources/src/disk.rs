@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -15,8 +17,8 @@ use crate::names;
 
 /// Threads that read and hash files at once.
 const READERS: usize = 2;
-/// Fewer files than this are not worth a second thread.
-const WORTH_A_THREAD: usize = 64;
+/// How many files one thread takes at a time; fewer are not worth a second thread.
+const RUN: usize = 64;
 
 /// Deepest folder below a root.
 const DEEPEST: usize = 256;
@@ -122,26 +124,32 @@ pub(crate) fn refuse_path(path: &[u8], errno: Errno) -> Refusal {
 
 /// Does the same work for all items on a few threads, keeping their order. The first refusal in that order wins.
 pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Answer<R> + Sync) -> Answer<Vec<R>> {
-    if items.len() < WORTH_A_THREAD {
-        return items.iter().map(work).collect();
-    }
-    let share = items.len().div_ceil(READERS);
-    let work = &work;
-    let read = |part: &[T]| part.iter().map(work).collect::<Answer<Vec<R>>>();
-    let parts: Vec<Answer<Vec<R>>> = std::thread::scope(|scope| {
-        let readers: Vec<_> =
-            items.chunks(share).map(|part| (part, std::thread::Builder::new().spawn_scoped(scope, move || read(part)))).collect();
-        let broken = || Err(Refusal::new(Code::Broken, "read files: a reader stopped"));
-        let read_here = |(part, reader): (_, std::io::Result<std::thread::ScopedJoinHandle<'_, _>>)| match reader {
-            Ok(reader) => reader.join().unwrap_or_else(|_| broken()),
-            // Where no more threads can be had, this one reads.
-            Err(_) => read(part),
-        };
-        readers.into_iter().map(read_here).collect()
+    let runs: Vec<&[T]> = items.chunks(RUN).collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Answer<Vec<R>>)>> = Mutex::new(Vec::with_capacity(runs.len()));
+    let read = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(run) = runs.get(at) else { break };
+            let results: Answer<Vec<R>> = run.iter().map(&work).collect();
+            if results.is_err() {
+                // What comes later counts no more.
+                next.fetch_max(runs.len(), Ordering::Relaxed);
+            }
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, results));
+        }
+    };
+    std::thread::scope(|scope| {
+        // This thread reads too: where no other can be had, it reads all.
+        let _others: Vec<_> =
+            (1..READERS.min(runs.len())).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, read).ok()).collect();
+        read();
     });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
     let mut all = Vec::with_capacity(items.len());
-    for part in parts {
-        all.extend(part?);
+    for (_, results) in done {
+        all.extend(results?);
     }
     Ok(all)
 }
