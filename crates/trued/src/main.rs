@@ -30,7 +30,6 @@ use crate::exit::Exit;
 use crate::screen::Screen;
 
 fn main() -> ExitCode {
-    arenas::share();
     if let Some(ended) = wire::stage() {
         return ended;
     }
@@ -43,6 +42,9 @@ fn main() -> ExitCode {
             return status.into();
         }
     };
+    if !matches!(cli.verb, cli::Verb::Verify(_)) {
+        arenas::share();
+    }
     let screen = Screen::new(cli.output);
     logs::to_standard_error(matches!(cli.verb, cli::Verb::Serve(_)));
     means::say_what_breaks();
