@@ -52,13 +52,18 @@ const ROOMS: &[Room] = &[
     room("trued-doors", &["trued-model"], Ring::CheckAndSim),
     room("trued-yaml", &["trued-model"], Ring::CheckAndSim),
     room("trued-net", &[], Ring::CheckAndSim),
+    Room { outside: Some(&[]), ..room("trued-spread", &[], Ring::CheckAndSim) },
     room("trued-config", &["trued-model", "trued-doors", "trued-yaml", "trued-net"], Ring::CheckAndSim),
     room("trued-signatures", &["trued-model"], Ring::RealThing),
     Room {
         tests_lean_on: &["trued-sandbox"],
-        ..room("trued-sources", &["trued-model", "trued-doors", "trued-net", "trued-signatures", "trued-yaml"], Ring::RealThing)
+        ..room(
+            "trued-sources",
+            &["trued-model", "trued-doors", "trued-net", "trued-signatures", "trued-spread", "trued-yaml"],
+            Ring::RealThing,
+        )
     },
-    room("trued-render", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),
+    room("trued-render", &["trued-model", "trued-doors", "trued-spread", "trued-yaml"], Ring::CheckAndSim),
     room("trued-sandbox", &["trued-model", "trued-doors"], Ring::RealThing),
     room("trued-checks", &["trued-model", "trued-doors", "trued-net"], Ring::RealThing),
     room("trued-secrets", &["trued-model", "trued-doors", "trued-yaml"], Ring::CheckAndSim),
@@ -114,8 +119,8 @@ const ROOMS: &[Room] = &[
 /// Stands for every crate below `crates/drivers/`.
 pub const DRIVERS: &str = "drivers";
 
-/// A driver knows the nouns, the doors and the front door for YAML, and nothing of the house behind them.
-const DRIVER: Room = room(DRIVERS, &["trued-model", "trued-doors", "trued-yaml"], Ring::RealThing);
+/// A driver knows the nouns, the doors, the front door for YAML and how work is spread, and nothing of the house behind them.
+const DRIVER: Room = room(DRIVERS, &["trued-model", "trued-doors", "trued-spread", "trued-yaml"], Ring::RealThing);
 
 /// Finds a crate's room; `None` when nobody has said where it stands.
 pub fn of(name: &str, is_driver: bool) -> Option<&'static Room> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use trued_doors::{Bundle, BundleEntry, Known, RenderInput};
 use trued_model::{BlobRef, Digest, Document, Finding, Refusal, Shape};
+use trued_spread::spread;
 
 use crate::bounds::{IN_FLIGHT, MAX_ENTRIES, MAX_FILE, THREADS};
 use crate::contents::Origin;
 use crate::sensitive::Sensitive;
-use crate::worker::on_threads;
 
 /// What copying gave.
 #[derive(Default)]
@@ -91,7 +91,7 @@ fn name_all(input: &RenderInput, paths: &[&str], sensitive: &Sensitive) -> Vec<R
     let unknown = |path: &&&str| known(input, &input.bundle.entries[**path], sensitive.matches(path)).is_none();
     // A thread is worth its start only when there are files to read for it.
     let threads = threads_for(paths.iter().filter(unknown).take(THREADS * 32).count());
-    on_threads(paths, threads, |path| name(input, path, sensitive, &budget))
+    spread(paths, 1, threads, |paths| paths.iter().map(|path| name(input, path, sensitive, &budget)).collect())
 }
 
 /// How many threads share so many pieces of work.

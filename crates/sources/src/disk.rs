@@ -5,13 +5,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use trued_doors::Answer;
 use trued_model::{Code, Refusal, encode_path};
+use trued_spread::try_spread;
 
 use crate::names;
 
@@ -124,34 +123,7 @@ pub(crate) fn refuse_path(path: &[u8], errno: Errno) -> Refusal {
 
 /// Does the same work for all items on a few threads, keeping their order. The first refusal in that order wins.
 pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Answer<R> + Sync) -> Answer<Vec<R>> {
-    let runs: Vec<&[T]> = items.chunks(RUN).collect();
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, Answer<Vec<R>>)>> = Mutex::new(Vec::with_capacity(runs.len()));
-    let read = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(run) = runs.get(at) else { break };
-            let results: Answer<Vec<R>> = run.iter().map(&work).collect();
-            if results.is_err() {
-                // What comes later counts no more.
-                next.fetch_max(runs.len(), Ordering::Relaxed);
-            }
-            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, results));
-        }
-    };
-    std::thread::scope(|scope| {
-        // This thread reads too: where no other can be had, it reads all.
-        let _others: Vec<_> =
-            (1..READERS.min(runs.len())).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, read).ok()).collect();
-        read();
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    let mut all = Vec::with_capacity(items.len());
-    for (_, results) in done {
-        all.extend(results?);
-    }
-    Ok(all)
+    try_spread(items, RUN, READERS, |run| run.iter().map(&work).collect())
 }
 
 /// Splits a path into its folder and its last name.

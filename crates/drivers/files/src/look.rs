@@ -173,3 +173,49 @@ pub(crate) fn same(one: &Stat, other: &Stat) -> bool {
 pub(crate) fn still(one: &Stat, other: &Stat) -> bool {
     same(one, other) && (one.st_ctime, one.st_ctime_nsec) == (other.st_ctime, other.st_ctime_nsec)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::os::fd::AsFd as _;
+
+    use rustix::fs::{CWD, Mode, mknodat};
+
+    use super::*;
+
+    /// What a look makes of something that was opened where this file was seen.
+    fn opened(seen: &std::path::Path, opened: &std::path::Path) -> Option<Digest> {
+        let stat = rustix::fs::lstat(seen).unwrap();
+        let file = rustix::fs::open(opened, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        hash(&file, &stat, &mut [0; 16]).unwrap()
+    }
+
+    #[test]
+    fn what_was_put_in_the_place_of_a_file_before_it_was_opened_is_told_and_holds_up_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, longer) = (folder.path().join("file"), folder.path().join("longer"));
+        std::fs::write(&file, "a text of twenty-two b").unwrap();
+        std::fs::write(&longer, "a text of twenty-two b and more of it").unwrap();
+        assert_eq!(opened(&file, &file), Some(Digest::of(b"a text of twenty-two b")));
+        assert_eq!(opened(&file, &longer), None);
+        assert_eq!(opened(&file, folder.path()), None, "a folder");
+        assert_eq!(opened(&file, std::path::Path::new("/dev/zero")), None, "what has no end");
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        // Both ends at once: whoever reads has a writer, who says nothing so far.
+        let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+        assert_eq!(opened(&file, &pipe), None, "a pipe whose writer is silent");
+        writer.write_all(&[b'x'; 4096]).unwrap();
+        assert_eq!(opened(&file, &pipe), None, "a pipe that says more than there was");
+    }
+
+    #[test]
+    fn a_file_system_that_tells_no_size_is_read_to_the_end() {
+        let folder = File::open("/proc").unwrap();
+        let found = look(folder.as_fd(), b"version", &mut [0; 16]).unwrap().unwrap();
+        assert_eq!(found.stat.st_size, 0);
+        let What::File { digest, .. } = found.what else { panic!("/proc/version is a file") };
+        assert_eq!(digest, Digest::of(&std::fs::read("/proc/version").unwrap()));
+    }
+}

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use trued_doors::Bundle;
 use trued_model::{Finding, Shape};
+use trued_spread::spread;
 
 use crate::bounds::{MAX_TEMPLATE, MAX_TEXTS};
 use crate::copy::threads_for;
-use crate::worker::on_threads;
 
 /// By path: a text, or why there is none.
 pub type Texts = BTreeMap<String, Result<String, String>>;
@@ -18,7 +18,7 @@ pub fn gather(bundle: &Bundle, templates: &[&str]) -> Result<Texts, Finding> {
     let mut texts = Texts::new();
     let mut next: Vec<&str> = templates.to_vec();
     while !next.is_empty() {
-        let read = on_threads(&next, threads_for(next.len()), |path| text(bundle, path));
+        let read = spread(&next, 1, threads_for(next.len()), |paths| paths.iter().map(|path| text(bundle, path)).collect());
         let mut named = Vec::new();
         for (path, text) in next.into_iter().zip(read) {
             named.extend(text.iter().flat_map(|text| quoted(text)).filter_map(|name| Some(bundle.entries.get_key_value(name)?.0.as_str())));
