@@ -53,7 +53,7 @@ impl Piece {
 
     /// `None` where the entry it was taken from is not there.
     fn document(&self, entry: Option<&BundleEntry>) -> Option<Document> {
-        let content = self.content.or(entry?.content)?;
+        let content = self.content.or_else(|| entry?.content)?;
         let shape = self.shape.or(entry.map(|entry| entry.shape))?;
         Some(Document { path: self.path.clone(), shape, identity: self.identity.unwrap_or(content.digest), content, text: None })
     }
