@@ -91,7 +91,13 @@ pub(crate) fn these(tree: &Tree, root: &Root, at: Timestamp, asked: &[&Asked], k
         }),
         _ => Extent::Complete,
     };
-    (Observation { at, extent, seen: known.into_iter().chain(looked).collect() }, vouched)
+    // Of much that is known nothing is moved for the little that was looked at.
+    let mut seen: BTreeMap<Address, Seen> = known.into_iter().collect();
+    match seen.is_empty() {
+        true => seen = looked.into_iter().collect(),
+        false => seen.extend(looked),
+    }
+    (Observation { at, extent, seen }, vouched)
 }
 
 /// An answer for one address, or the link it lies behind.
